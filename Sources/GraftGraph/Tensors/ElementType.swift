@@ -1,0 +1,27 @@
+/// The number formats a tensor can have in memory or in a file.
+///
+/// Kernels compute on `float32` (and store `float16`, `bfloat16`); the integer formats appear in files and in the
+/// arithmetic of shapes.
+public enum ElementType: String, Sendable, Hashable, Codable, CaseIterable {
+  case float64, float32, float16, bfloat16
+  case int64, int32, int16, int8
+  case uint64, uint32, uint16, uint8
+  case bool
+
+  /// Bytes an element.
+  public var byteCount: Int {
+    switch self {
+    case .float64, .int64, .uint64: 8
+    case .float32, .int32, .uint32: 4
+    case .float16, .bfloat16, .int16, .uint16: 2
+    case .int8, .uint8, .bool: 1
+    }
+  }
+
+  public var isFloatingPoint: Bool {
+    switch self {
+    case .float64, .float32, .float16, .bfloat16: true
+    default: false
+    }
+  }
+}

@@ -1,0 +1,87 @@
+import Foundation
+
+/// Immutable bytes in host memory: owned, or a mapped file.
+///
+/// `@unchecked Sendable`: nothing writes to the bytes once `init` has returned, and `deinit` runs when the last
+/// reference is gone.
+public final class HostBytes: @unchecked Sendable {
+  /// Where the bytes begin; valid while this object lives.
+  package let start: UnsafeRawPointer
+  /// How many there are.
+  public let count: Int
+  private let release: (UnsafeRawPointer, Int) -> Void
+
+  /// Takes over `start`; `release` frees it.
+  package init(adopting start: UnsafeRawPointer, count: Int, release: @escaping (UnsafeRawPointer, Int) -> Void) {
+    (self.start, self.count, self.release) = (start, count, release)
+  }
+
+  /// `count` bytes (aligned to 64) that `fill` writes.
+  public convenience init(count: Int, fill: (UnsafeMutableRawBufferPointer) throws -> Void) rethrows {
+    let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: max(count, 1), alignment: 64)
+    do {
+      try fill(UnsafeMutableRawBufferPointer(rebasing: memory[..<count]))
+    } catch {
+      memory.deallocate()
+      throw error
+    }
+    self.init(adopting: UnsafeRawPointer(memory.baseAddress!), count: count) { start, _ in start.deallocate() }
+  }
+
+  /// A copy of `bytes`.
+  public convenience init(copying bytes: some Collection<UInt8>) {
+    self.init(count: bytes.count) { $0.copyBytes(from: bytes) }
+  }
+
+  /// Maps a file for reading.
+  ///
+  /// - Throws: `FileError` with the path and what the system said.
+  public convenience init(mapping path: String) throws {
+    let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+    guard descriptor >= 0 else { throw FileError(path: path, action: "open", code: errno) }
+    defer { close(descriptor) }
+    var status = stat()
+    guard fstat(descriptor, &status) == 0 else { throw FileError(path: path, action: "look at", code: errno) }
+    guard status.st_mode & S_IFMT == S_IFREG else { throw FileError(path: path, action: "read", code: S_IFMT & status.st_mode == S_IFDIR ? EISDIR : EINVAL) }
+    let count = Int(status.st_size)
+    guard count > 0 else {
+      self.init(copying: [])
+      return
+    }
+    guard let start = mmap(nil, count, PROT_READ, MAP_PRIVATE, descriptor, 0), start != MAP_FAILED else {
+      throw FileError(path: path, action: "map", code: errno)
+    }
+    self.init(adopting: start, count: count) { munmap(UnsafeMutableRawPointer(mutating: $0), $1) }
+  }
+
+  deinit { release(start, count) }
+
+  /// The bytes, for as long as `body` runs.
+  public func withUnsafeBytes<Result, Failure: Error>(_ body: (UnsafeRawBufferPointer) throws(Failure) -> Result) throws(Failure) -> Result {
+    try body(UnsafeRawBufferPointer(start: start, count: count))
+  }
+}
+
+/// A file that could not be opened, read, written or renamed.
+public struct FileError: Error, CustomStringConvertible, Equatable {
+  public let path: String
+  /// The verb: "open", "write".
+  public let action: String
+  /// The system's error number.
+  public let code: Int32
+
+  public init(path: String, action: String, code: Int32) {
+    (self.path, self.action, self.code) = (path, action, code)
+  }
+
+  public var description: String {
+    let remedy =
+      switch code {
+      case ENOSPC, EDQUOT: " Free some space, then run the same command again."
+      case EACCES, EPERM, EROFS: " Check the permissions."
+      case ENOENT: " Check the path."
+      default: ""
+      }
+    return "cannot \(action) \(path): \(String(cString: strerror(code))).\(remedy)"
+  }
+}
