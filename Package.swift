@@ -39,7 +39,9 @@ let package = Package(
     .target(name: "GraftGraph", dependencies: ["GraftDevice", "CKernels"], swiftSettings: strict),
     .target(
       name: "GraftBackbones",
-      dependencies: ["GraftGraph", "CZip", .product(name: "SwiftProtobuf", package: "swift-protobuf"), .product(name: "Crypto", package: "swift-crypto")],
+      dependencies: [
+        "GraftGraph", "CZip", .product(name: "SwiftProtobuf", package: "swift-protobuf"), .product(name: "Crypto", package: "swift-crypto"),
+      ],
       swiftSettings: strict),
     .target(
       name: "GraftData",

@@ -42,7 +42,9 @@ public final class HostBytes: @unchecked Sendable {
     defer { close(descriptor) }
     var status = stat()
     guard fstat(descriptor, &status) == 0 else { throw FileError(path: path, action: "look at", code: errno) }
-    guard status.st_mode & S_IFMT == S_IFREG else { throw FileError(path: path, action: "read", code: S_IFMT & status.st_mode == S_IFDIR ? EISDIR : EINVAL) }
+    guard status.st_mode & S_IFMT == S_IFREG else {
+      throw FileError(path: path, action: "read", code: S_IFMT & status.st_mode == S_IFDIR ? EISDIR : EINVAL)
+    }
     let count = Int(status.st_size)
     guard count > 0 else {
       self.init(copying: [])

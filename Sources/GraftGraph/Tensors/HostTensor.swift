@@ -18,7 +18,8 @@ public struct HostTensor: Sendable {
   public init(shape: [Int], elementType: ElementType, storage: HostBytes, byteOffset: Int = 0) throws {
     let needed = try TensorError.byteCount(shape: shape, elementType: elementType)
     guard byteOffset >= 0, byteOffset <= storage.count, needed <= storage.count - byteOffset else {
-      throw TensorError(message: "a tensor of shape \(shape) in \(elementType) needs \(needed) bytes, and \(max(0, storage.count - byteOffset)) are there")
+      throw TensorError(
+        message: "a tensor of shape \(shape) in \(elementType) needs \(needed) bytes, and \(max(0, storage.count - byteOffset)) are there")
     }
     (self.shape, self.elementType, self.storage, self.byteOffset) = (shape, elementType, storage, byteOffset)
   }

@@ -1,0 +1,107 @@
+// One source, two compilers: OpenCL C, and C with clang's vector extensions for the native CPU family.
+//
+// A kernel of the CPU family is written
+//
+//     KERNEL3(scale_rows, GLOBAL const float *x, GLOBAL const float *s, GLOBAL float *y, GraftUnaryParams) {
+//       int row = ITEM_X;  … p.channels …
+//     }
+//
+// In OpenCL that is `__kernel void scale_rows(…, const GraftUnaryParams p)` with ITEM_X = get_global_id(0); in C it is a
+// function the thread pool calls once a work-item. Vectors are `floatv`, VW floats wide (16, 8 or 4), and unaligned loads
+// and stores go through LOADV and STOREV. No kernel of this family has a barrier or local memory.
+#ifndef GRAFT_DIALECT_H
+#define GRAFT_DIALECT_H
+
+#ifdef __OPENCL_VERSION__
+
+#define GLOBAL __global
+#define INLINE static inline
+#define ITEM_X ((int)get_global_id(0))
+#define ITEM_Y ((int)get_global_id(1))
+#define ITEM_Z ((int)get_global_id(2))
+#define KERNEL1(name, a0, P) __kernel void name(a0, const P p)
+#define KERNEL2(name, a0, a1, P) __kernel void name(a0, a1, const P p)
+#define KERNEL3(name, a0, a1, a2, P) __kernel void name(a0, a1, a2, const P p)
+#define KERNEL4(name, a0, a1, a2, a3, P) __kernel void name(a0, a1, a2, a3, const P p)
+#define KERNEL5(name, a0, a1, a2, a3, a4, P) __kernel void name(a0, a1, a2, a3, a4, const P p)
+#define KERNEL6(name, a0, a1, a2, a3, a4, a5, P) __kernel void name(a0, a1, a2, a3, a4, a5, const P p)
+
+#define GRAFT_JOIN_(a, b) a##b
+#define GRAFT_JOIN(a, b) GRAFT_JOIN_(a, b)
+#define floatv GRAFT_JOIN(float, VW)
+#define intv GRAFT_JOIN(int, VW)
+#define LOADV(pointer) GRAFT_JOIN(vload, VW)(0, pointer)
+#define STOREV(value, pointer) GRAFT_JOIN(vstore, VW)(value, 0, pointer)
+#define SPLAT(x) ((floatv)(x))
+#define FMAV(a, b, c) fma(a, b, c)
+#define MAXV(a, b) fmax(a, b)
+#define MINV(a, b) fmin(a, b)
+#define ROUNDV(x) rint(x)
+#define SQRTV(x) sqrt(x)
+#define ABSV(x) fabs(x)
+#define FLOATV_BITS(x) GRAFT_JOIN(as_int, VW)(x)
+#define BITS_FLOATV(x) GRAFT_JOIN(as_float, VW)(x)
+#define TO_INTV(x) GRAFT_JOIN(convert_int, VW)(x)
+#define TO_FLOATV(x) GRAFT_JOIN(convert_float, VW)(x)
+#define SELECTV(no, yes, mask) select(no, yes, mask)
+
+#else
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define GLOBAL
+#define INLINE static inline __attribute__((always_inline))
+typedef unsigned char uchar;
+typedef unsigned int uint;
+typedef float floatv __attribute__((ext_vector_type(VW)));
+typedef int intv __attribute__((ext_vector_type(VW)));
+typedef floatv floatv_unaligned __attribute__((aligned(4)));
+#define ITEM_X item_x
+#define ITEM_Y item_y
+#define ITEM_Z item_z
+#define GRAFT_JOIN_(a, b) a##b
+#define GRAFT_JOIN(a, b) GRAFT_JOIN_(a, b)
+// GRAFT_ISA_PREFIX names the instruction set this file is being compiled for.
+#define GRAFT_NATIVE(name) GRAFT_JOIN(GRAFT_ISA_PREFIX, name)
+#define GRAFT_ITEM const int item_x, const int item_y, const int item_z
+#define GRAFT_ENTRY(name, P, ...)                                                                                     \
+  void GRAFT_NATIVE(name)(void *const *b, const void *parameters, GRAFT_ITEM);                                      \
+  void GRAFT_NATIVE(name)(void *const *b, const void *parameters, GRAFT_ITEM) {                                     \
+    (void)b;                                                                                                        \
+    GRAFT_JOIN(name, _body)(__VA_ARGS__, *(const P *)parameters, item_x, item_y, item_z);                           \
+  }
+#define GRAFT_BODY(name, ...) static inline __attribute__((always_inline)) void GRAFT_JOIN(name, _body)(__VA_ARGS__, GRAFT_ITEM)
+#define KERNEL1(name, a0, P) GRAFT_BODY(name, a0, const P p); GRAFT_ENTRY(name, P, b[0]) GRAFT_BODY(name, a0, const P p)
+#define KERNEL2(name, a0, a1, P) GRAFT_BODY(name, a0, a1, const P p); GRAFT_ENTRY(name, P, b[0], b[1]) GRAFT_BODY(name, a0, a1, const P p)
+#define KERNEL3(name, a0, a1, a2, P) \
+  GRAFT_BODY(name, a0, a1, a2, const P p); GRAFT_ENTRY(name, P, b[0], b[1], b[2]) GRAFT_BODY(name, a0, a1, a2, const P p)
+#define KERNEL4(name, a0, a1, a2, a3, P) \
+  GRAFT_BODY(name, a0, a1, a2, a3, const P p); GRAFT_ENTRY(name, P, b[0], b[1], b[2], b[3]) GRAFT_BODY(name, a0, a1, a2, a3, const P p)
+#define KERNEL5(name, a0, a1, a2, a3, a4, P) \
+  GRAFT_BODY(name, a0, a1, a2, a3, a4, const P p); \
+  GRAFT_ENTRY(name, P, b[0], b[1], b[2], b[3], b[4]) GRAFT_BODY(name, a0, a1, a2, a3, a4, const P p)
+#define KERNEL6(name, a0, a1, a2, a3, a4, a5, P) \
+  GRAFT_BODY(name, a0, a1, a2, a3, a4, a5, const P p); \
+  GRAFT_ENTRY(name, P, b[0], b[1], b[2], b[3], b[4], b[5]) GRAFT_BODY(name, a0, a1, a2, a3, a4, a5, const P p)
+
+#define LOADV(pointer) (*(const floatv_unaligned *)(pointer))
+#define STOREV(value, pointer) (*(floatv_unaligned *)(pointer) = (value))
+#define SPLAT(x) ((floatv)(x))
+#define FMAV(a, b, c) __builtin_elementwise_fma(a, b, c)
+#define MAXV(a, b) __builtin_elementwise_max(a, b)
+#define MINV(a, b) __builtin_elementwise_min(a, b)
+#define ROUNDV(x) __builtin_elementwise_roundeven(x)
+#define SQRTV(x) __builtin_elementwise_sqrt(x)
+#define ABSV(x) __builtin_elementwise_abs(x)
+#define FLOATV_BITS(x) ((intv)(x))
+#define BITS_FLOATV(x) ((floatv)(x))
+#define TO_INTV(x) __builtin_convertvector(x, intv)
+#define TO_FLOATV(x) __builtin_convertvector(x, floatv)
+#define SELECTV(no, yes, mask) ((mask) ? (yes) : (no))
+#define fma(a, b, c) __builtin_fmaf(a, b, c)
+#define min(a, b) ((a) < (b) ? (a) : (b))
+#define max(a, b) ((a) > (b) ? (a) : (b))
+
+#endif
+#endif

@@ -1,0 +1,170 @@
+// The arguments of every kernel that are not buffers: one plain structure an operation, passed by value.
+//
+// Three readers share this file: OpenCL C (kernel arguments), C (the native CPU family) and Swift (which fills them in).
+// So: only `int`, `float` and `graft_long`, 64-bit fields first, no pointers, no padding in the middle.
+// Sizes are in elements. `ld…` is the distance between rows (pixels) of a tensor, at least its channel count, so that a
+// tensor may be a slice of the channels of a wider one.
+#ifndef GRAFT_PARAMS_H
+#define GRAFT_PARAMS_H
+
+#ifdef __OPENCL_VERSION__
+typedef long graft_long;
+#else
+typedef long long graft_long;
+#endif
+
+#define GRAFT_MAX_RANK 6
+
+// Activations, as fused into epilogues; `alpha` and `beta` are their parameters.
+enum {
+  GRAFT_ACTIVATION_NONE = 0,
+  GRAFT_ACTIVATION_RELU = 1,
+  GRAFT_ACTIVATION_CLIP = 2,          // min(max(x, alpha), beta)
+  GRAFT_ACTIVATION_LEAKY_RELU = 3,    // x < 0 ? alpha x : x
+  GRAFT_ACTIVATION_SIGMOID = 4,
+  GRAFT_ACTIVATION_TANH = 5,
+  GRAFT_ACTIVATION_HARD_SIGMOID = 6,  // min(max(alpha x + beta, 0), 1)
+  GRAFT_ACTIVATION_HARD_SWISH = 7,    // x min(max(x / 6 + 1/2, 0), 1)
+  GRAFT_ACTIVATION_SILU = 8,          // x sigmoid(x)
+  GRAFT_ACTIVATION_GELU = 9,          // x/2 (1 + erf(x / sqrt 2))
+  GRAFT_ACTIVATION_GELU_TANH = 10,    // x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))
+  GRAFT_ACTIVATION_ERF = 11,
+  GRAFT_ACTIVATION_EXP = 12,
+  GRAFT_ACTIVATION_LOG = 13,
+  GRAFT_ACTIVATION_SQRT = 14,
+  GRAFT_ACTIVATION_RECIPROCAL = 15,
+  GRAFT_ACTIVATION_NEGATE = 16,
+  GRAFT_ACTIVATION_ABSOLUTE = 17,
+  GRAFT_ACTIVATION_ELU = 18,          // x < 0 ? alpha (exp x - 1) : x
+  GRAFT_ACTIVATION_SOFTPLUS = 19,     // log(1 + exp x)
+};
+
+// Binary elementwise operations.
+enum {
+  GRAFT_BINARY_ADD = 0,
+  GRAFT_BINARY_SUBTRACT = 1,
+  GRAFT_BINARY_MULTIPLY = 2,
+  GRAFT_BINARY_DIVIDE = 3,
+  GRAFT_BINARY_MAXIMUM = 4,
+  GRAFT_BINARY_MINIMUM = 5,
+  GRAFT_BINARY_POWER = 6,
+  GRAFT_BINARY_PRELU = 7,             // a < 0 ? a b : a
+};
+
+// Reductions.
+enum {
+  GRAFT_REDUCE_MEAN = 0,
+  GRAFT_REDUCE_SUM = 1,
+  GRAFT_REDUCE_MAXIMUM = 2,
+};
+
+// What happens to a sum before it is stored: y = activation(sum + bias[channel] + residual[row, channel]).
+typedef struct {
+  int activation;
+  float alpha, beta;
+  int hasBias, hasResidual;
+} GraftEpilogue;
+
+// y[b] = epilogue(op(a[b]) op(b[b])), a: [m, k] (or [k, m] if transposeA), b: [k, n] (or [n, k] if transposeB), y: [m, n].
+typedef struct {
+  graft_long strideA, strideB, strideY, strideR;  // between the matrices of a batch; 0 repeats one
+  int batch, m, n, k;
+  int lda, ldb, ldy, ldr;
+  int transposeA, transposeB;
+  GraftEpilogue epilogue;
+} GraftGemmParams;
+
+// x: [n, h, w, c], y: [n, oh, ow, oc]; weights in the family's own packing; padding is what lies before the first row and column.
+typedef struct {
+  int n, h, w, c;
+  int oh, ow, oc;
+  int kh, kw, strideH, strideW, padH, padW, dilationH, dilationW, groups;
+  int ldx, ldy, ldr;
+  GraftEpilogue epilogue;
+} GraftConvParams;
+
+// Weights [oc, c/groups, kh, kw] (PyTorch's order), or a matrix [k, n] as strides, into a family's packing.
+typedef struct {
+  graft_long strideBatch;               // between source matrices of a batch
+  int batch, groups, oc, c, taps;       // oc and c a group; taps = kh kw (1 for a matrix)
+  int strideO, strideC, strideTap;      // source strides within a group
+  int strideGroup;                      // source stride between groups
+} GraftPackParams;
+
+typedef struct {
+  int n, h, w, c;
+  int oh, ow;
+  int kh, kw, strideH, strideW, padH, padW, dilationH, dilationW;
+  int ldx, ldy;
+  int average;                          // 0: maximum, 1: average
+  int countsPadding;                    // average: the divisor counts padded positions up to padEndH/W
+  int padEndH, padEndW;                 // padding after the last row and column, for that count
+} GraftPoolParams;
+
+// y[i] = activation(op(a[i], b[i])) over `dims`; stride 0 repeats an operand.
+typedef struct {
+  int rank;
+  int dims[GRAFT_MAX_RANK], stridesA[GRAFT_MAX_RANK], stridesB[GRAFT_MAX_RANK], stridesY[GRAFT_MAX_RANK];
+  int operation;
+  GraftEpilogue epilogue;
+} GraftBinaryParams;
+
+// y[row, channel] = activation(x[row, channel]); with scale and shift: activation(x scale[channel] + shift[channel]).
+typedef struct {
+  graft_long rows;
+  int channels, ldx, ldy;
+  int hasScale, hasShift;
+  GraftEpilogue epilogue;
+} GraftUnaryParams;
+
+// A strided copy of a block: transposition, slice, one part of a concatenation, expansion (stride 0), the inside of a pad.
+typedef struct {
+  graft_long offsetX, offsetY;
+  int rank;
+  int dims[GRAFT_MAX_RANK], stridesX[GRAFT_MAX_RANK], stridesY[GRAFT_MAX_RANK];
+} GraftCopyParams;
+
+typedef struct {
+  graft_long count;
+  float value;
+} GraftFillParams;
+
+// x and y: [outer, length, inner]; softmax over length.
+typedef struct {
+  int outer, length, inner;
+  int logarithm;
+} GraftSoftmaxParams;
+
+// x: [outer, length, inner] with rows of `inner` that lie ldx apart, y: [outer, inner].
+typedef struct {
+  int outer, length, inner, ldx, ldy;
+  int operation;
+} GraftReduceParams;
+
+// Local response normalisation across channels: y = x / (k + alpha/size sum x^2)^beta, over `size` neighbouring channels.
+typedef struct {
+  graft_long rows;
+  int channels, ldx, ldy, size;
+  float alpha, beta, k;
+} GraftLRNParams;
+
+// y = (x - mean) / sqrt(variance + epsilon) scale[c] + shift[c], statistics over the channels of a row.
+typedef struct {
+  graft_long rows;
+  int channels, ldx, ldy;
+  int hasScale, hasShift;
+  float epsilon;
+} GraftLayerNormParams;
+
+// Bytes [pixels, channels] into floats: y = x scale[channel] + shift[channel].
+typedef struct {
+  graft_long pixels;
+  int channels, ldy;
+} GraftNormalizeParams;
+
+// loss[row] = -log softmax(logits[row])[label]; gradient[row] = (softmax - onehot) upstream[row].
+typedef struct {
+  int rows, classes, ldx;
+} GraftCrossEntropyParams;
+
+#endif
