@@ -32,6 +32,8 @@
 #define intv GRAFT_JOIN(int, VW)
 #define LOADV(pointer) GRAFT_JOIN(vload, VW)(0, pointer)
 #define STOREV(value, pointer) GRAFT_JOIN(vstore, VW)(value, 0, pointer)
+#define LOADV_PRIVATE(pointer) GRAFT_JOIN(vload, VW)(0, pointer)
+#define STOREV_PRIVATE(value, pointer) GRAFT_JOIN(vstore, VW)(value, 0, pointer)
 #define SPLAT(x) ((floatv)(x))
 #define FMAV(a, b, c) fma(a, b, c)
 #define MAXV(a, b) fmax(a, b)
@@ -87,6 +89,8 @@ typedef floatv floatv_unaligned __attribute__((aligned(4)));
 
 #define LOADV(pointer) (*(const floatv_unaligned *)(pointer))
 #define STOREV(value, pointer) (*(floatv_unaligned *)(pointer) = (value))
+#define LOADV_PRIVATE(pointer) LOADV(pointer)
+#define STOREV_PRIVATE(value, pointer) STOREV(value, pointer)
 #define SPLAT(x) ((floatv)(x))
 #define FMAV(a, b, c) __builtin_elementwise_fma(a, b, c)
 #define MAXV(a, b) __builtin_elementwise_max(a, b)

@@ -70,7 +70,8 @@ typedef struct {
   graft_long strideA, strideB, strideY, strideR;  // between the matrices of a batch; 0 repeats one
   int batch, m, n, k;
   int lda, ldb, ldy, ldr;
-  int transposeA, transposeB;
+  int transposeA, transposeB;           // GPU family; the CPU family packs b and copies a transposed a
+  int rowsPerItem, panelsPerItem;       // CPU family: a work-item's share
   GraftEpilogue epilogue;
 } GraftGemmParams;
 
@@ -80,6 +81,7 @@ typedef struct {
   int oh, ow, oc;
   int kh, kw, strideH, strideW, padH, padW, dilationH, dilationW, groups;
   int ldx, ldy, ldr;
+  int rowsPerItem, panelsPerItem;       // CPU family: a work-item's share
   GraftEpilogue epilogue;
 } GraftConvParams;
 

@@ -1,0 +1,100 @@
+// Elementwise operations. Work-items take p-independent shares of rows, so that a row's arithmetic never depends on the grid.
+#include "cpu/math.h"
+
+#define UNARY_ROWS 16
+
+// y[row, c] = activation(x[row, c] scale[c] + shift[c]). Work-items: x blocks of UNARY_ROWS rows, y blocks of UNARY_CHANNELS.
+#define UNARY_CHANNELS 4096
+KERNEL4(unary, GLOBAL const float *x, GLOBAL const float *scale, GLOBAL const float *shift, GLOBAL float *y, GraftUnaryParams) {
+  graft_long first = (graft_long)ITEM_X * UNARY_ROWS, end = min(first + UNARY_ROWS, p.rows);
+  int firstChannel = ITEM_Y * UNARY_CHANNELS, endChannel = min(firstChannel + UNARY_CHANNELS, p.channels);
+  for (graft_long row = first; row < end; ++row)
+    for (int c = firstChannel; c < endChannel; c += VW) {
+      int channels = min(VW, endChannel - c);
+      floatv value = load_part(x + row * p.ldx + c, channels);
+      if (p.hasScale) value *= load_part(scale + c, channels);
+      if (p.hasShift) value += load_part(shift + c, channels);
+      store_part(activate(value, p.epilogue.activation, p.epilogue.alpha, p.epilogue.beta), y + row * p.ldy + c, channels);
+    }
+}
+
+INLINE floatv binary_v(floatv a, floatv b, int operation) {
+  switch (operation) {
+  case GRAFT_BINARY_ADD: return a + b;
+  case GRAFT_BINARY_SUBTRACT: return a - b;
+  case GRAFT_BINARY_MULTIPLY: return a * b;
+  case GRAFT_BINARY_DIVIDE: return a / b;
+  case GRAFT_BINARY_MAXIMUM: return SELECTV(b, a, (a > b) | (a != a));
+  case GRAFT_BINARY_MINIMUM: return SELECTV(b, a, (a < b) | (a != a));
+  case GRAFT_BINARY_PRELU: return SELECTV(a, a * b, a < fill(0.0f));
+  default: return a;
+  }
+}
+
+// y[i] = activation(op(a[i], b[i])) with broadcasting: strides of 0 repeat.
+// Work-items: x blocks of BINARY_ROWS rows of the innermost dimension.
+#define BINARY_ROWS 16
+KERNEL3(binary, GLOBAL const float *a, GLOBAL const float *b, GLOBAL float *y, GraftBinaryParams) {
+  int last = p.rank - 1, length = p.dims[last], rows = 1;
+  for (int d = 0; d < last; ++d) rows *= p.dims[d];
+  int stepA = p.stridesA[last], stepB = p.stridesB[last];
+  for (int row = ITEM_X * BINARY_ROWS; row < rows && row < (ITEM_X + 1) * BINARY_ROWS; ++row) {
+    size_t fromA = 0, fromB = 0, to = 0;
+    int rest = row;
+    for (int d = last - 1; d >= 0; --d) {
+      int index = rest % p.dims[d];
+      rest /= p.dims[d];
+      fromA += (size_t)index * p.stridesA[d];
+      fromB += (size_t)index * p.stridesB[d];
+      to += (size_t)index * p.stridesY[d];
+    }
+    for (int i = 0; i < length; i += VW) {
+      int count = min(VW, length - i);
+      floatv left, right;
+      if (stepA == 1) {
+        left = load_part(a + fromA + i, count);
+      } else if (stepA == 0) {
+        left = SPLAT(a[fromA]);
+      } else {
+        float part[VW];
+        for (int e = 0; e < VW; ++e) part[e] = e < count ? a[fromA + (size_t)(i + e) * stepA] : 0.0f;
+        left = LOADV_PRIVATE(part);
+      }
+      if (stepB == 1) {
+        right = load_part(b + fromB + i, count);
+      } else if (stepB == 0) {
+        right = SPLAT(b[fromB]);
+      } else {
+        float part[VW];
+        for (int e = 0; e < VW; ++e) part[e] = e < count ? b[fromB + (size_t)(i + e) * stepB] : 0.0f;
+        right = LOADV_PRIVATE(part);
+      }
+      floatv value;
+      if (p.operation == GRAFT_BINARY_POWER) {
+        float base[VW], exponent[VW];
+        STOREV_PRIVATE(left, base);
+        STOREV_PRIVATE(right, exponent);
+        for (int e = 0; e < VW; ++e) base[e] = e < count ? pow(base[e], exponent[e]) : 0.0f;
+        value = LOADV_PRIVATE(base);
+      } else {
+        value = binary_v(left, right, p.operation);
+      }
+      value = activate(value, p.epilogue.activation, p.epilogue.alpha, p.epilogue.beta);
+      if (p.stridesY[last] == 1) {
+        store_part(value, y + to + i, count);
+      } else {
+        float part[VW];
+        STOREV_PRIVATE(value, part);
+        for (int e = 0; e < count; ++e) y[to + (size_t)(i + e) * p.stridesY[last]] = part[e];
+      }
+    }
+  }
+}
+
+// Bytes into floats: y[pixel, c] = x[pixel, c] scale[c] + shift[c]. Work-items: x blocks of NORMALIZE_PIXELS pixels.
+#define NORMALIZE_PIXELS 1024
+KERNEL4(normalize_image, GLOBAL const uchar *x, GLOBAL const float *scale, GLOBAL const float *shift, GLOBAL float *y, GraftNormalizeParams) {
+  graft_long first = (graft_long)ITEM_X * NORMALIZE_PIXELS, end = min(first + NORMALIZE_PIXELS, p.pixels);
+  for (graft_long pixel = first; pixel < end; ++pixel)
+    for (int c = 0; c < p.channels; ++c) y[pixel * p.ldy + c] = fma((float)x[pixel * p.channels + c], scale[c], shift[c]);
+}

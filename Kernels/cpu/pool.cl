@@ -1,0 +1,39 @@
+// Maximum and average pooling, channels last. Work-items: x output rows (n, oh).
+//
+// The divisor of an average is the number of positions inside the image, or, with countsPadding, inside the padded image.
+#include "cpu/tile.h"
+
+KERNEL2(pool, GLOBAL const float *x, GLOBAL float *y, GraftPoolParams) {
+  int n = ITEM_X / p.oh, oh = ITEM_X - n * p.oh;
+  GLOBAL const float *image = x + (size_t)n * p.h * p.w * p.ldx;
+  int top = oh * p.strideH - p.padH;
+  for (int ow = 0; ow < p.ow; ++ow) {
+    int left = ow * p.strideW - p.padW;
+    GLOBAL float *to = y + ((size_t)ITEM_X * p.ow + ow) * p.ldy;
+    int counted = 0;
+    if (p.average)
+      for (int i = 0; i < p.kh; ++i)
+        for (int j = 0; j < p.kw; ++j) {
+          int h = top + i * p.dilationH, w = left + j * p.dilationW;
+          bool real = h >= 0 && h < p.h && w >= 0 && w < p.w;
+          bool padded = p.countsPadding && h < p.h + p.padEndH && w < p.w + p.padEndW;
+          counted += real || padded;
+        }
+    floatv scale = SPLAT(counted > 0 ? 1.0f / counted : 0.0f);
+    for (int c = 0; c < p.c; c += VW) {
+      int channels = min(VW, p.c - c);
+      floatv value = SPLAT(p.average ? 0.0f : -3.402823466e38f);
+      for (int i = 0; i < p.kh; ++i) {
+        int h = top + i * p.dilationH;
+        if (h < 0 || h >= p.h) continue;
+        for (int j = 0; j < p.kw; ++j) {
+          int w = left + j * p.dilationW;
+          if (w < 0 || w >= p.w) continue;
+          floatv next = load_part(image + ((size_t)h * p.w + w) * p.ldx + c, channels);
+          value = p.average ? value + next : SELECTV(value, next, (next > value) | (next != next));
+        }
+      }
+      store_part(p.average ? value * scale : value, to + c, channels);
+    }
+  }
+}

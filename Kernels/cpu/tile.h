@@ -1,0 +1,76 @@
+// The inner loop of GEMM and convolution on CPUs: a tile of MR rows by NV vectors of sums that stay in registers.
+//
+// Packed weights: output channels in panels of PANEL_VECTORS VW, the last panel only as wide as it needs (whole vectors).
+// Panel q of a group begins at  K q PANEL  and holds  [K, width]:  element (k, o) at  K q PANEL + k width + o - q PANEL,
+// K = taps c.  A row's values come from a pointer, so a k×k convolution is a sum over its taps of pointers that move
+// (the indirection of Dukhan, "The Indirect Convolution Algorithm", 2019), without an im2col buffer.
+//
+// Registers (AVX-512: 32): MR NV sums + NV weights + 1 broadcast. Each k loads NV vectors and MR scalars for MR NV FMAs:
+//     NV 4: MR 6  (24 sums, 10 loads)    NV 3: MR 8 (24, 11)    NV 2: MR 12 (24, 14)    NV 1: MR 12 (12, 13)
+// With 16 registers (AVX2, SSE): NV 2: MR 6 (12 sums, 8 loads), NV 1: MR 12.
+#ifndef GRAFT_CPU_TILE_H
+#define GRAFT_CPU_TILE_H
+#include "common/params.h"
+#include "cpu/math.h"
+
+// Vectors in a full panel; weights are packed for it, so it is part of a device's traits.
+#ifndef PANEL_VECTORS
+#if VW == 16
+#define PANEL_VECTORS 4
+#else
+#define PANEL_VECTORS 2
+#endif
+#endif
+#define PANEL (PANEL_VECTORS * VW)
+#define MAX_ROWS 12
+
+#if PANEL_VECTORS == 4
+#define ROWS_OF_2 12
+#else
+#define ROWS_OF_2 6
+#endif
+
+// Rows a tile of `vectors` vectors has.
+INLINE int tile_rows(int vectors) { return vectors == 4 ? 6 : vectors == 3 ? 8 : vectors == 2 ? ROWS_OF_2 : 12; }
+
+// sums[m][v] += a[m][k] w[k][v] for k < count.
+#define TILE_ACCUMULATE(MR, NV)                                                                       \
+  for (int k = 0; k < count; ++k) {                                                                   \
+    floatv w[NV];                                                                                     \
+    _Pragma("unroll") for (int v = 0; v < NV; ++v) w[v] = LOADV(weights + v * VW);                    \
+    weights += NV * VW;                                                                               \
+    _Pragma("unroll") for (int m = 0; m < MR; ++m) {                                                  \
+      floatv value = SPLAT(a[m][k]);                                                                  \
+      _Pragma("unroll") for (int v = 0; v < NV; ++v) sums[m][v] = FMAV(value, w[v], sums[m][v]);      \
+    }                                                                                                 \
+  }
+
+// One row of sums out: bias, residual, activation, and only the channels there are.
+INLINE void tile_store(floatv sum, GLOBAL const float *bias, GLOBAL const float *residual, GLOBAL float *y, int channels, const GraftEpilogue epilogue) {
+  if (channels >= VW) {
+    if (epilogue.hasBias) sum += LOADV(bias);
+    if (epilogue.hasResidual) sum += LOADV(residual);
+    STOREV(activate(sum, epilogue.activation, epilogue.alpha, epilogue.beta), y);
+  } else {
+    if (epilogue.hasBias) sum += load_part(bias, channels);
+    if (epilogue.hasResidual) sum += load_part(residual, channels);
+    store_part(activate(sum, epilogue.activation, epilogue.alpha, epilogue.beta), y, channels);
+  }
+}
+
+// Stores the first `rows` rows of a tile; `y` and `residual` point at its first row and channel.
+#define TILE_STORE(MR, NV)                                                                                            \
+  _Pragma("unroll") for (int m = 0; m < MR; ++m) {                                                                    \
+    if (m < rows) {                                                                                                   \
+      _Pragma("unroll") for (int v = 0; v < NV; ++v)                                                                  \
+        tile_store(sums[m][v], bias + v * VW, residual + (size_t)m * ldr + v * VW, y + (size_t)m * ldy + v * VW,      \
+                   channels - v * VW, epilogue);                                                                      \
+    }                                                                                                                 \
+  }
+
+#define TILE_ZERO(MR, NV)                             \
+  floatv sums[MR][NV];                                \
+  _Pragma("unroll") for (int m = 0; m < MR; ++m)      \
+    _Pragma("unroll") for (int v = 0; v < NV; ++v) sums[m][v] = SPLAT(0.0f);
+
+#endif
