@@ -12,10 +12,11 @@
 #ifndef GRAFT_DIALECT_H
 #define GRAFT_DIALECT_H
 
-#ifdef __OPENCL_VERSION__
+#if defined(__OPENCL_VERSION__) || defined(__OPENCL_C_VERSION__)
 
 #define GLOBAL __global
 #define INLINE static inline
+#define OUTLINE static __attribute__((noinline))
 #define ITEM_X ((int)get_global_id(0))
 #define ITEM_Y ((int)get_global_id(1))
 #define ITEM_Z ((int)get_global_id(2))
@@ -54,6 +55,7 @@
 
 #define GLOBAL
 #define INLINE static inline __attribute__((always_inline))
+#define OUTLINE static __attribute__((noinline))
 typedef unsigned char uchar;
 typedef unsigned int uint;
 typedef float floatv __attribute__((ext_vector_type(VW)));

@@ -7,7 +7,7 @@
 #ifndef GRAFT_PARAMS_H
 #define GRAFT_PARAMS_H
 
-#ifdef __OPENCL_VERSION__
+#if defined(__OPENCL_VERSION__) || defined(__OPENCL_C_VERSION__)
 typedef long graft_long;
 #else
 typedef long long graft_long;

@@ -39,8 +39,10 @@ KERNEL5(depthwise, GLOBAL const float *x, GLOBAL const float *w, GLOBAL const fl
         }
       }
       _Pragma("unroll") for (int q = 0; q < PIXELS; ++q)
-        if (q < pixels)
+        if (q < pixels) {
           tile_store(sums[q], bias + c, residual + (row + ow + q) * p.ldr + c, y + (row + ow + q) * p.ldy + c, channels, p.epilogue);
+          if (!is_simple(p.epilogue.activation)) tile_finish(y + (row + ow + q) * p.ldy + c, 1, p.ldy, channels, p.epilogue);
+        }
     }
   }
 }

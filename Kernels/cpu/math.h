@@ -23,9 +23,9 @@ INLINE floatv exp_v(floatv x) {
   p = FMAV(p * r, r, r) + fill(1.0f);
   // 2^n in two factors, so that the largest and the subnormal results come out right.
   intv whole = TO_INTV(n);
-  intv half = whole >> 1;
-  floatv a = BITS_FLOATV((half + 127) << 23);
-  floatv b = BITS_FLOATV((whole - half + 127) << 23);
+  intv lower = whole >> 1;
+  floatv a = BITS_FLOATV((lower + 127) << 23);
+  floatv b = BITS_FLOATV((whole - lower + 127) << 23);
   floatv y = p * a * b;
   // A NaN stays one: min and max above may have lost it.
   return SELECTV(x, y, x == x);
@@ -103,14 +103,9 @@ INLINE floatv erf_v(floatv x) {
   return SELECTV(SELECTV(large, x, x != x), small, a < fill(0.95f));
 }
 
-INLINE floatv activate(floatv x, int kind, float alpha, float beta) {
+// The activations that cost more than a few instructions: out of line, so that the tiles' epilogues stay small.
+OUTLINE floatv activate_smooth(floatv x, int kind, float alpha, float beta) {
   switch (kind) {
-  case GRAFT_ACTIVATION_NONE: return x;
-  // Comparisons rather than max: a NaN has to stay visible.
-  case GRAFT_ACTIVATION_RELU: return SELECTV(x, fill(0.0f), x < fill(0.0f));
-  case GRAFT_ACTIVATION_CLIP:
-    x = SELECTV(x, fill(alpha), x < fill(alpha));
-    return SELECTV(x, fill(beta), x > fill(beta));
   case GRAFT_ACTIVATION_LEAKY_RELU: return SELECTV(x, x * fill(alpha), x < fill(0.0f));
   case GRAFT_ACTIVATION_SIGMOID: return sigmoid_v(x);
   case GRAFT_ACTIVATION_TANH: return tanh_v(x);
@@ -132,6 +127,22 @@ INLINE floatv activate(floatv x, int kind, float alpha, float beta) {
   case GRAFT_ACTIVATION_SOFTPLUS: return MAXV(x, fill(0.0f)) + log_v(fill(1.0f) + exp_v(-ABSV(x)));
   default: return x;
   }
+}
+
+// Comparisons rather than max: a NaN has to stay visible.
+INLINE floatv activate_simple(floatv x, int kind, float alpha, float beta) {
+  if (kind == GRAFT_ACTIVATION_RELU) return SELECTV(x, fill(0.0f), x < fill(0.0f));
+  if (kind == GRAFT_ACTIVATION_CLIP) {
+    x = SELECTV(x, fill(alpha), x < fill(alpha));
+    return SELECTV(x, fill(beta), x > fill(beta));
+  }
+  return x;
+}
+
+INLINE bool is_simple(int kind) { return kind <= GRAFT_ACTIVATION_CLIP; }
+
+INLINE floatv activate(floatv x, int kind, float alpha, float beta) {
+  return is_simple(kind) ? activate_simple(x, kind, alpha, beta) : activate_smooth(x, kind, alpha, beta);
 }
 
 // The first `count` (1 … VW) elements; the rest are zero.

@@ -45,17 +45,26 @@ INLINE int tile_rows(int vectors) { return vectors == 4 ? 6 : vectors == 3 ? 8 :
     }                                                                                                 \
   }
 
-// One row of sums out: bias, residual, activation, and only the channels there are.
+// One vector of sums out: bias, residual, simple activations, and only the channels there are.
 INLINE void tile_store(floatv sum, GLOBAL const float *bias, GLOBAL const float *residual, GLOBAL float *y, int channels, const GraftEpilogue epilogue) {
   if (channels >= VW) {
     if (epilogue.hasBias) sum += LOADV(bias);
     if (epilogue.hasResidual) sum += LOADV(residual);
-    STOREV(activate(sum, epilogue.activation, epilogue.alpha, epilogue.beta), y);
+    STOREV(activate_simple(sum, epilogue.activation, epilogue.alpha, epilogue.beta), y);
   } else {
     if (epilogue.hasBias) sum += load_part(bias, channels);
     if (epilogue.hasResidual) sum += load_part(residual, channels);
-    store_part(activate(sum, epilogue.activation, epilogue.alpha, epilogue.beta), y, channels);
+    store_part(activate_simple(sum, epilogue.activation, epilogue.alpha, epilogue.beta), y, channels);
   }
+}
+
+// The other activations, over what has just been stored: a call among the sums would spill them all.
+OUTLINE void tile_finish(GLOBAL float *y, int rows, int ldy, int channels, const GraftEpilogue epilogue) {
+  for (int m = 0; m < rows; ++m)
+    for (int c = 0; c < channels; c += VW) {
+      GLOBAL float *at = y + (size_t)m * ldy + c;
+      store_part(activate_smooth(load_part(at, min(VW, channels - c)), epilogue.activation, epilogue.alpha, epilogue.beta), at, min(VW, channels - c));
+    }
 }
 
 // Stores the first `rows` rows of a tile; `y` and `residual` point at its first row and channel.
@@ -66,7 +75,8 @@ INLINE void tile_store(floatv sum, GLOBAL const float *bias, GLOBAL const float 
         tile_store(sums[m][v], bias + v * VW, residual + (size_t)m * ldr + v * VW, y + (size_t)m * ldy + v * VW,      \
                    channels - v * VW, epilogue);                                                                      \
     }                                                                                                                 \
-  }
+  }                                                                                                                   \
+  if (!is_simple(epilogue.activation)) tile_finish(y, rows, ldy, channels, epilogue);
 
 #define TILE_ZERO(MR, NV)                             \
   floatv sums[MR][NV];                                \
