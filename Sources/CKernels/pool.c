@@ -3,8 +3,10 @@
 // A whole list is one job: every thread walks the list; within a launch, work-items are taken in small shares from an
 // atomic counter, and a barrier ends the launch. Threads that wait spin for a moment (the next launch is microseconds
 // away), then sleep on a condition variable, so an idle pool costs nothing and decoding threads are not starved.
+#define _GNU_SOURCE
 #include "CKernels.h"
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <time.h>
@@ -151,4 +153,9 @@ void graft_pool_run(graft_pool *pool, const graft_launch *launches, size_t count
   atomic_store_explicit(&pool->next, 0, memory_order_relaxed);
   advance(pool, &pool->job);
   run_job(pool, 1);
+}
+
+int graft_available_cores(void) {
+  cpu_set_t set;
+  return sched_getaffinity(0, sizeof set, &set) ? 0 : CPU_COUNT(&set);
 }

@@ -50,6 +50,8 @@ public struct DeviceTraits: Sendable {
   public var maximumWorkGroupSize: Int
   /// CPU family: floats in one vector of the kernels (16, 8 or 4). Weights are packed for it.
   public var vectorWidth: Int
+  /// CPU family: vectors in a full panel of packed weights (`PANEL_VECTORS` of Kernels/cpu/tile.h).
+  public var panelVectors: Int
   /// CPU family: the instruction set the kernels use: "avx512bf16", "avx512", "avx2", "neon", "portable"; a driver's own name for OpenCL.
   public var instructionSet: String
   /// The formats its arithmetic and its storage know, in words: "float32", "float16 storage".
@@ -61,13 +63,14 @@ public struct DeviceTraits: Sendable {
 
   public init(
     kind: Kind, identifier: String, name: String, vendor: String, driver: String, family: KernelFamily, computeUnits: Int,
-    memoryByteCount: Int, maximumBufferByteCount: Int, localMemoryByteCount: Int, maximumWorkGroupSize: Int, vectorWidth: Int,
+    memoryByteCount: Int, maximumBufferByteCount: Int, localMemoryByteCount: Int, maximumWorkGroupSize: Int, vectorWidth: Int, panelVectors: Int,
     instructionSet: String, numericFormats: [String], isGPU: Bool, threadCount: Int
   ) {
     (self.kind, self.identifier, self.name, self.vendor, self.driver) = (kind, identifier, name, vendor, driver)
     (self.family, self.computeUnits, self.memoryByteCount) = (family, computeUnits, memoryByteCount)
     (self.maximumBufferByteCount, self.localMemoryByteCount) = (maximumBufferByteCount, localMemoryByteCount)
-    (self.maximumWorkGroupSize, self.vectorWidth, self.instructionSet) = (maximumWorkGroupSize, vectorWidth, instructionSet)
+    (self.maximumWorkGroupSize, self.vectorWidth, self.panelVectors) = (maximumWorkGroupSize, vectorWidth, panelVectors)
+    self.instructionSet = instructionSet
     (self.numericFormats, self.isGPU, self.threadCount) = (numericFormats, isGPU, threadCount)
   }
 }

@@ -30,6 +30,9 @@ typedef struct {
   int x, y, z;
 } graft_launch;
 
+/// Processors this process may run on (its affinity mask), or 0 if the system does not say.
+int graft_available_cores(void);
+
 typedef struct graft_pool graft_pool;
 
 /// A pool that computes with `threads` threads, the caller's among them; NULL when there is no memory or no thread to be had.

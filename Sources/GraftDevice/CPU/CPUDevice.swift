@@ -1,0 +1,159 @@
+import CKernels
+import Foundation
+import Synchronization
+
+/// This machine's processor, without any driver: the CPU family compiled natively, on a pool of threads.
+///
+/// Everything happens at once, in the caller's thread and the pool's; `finish` has nothing to wait for.
+public final class CPUDevice: Device {
+  public let traits: DeviceTraits
+  private let instructionSet: InstructionSet
+  /// The pool; the lock makes one caller at a time.
+  private let pool: Mutex<Pool>
+
+  /// Owns the C pool.
+  private final class Pool {
+    let handle: OpaquePointer
+    init(_ handle: OpaquePointer) { self.handle = handle }
+    deinit { graft_pool_destroy(handle) }
+  }
+
+  /// - Parameters:
+  ///   - threadCount: threads to compute with; `nil` takes every core the process may use.
+  ///   - instructionSet: `nil` takes the best, or what the environment's `GRAFT_ISA` says.
+  /// - Throws: `DeviceError` if the instruction set is not to be had or the threads can't be started.
+  public init(threadCount: Int? = nil, instructionSet: InstructionSet? = nil) throws(DeviceError) {
+    let chosen: InstructionSet = if let instructionSet { instructionSet } else { try InstructionSet.chosen() }
+    guard graft_isa_supported(chosen.raw) != 0 else {
+      throw DeviceError(device: "cpu", call: "use \(chosen.name)", name: "not available", remedy: "This processor lacks that instruction set.")
+    }
+    let cores = CPUDevice.availableCores()
+    let threads = threadCount ?? cores
+    guard threads >= 1, threads <= 4096 else {
+      throw DeviceError(device: "cpu", call: "start \(threads) threads", name: "out of range", remedy: "Give a number from 1 to 4096.")
+    }
+    guard let handle = graft_pool_create(Int32(threads)) else {
+      throw DeviceError(device: "cpu", call: "start \(threads) threads", name: "no resources", remedy: "Try fewer with --threads.")
+    }
+    pool = Mutex(Pool(handle))
+    self.instructionSet = chosen
+    let memory = Int(ProcessInfo.processInfo.physicalMemory)
+    traits = DeviceTraits(
+      kind: .cpu, identifier: "cpu", name: CPUDevice.processorName(), vendor: "", driver: "none needed", family: .cpu, computeUnits: cores,
+      memoryByteCount: memory, maximumBufferByteCount: memory, localMemoryByteCount: 0, maximumWorkGroupSize: 1,
+      vectorWidth: Int(graft_isa_vector_width(chosen.raw)), panelVectors: Int(graft_isa_panel_vectors(chosen.raw)), instructionSet: chosen.name,
+      numericFormats: ["float32"], isGPU: false, threadCount: threads)
+  }
+
+  public func allocate(byteCount: Int) throws(DeviceError) -> any DeviceBuffer {
+    var memory: UnsafeMutableRawPointer?
+    let status = posix_memalign(&memory, 64, max(byteCount, 64))
+    guard status == 0, let memory else {
+      throw DeviceError(
+        device: "cpu", call: "allocate \(byteCount) bytes", code: Int(status), name: "out of memory", remedy: "Use a smaller --batch-size.")
+    }
+    return CPUBuffer(memory, byteCount: byteCount)
+  }
+
+  public func write(_ source: UnsafeRawBufferPointer, to slice: BufferSlice) throws(DeviceError) {
+    precondition(source.count <= slice.byteCount, "a write beyond its slice")
+    guard let from = source.baseAddress else { return }
+    pool.withLock { _ in _ = memcpy(slice.pointer, from, source.count) }
+  }
+
+  public func read(_ slice: BufferSlice, into destination: UnsafeMutableRawBufferPointer) throws(DeviceError) {
+    precondition(destination.count <= slice.byteCount, "a read beyond its slice")
+    guard let to = destination.baseAddress else { return }
+    pool.withLock { _ in _ = memcpy(to, slice.pointer, destination.count) }
+  }
+
+  public func prepare(_ launches: [Launch]) throws -> any PreparedLaunches {
+    let resolved = launches.map { launch in
+      guard launch.kernel.family == .cpu, let function = graft_kernel_find(instructionSet.raw, launch.kernel.function) else {
+        preconditionFailure("no native kernel \(launch.kernel.family).\(launch.kernel.function)")
+      }
+      return function
+    }
+    return PreparedCPULaunches(device: self, launches: launches, functions: resolved)
+  }
+
+  public func finish() throws(DeviceError) {}
+
+  fileprivate func run(_ launches: UnsafeBufferPointer<graft_launch>, seconds: UnsafeMutablePointer<Double>?) {
+    pool.withLock { graft_pool_run($0.handle, launches.baseAddress, launches.count, seconds) }
+  }
+
+  /// The cores this process may run on (its affinity mask), at least 1.
+  private static func availableCores() -> Int {
+    max(1, Int(graft_available_cores()))
+  }
+
+  private static func processorName() -> String {
+    let text = (try? String(contentsOfFile: "/proc/cpuinfo", encoding: .utf8)) ?? ""
+    let line = text.split(separator: "\n").first { $0.hasPrefix("model name") }
+    let name = line?.split(separator: ":", maxSplits: 1).last.map { $0.trimmingCharacters(in: .whitespaces) }
+    return name.flatMap { $0.isEmpty ? nil : $0 } ?? "CPU"
+  }
+}
+
+/// Host memory. `@unchecked Sendable`: kernels and copies touch it under the device's lock only.
+final class CPUBuffer: DeviceBuffer, @unchecked Sendable {
+  let start: UnsafeMutableRawPointer
+  let byteCount: Int
+
+  init(_ start: UnsafeMutableRawPointer, byteCount: Int) { (self.start, self.byteCount) = (start, byteCount) }
+  deinit { free(start) }
+}
+
+extension BufferSlice {
+  /// Our own invariant: the slice is of a CPU buffer.
+  fileprivate var pointer: UnsafeMutableRawPointer { unsafeDowncast(buffer, to: CPUBuffer.self).start + byteOffset }
+}
+
+/// Launches as the C pool takes them: one block of memory for buffers, one for parameters.
+private final class PreparedCPULaunches: PreparedLaunches {
+  private let device: CPUDevice
+  /// Keeps the buffers alive.
+  private let launches: [Launch]
+  private let table: UnsafeMutableBufferPointer<graft_launch>
+  private let arguments: UnsafeMutableBufferPointer<UnsafeMutableRawPointer?>
+  private let parameters: UnsafeMutableRawBufferPointer
+
+  init(device: CPUDevice, launches: [Launch], functions: [graft_kernel_function]) {
+    (self.device, self.launches) = (device, launches)
+    func aligned(_ count: Int) -> Int { (count + 15) & ~15 }
+    table = .allocate(capacity: launches.count)
+    arguments = .allocate(capacity: launches.reduce(0) { $0 + $1.buffers.count })
+    parameters = .allocate(byteCount: launches.reduce(0) { $0 + aligned($1.parameters.count) }, alignment: 16)
+    var (argument, parameter) = (0, 0)
+    for (index, launch) in launches.enumerated() {
+      let firstArgument = argument
+      for slice in launch.buffers {
+        (arguments.baseAddress! + argument).initialize(to: slice?.pointer)
+        argument += 1
+      }
+      let at = UnsafeMutableRawBufferPointer(rebasing: parameters[parameter..<parameter + launch.parameters.count])
+      at.copyBytes(from: launch.parameters)
+      let grid = launch.grid.globalSize
+      (table.baseAddress! + index).initialize(
+        to: graft_launch(
+          function: functions[index], buffers: UnsafePointer(arguments.baseAddress! + firstArgument), parameters: UnsafeRawPointer(at.baseAddress),
+          x: Int32(grid.x), y: Int32(grid.y), z: Int32(grid.z)))
+      parameter += aligned(launch.parameters.count)
+    }
+  }
+
+  deinit {
+    table.deallocate()
+    arguments.deallocate()
+    parameters.deallocate()
+  }
+
+  func enqueue() throws(DeviceError) { device.run(UnsafeBufferPointer(table), seconds: nil) }
+
+  func profile() throws(DeviceError) -> [Double] {
+    var seconds = [Double](repeating: 0, count: launches.count)
+    seconds.withUnsafeMutableBufferPointer { device.run(UnsafeBufferPointer(table), seconds: $0.baseAddress) }
+    return seconds
+  }
+}
