@@ -1,6 +1,5 @@
 import CKernels
 import Foundation
-import Synchronization
 
 /// This machine's processor, without any driver: the CPU family compiled natively, on a pool of threads.
 ///
@@ -8,12 +7,12 @@ import Synchronization
 public final class CPUDevice: Device {
   public let traits: DeviceTraits
   private let instructionSet: InstructionSet
-  /// The pool; the lock makes one caller at a time.
-  private let pool: Mutex<Pool>
+  private let pool: Pool
 
-  /// Owns the C pool.
-  private final class Pool {
+  /// Owns the C pool. `@unchecked Sendable`: `lock` makes one caller at a time.
+  private final class Pool: @unchecked Sendable {
     let handle: OpaquePointer
+    let lock = NSLock()
     init(_ handle: OpaquePointer) { self.handle = handle }
     deinit { graft_pool_destroy(handle) }
   }
@@ -35,7 +34,7 @@ public final class CPUDevice: Device {
     guard let handle = graft_pool_create(Int32(threads)) else {
       throw DeviceError(device: "cpu", call: "start \(threads) threads", name: "no resources", remedy: "Try fewer with --threads.")
     }
-    pool = Mutex(Pool(handle))
+    pool = Pool(handle)
     self.instructionSet = chosen
     let memory = Int(ProcessInfo.processInfo.physicalMemory)
     traits = DeviceTraits(
@@ -58,13 +57,13 @@ public final class CPUDevice: Device {
   public func write(_ source: UnsafeRawBufferPointer, to slice: BufferSlice) throws(DeviceError) {
     precondition(source.count <= slice.byteCount, "a write beyond its slice")
     guard let from = source.baseAddress else { return }
-    pool.withLock { _ in _ = memcpy(slice.pointer, from, source.count) }
+    pool.lock.withLock { _ = memcpy(slice.pointer, from, source.count) }
   }
 
   public func read(_ slice: BufferSlice, into destination: UnsafeMutableRawBufferPointer) throws(DeviceError) {
     precondition(destination.count <= slice.byteCount, "a read beyond its slice")
     guard let to = destination.baseAddress else { return }
-    pool.withLock { _ in _ = memcpy(to, slice.pointer, destination.count) }
+    pool.lock.withLock { _ = memcpy(to, slice.pointer, destination.count) }
   }
 
   public func prepare(_ launches: [Launch]) throws -> any PreparedLaunches {
@@ -80,7 +79,7 @@ public final class CPUDevice: Device {
   public func finish() throws(DeviceError) {}
 
   fileprivate func run(_ launches: UnsafeBufferPointer<graft_launch>, seconds: UnsafeMutablePointer<Double>?) {
-    pool.withLock { graft_pool_run($0.handle, launches.baseAddress, launches.count, seconds) }
+    pool.lock.withLock { graft_pool_run(pool.handle, launches.baseAddress, launches.count, seconds) }
   }
 
   /// The cores this process may run on (its affinity mask), at least 1.
