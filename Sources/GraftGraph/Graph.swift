@@ -1,0 +1,117 @@
+/// The shape and number format of a value.
+public struct TensorType: Sendable, Hashable, CustomStringConvertible {
+  public var shape: [Int]
+  public var elementType: ElementType
+
+  public init(_ shape: [Int], _ elementType: ElementType = .float32) { (self.shape, self.elementType) = (shape, elementType) }
+
+  public var rank: Int { shape.count }
+  public var elementCount: Int { shape.reduce(1, *) }
+  public var byteCount: Int { elementCount * elementType.byteCount }
+  public var description: String { "\(elementType.rawValue)[\(shape.map(String.init).joined(separator: ", "))]" }
+}
+
+/// A value of a graph: an input, a constant, or what one node computes.
+public struct ValueID: Sendable, Hashable {
+  package let index: Int
+  package init(_ index: Int) { self.index = index }
+}
+
+/// Operations on tensors in single assignment: every value is defined once, before it is used.
+///
+/// Images are channels last, `[N, H, W, C]`, inside a graph; what a model file says is turned into that when it is read.
+/// All extents are known: a graph belongs to one batch size.
+public struct Graph: Sendable {
+  public enum Source: Sendable {
+    case input
+    case constant(HostTensor)
+    case node(Int)
+  }
+
+  public struct Value: Sendable {
+    public let type: TensorType
+    /// The model file's name for it, where it has one.
+    public var name: String
+    public let source: Source
+  }
+
+  public struct Node: Sendable {
+    public let operation: any Operation
+    public let inputs: [ValueID]
+    public let output: ValueID
+    /// The model file's name for the node: errors and profiles show it.
+    public let name: String
+  }
+
+  public private(set) var values: [Value] = []
+  /// In an order in which they can run.
+  public private(set) var nodes: [Node] = []
+  public private(set) var inputs: [ValueID] = []
+  public var outputs: [ValueID] = []
+
+  public init() {}
+
+  public subscript(_ id: ValueID) -> Value { values[id.index] }
+  public func type(of id: ValueID) -> TensorType { values[id.index].type }
+
+  /// The constant behind a value, if it is one.
+  public func constant(_ id: ValueID) -> HostTensor? {
+    if case .constant(let tensor) = values[id.index].source { tensor } else { nil }
+  }
+
+  /// The node that computes a value, if one does.
+  public func producer(of id: ValueID) -> Node? {
+    if case .node(let index) = values[id.index].source { nodes[index] } else { nil }
+  }
+
+  /// The value of that name; the last one defined, should there be several.
+  public func value(named name: String) -> ValueID? { values.lastIndex { $0.name == name }.map(ValueID.init) }
+
+  public mutating func addInput(_ type: TensorType, name: String) -> ValueID {
+    let id = define(type, name: name, source: .input)
+    inputs.append(id)
+    return id
+  }
+
+  public mutating func addConstant(_ tensor: HostTensor, name: String = "") -> ValueID {
+    define(TensorType(tensor.shape, tensor.elementType), name: name, source: .constant(tensor))
+  }
+
+  /// Adds a node and returns what it computes.
+  ///
+  /// - Throws: `ShapeError` that names the node if the operation can't take these inputs.
+  public mutating func add(_ operation: some Operation, _ inputs: [ValueID], name: String = "") throws(ShapeError) -> ValueID {
+    try add(any: operation, inputs, name: name)
+  }
+
+  package mutating func add(any operation: any Operation, _ inputs: [ValueID], name: String) throws(ShapeError) -> ValueID {
+    let type: TensorType
+    let types = inputs.map { self.type(of: $0) }
+    do throws(ShapeError) {
+      type = try operation.outputType(types)
+      if type.shape.contains(where: { $0 < 0 }) || (try? TensorError.byteCount(shape: type.shape, elementType: type.elementType)) == nil {
+        throw ShapeError(operation.kind, "its result would have shape \(type.shape)")
+      }
+    } catch {
+      throw error.at(name)
+    }
+    let output = define(type, name: name, source: .node(nodes.count))
+    nodes.append(Node(operation: operation, inputs: inputs, output: output, name: name))
+    return output
+  }
+
+  public mutating func rename(_ id: ValueID, _ name: String) { values[id.index].name = name }
+
+  private mutating func define(_ type: TensorType, name: String, source: Source) -> ValueID {
+    values.append(Value(type: type, name: name, source: source))
+    return ValueID(values.count - 1)
+  }
+
+  /// How many nodes (and outputs) use each value, by its index.
+  package func useCounts() -> [Int] {
+    var counts = [Int](repeating: 0, count: values.count)
+    for node in nodes { for input in node.inputs { counts[input.index] += 1 } }
+    for output in outputs { counts[output.index] += 1 }
+    return counts
+  }
+}

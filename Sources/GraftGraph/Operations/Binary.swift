@@ -1,0 +1,87 @@
+import CKernels
+import Foundation
+import GraftDevice
+
+/// An elementwise operation of two tensors that broadcast as NumPy's: y = activation(a ∘ b).
+public struct Binary: Operation {
+  public static let kind = "binary"
+
+  public enum Function: Int32, Sendable, CaseIterable {
+    case add = 0
+    case subtract, multiply, divide, maximum, minimum, power
+    /// a where a ≥ 0, else a b.
+    case prelu
+
+    func callAsFunction(_ a: Double, _ b: Double) -> Double {
+      switch self {
+      case .add: a + b
+      case .subtract: a - b
+      case .multiply: a * b
+      case .divide: a / b
+      case .maximum: a.isNaN || b.isNaN ? .nan : max(a, b)
+      case .minimum: a.isNaN || b.isNaN ? .nan : min(a, b)
+      case .power: pow(a, b)
+      case .prelu: a < 0 ? a * b : a
+      }
+    }
+  }
+
+  public var function: Function
+  public var activation: Activation
+
+  public init(_ function: Function, activation: Activation = .none) { (self.function, self.activation) = (function, activation) }
+
+  public func outputType(_ inputs: [TensorType]) throws(ShapeError) -> TensorType {
+    try ShapeError.expect(inputs.count == 2, Self.kind, "\(inputs.count) inputs were given")
+    guard let shape = broadcastShape(inputs[0].shape, inputs[1].shape) else {
+      throw ShapeError(Self.kind, "\(function): \(inputs[0].shape) and \(inputs[1].shape) do not broadcast")
+    }
+    return TensorType(shape)
+  }
+
+  public func reference(_ inputs: [ReferenceTensor]) -> ReferenceTensor {
+    let shape = broadcastShape(inputs[0].shape, inputs[1].shape)!
+    let strides = inputs.map { broadcastStrides($0.shape, to: shape) }
+    return ReferenceTensor(shape) { i in
+      let at = strides.map { zip(i, $0).reduce(0) { $0 + $1.0 * $1.1 } }
+      return activation(function(inputs[0].values[at[0]], inputs[1].values[at[1]]))
+    }
+  }
+
+  /// add and subtract only so far: the upstream gradient, summed over what was repeated.
+  public func gradient(_ context: inout GradientContext) throws -> [ValueID?] {
+    guard function == .add, activation == .none, context.shape(context.inputs[0]) == context.shape(context.inputs[1]) else {
+      throw GradientError(operation: "\(kind) \(function)", node: context.node.name)
+    }
+    return [context.upstream, context.upstream]
+  }
+
+  public func acceptsRowStride(input: Int) -> Bool { true }
+  public var producesRowStride: Bool { true }
+
+  public func lower(_ context: inout LoweringContext) throws {
+    let (a, b, y) = (context.inputs[0], context.inputs[1], context.output)
+    let shape = context.shape(y)
+    let strides = [a, b, y].map { broadcastStrides(context.shape($0), to: shape, rowStride: context.rowStride($0)) }
+    let (dims, s) = collapse(shape, strides)
+    guard dims.count <= Int(GRAFT_MAX_RANK) else { throw LoweringError(context, "broadcasts over more than \(GRAFT_MAX_RANK) dimensions") }
+    let p = GraftBinaryParams(
+      rank: Int32(dims.count), dims: rankTuple(dims, filling: 1), stridesA: rankTuple(s[0], filling: 0), stridesB: rankTuple(s[1], filling: 0),
+      stridesY: rankTuple(s[2], filling: 0), operation: function.rawValue, epilogue: epilogue(activation))
+    let rows = dims.dropLast().reduce(1, *)
+    switch context.traits.family {
+    case .cpu:
+      var cut = p
+      var count = rows
+      if dims.count == 1, dims[0] % 1024 == 0, dims[0] > 1024 {
+        // One long row: several, so that threads share it.
+        cut.rank = 2
+        (count, cut.dims.0, cut.dims.1) = (dims[0] / 1024, Int32(dims[0] / 1024), 1024)
+        (cut.stridesA.1, cut.stridesB.1, cut.stridesY.1) = (p.stridesA.0, p.stridesB.0, p.stridesY.0)
+        (cut.stridesA.0, cut.stridesB.0, cut.stridesY.0) = (p.stridesA.0 * 1024, p.stridesB.0 * 1024, p.stridesY.0 * 1024)
+      }
+      context.launch("elementwise", "binary", [.value(a), .value(b), .value(y)], cut, grid: Grid(divideUp(count, 16)))
+    case .gpu: throw LoweringError(context, "has no kernel in the GPU family yet")
+    }
+  }
+}

@@ -1,0 +1,143 @@
+import CKernels
+import GraftDevice
+
+/// Extents around an image: what a convolution or a pooling adds before it looks.
+public struct Padding2D: Sendable, Hashable {
+  public var top, left, bottom, right: Int
+  public init(top: Int = 0, left: Int = 0, bottom: Int = 0, right: Int = 0) {
+    (self.top, self.left, self.bottom, self.right) = (top, left, bottom, right)
+  }
+  public init(_ all: Int) { self.init(top: all, left: all, bottom: all, right: all) }
+}
+
+/// Two numbers, for rows and for columns.
+public struct Pair: Sendable, Hashable {
+  public var h, w: Int
+  public init(_ h: Int, _ w: Int) { (self.h, self.w) = (h, w) }
+  public init(_ both: Int) { self.init(both, both) }
+}
+
+/// 2-D convolution: y[n, i, j, o] = activation(Σ x[n, i s + a d − p, j s + b d − p, c] w[o, c, a, b] + bias[o] + residual[n, i, j, o]).
+///
+/// x: [N, H, W, C], w: [O, C/groups, kh, kw] (PyTorch's and ONNX's order), bias: [O], residual and y: [N, H', W', O].
+/// Inputs: x, w, then bias and residual where the attributes say so.
+public struct Conv2D: Operation {
+  public static let kind = "conv2D"
+  public var stride = Pair(1)
+  public var padding = Padding2D()
+  public var dilation = Pair(1)
+  public var groups = 1
+  public var hasBias = false
+  public var hasResidual = false
+  public var activation = Activation.none
+
+  public init(stride: Pair = Pair(1), padding: Padding2D = Padding2D(), dilation: Pair = Pair(1), groups: Int = 1, hasBias: Bool = false) {
+    (self.stride, self.padding, self.dilation, self.groups, self.hasBias) = (stride, padding, dilation, groups, hasBias)
+  }
+
+  public func outputType(_ inputs: [TensorType]) throws(ShapeError) -> TensorType {
+    let kind = Self.kind
+    try ShapeError.expect(inputs.count == 2 + (hasBias ? 1 : 0) + (hasResidual ? 1 : 0), kind, "\(inputs.count) inputs were given")
+    let (x, w) = (inputs[0].shape, inputs[1].shape)
+    try ShapeError.expect(
+      x.count == 4 && w.count == 4, kind, "an image [N, H, W, C] and weights [O, C/groups, kh, kw] are expected, \(x) and \(w) were found")
+    try ShapeError.expect(
+      stride.h > 0 && stride.w > 0 && dilation.h > 0 && dilation.w > 0 && groups > 0, kind, "strides, dilations and groups must be positive")
+    try ShapeError.expect(
+      padding.top >= 0 && padding.left >= 0 && padding.bottom >= 0 && padding.right >= 0, kind, "padding must not be negative")
+    try ShapeError.expect(
+      w[1] * groups == x[3] && w[0] % groups == 0 && w[0] > 0 && w[1] > 0 && w[2] > 0 && w[3] > 0, kind,
+      "weights \(w) in \(groups) groups do not fit an input of \(x[3]) channels")
+    let h = x[1] + padding.top + padding.bottom - (w[2] - 1) * dilation.h - 1
+    let width = x[2] + padding.left + padding.right - (w[3] - 1) * dilation.w - 1
+    try ShapeError.expect(h >= 0 && width >= 0, kind, "the kernel is larger than the padded image \(x)")
+    let y = [x[0], h / stride.h + 1, width / stride.w + 1, w[0]]
+    if hasBias { try ShapeError.expect(inputs[2].shape == [w[0]], kind, "a bias of \([w[0]]) is expected, \(inputs[2].shape) was found") }
+    if hasResidual {
+      try ShapeError.expect(inputs.last!.shape == y, kind, "a residual of \(y) is expected, \(inputs.last!.shape) was found")
+    }
+    return TensorType(y)
+  }
+
+  public func reference(_ inputs: [ReferenceTensor]) -> ReferenceTensor {
+    let (x, w) = (inputs[0], inputs[1])
+    let (inGroup, outGroup) = (w.shape[1], w.shape[0] / groups)
+    let type = try! outputType(inputs.map { TensorType($0.shape) })
+    return ReferenceTensor(type.shape) { i in
+      var sum = 0.0
+      let group = i[3] / outGroup
+      for a in 0..<w.shape[2] {
+        for b in 0..<w.shape[3] {
+          let (h, v) = (i[1] * stride.h + a * dilation.h - padding.top, i[2] * stride.w + b * dilation.w - padding.left)
+          guard h >= 0, h < x.shape[1], v >= 0, v < x.shape[2] else { continue }
+          let at = ((i[0] * x.shape[1] + h) * x.shape[2] + v) * x.shape[3] + group * inGroup
+          for c in 0..<inGroup { sum += x.values[at + c] * w.values[((i[3] * inGroup + c) * w.shape[2] + a) * w.shape[3] + b] }
+        }
+      }
+      if hasBias { sum += inputs[2].values[i[3]] }
+      if hasResidual { sum += inputs[inputs.count - 1][i] }
+      return activation(sum)
+    }
+  }
+
+  public func flops(_ inputs: [TensorType], _ output: TensorType) -> Double {
+    2 * Double(output.elementCount) * Double(inputs[1].shape[1] * inputs[1].shape[2] * inputs[1].shape[3])
+  }
+
+  public func acceptsRowStride(input: Int) -> Bool { input == 0 || (hasResidual && input == 2 + (hasBias ? 1 : 0)) }
+  public var producesRowStride: Bool { true }
+
+  public func lower(_ context: inout LoweringContext) throws {
+    let (x, w) = (context.inputs[0], context.inputs[1])
+    let (xs, ws, ys) = (context.shape(x), context.shape(w), context.shape(context.output))
+    let residual = hasResidual ? context.inputs[context.inputs.count - 1] : nil
+    let p = GraftConvParams(
+      n: Int32(xs[0]), h: Int32(xs[1]), w: Int32(xs[2]), c: Int32(xs[3]), oh: Int32(ys[1]), ow: Int32(ys[2]), oc: Int32(ys[3]),
+      kh: Int32(ws[2]), kw: Int32(ws[3]), strideH: Int32(stride.h), strideW: Int32(stride.w), padH: Int32(padding.top), padW: Int32(padding.left),
+      dilationH: Int32(dilation.h), dilationW: Int32(dilation.w), groups: Int32(groups), ldx: Int32(context.rowStride(x)),
+      ldy: Int32(context.rowStride(context.output)), ldr: residual.map { Int32(context.rowStride($0)) } ?? 0, rowsPerItem: 0, panelsPerItem: 0,
+      epilogue: epilogue(activation, hasBias: hasBias, hasResidual: hasResidual))
+    let operands = ConvolutionOperands(
+      x: .value(x), bias: hasBias ? .value(context.inputs[2]) : nil, residual: residual.map { .value($0) }, y: .value(context.output))
+    switch context.traits.family {
+    case .cpu: lowerForCPU(&context, p, operands)
+    case .gpu: throw LoweringError(context, "has no kernel in the GPU family yet")
+    }
+  }
+
+  struct ConvolutionOperands {
+    let x: Operand
+    let bias, residual: Operand?
+    let y: Operand
+  }
+
+  private func lowerForCPU(_ context: inout LoweringContext, _ parameters: GraftConvParams, _ operands: ConvolutionOperands) {
+    var p = parameters
+    let w = context.inputs[1], ws = context.shape(w)
+    let taps = ws[2] * ws[3]
+    let depthwise = ws[1] == 1 && ws[0] == groups
+    let outputs = ws[0] / groups
+    let packedOutputs = CPUTiling.packedChannels(depthwise ? ws[0] : outputs, context.traits)
+    let pack = GraftPackParams(
+      strideBatch: 0, batch: 1, groups: depthwise ? 1 : p.groups, oc: Int32(depthwise ? ws[0] : outputs), c: Int32(ws[1]), taps: Int32(taps),
+      strideO: Int32(ws[1] * taps), strideC: Int32(taps), strideTap: 1, strideGroup: Int32(outputs * ws[1] * taps))
+    if depthwise {
+      let packed = context.derived(from: w, key: "depthwise", elementCount: taps * packedOutputs) { context, target in
+        context.launch("pack", "pack_depthwise", [.value(w), target], pack, grid: Grid(taps), flops: 0)
+      }
+      context.launch(
+        "depthwise", "depthwise", [operands.x, packed, operands.bias, operands.residual, operands.y], p, grid: Grid(Int(p.n) * Int(p.oh)))
+      return
+    }
+    let packed = context.derived(from: w, key: "conv \(groups)", elementCount: groups * taps * ws[1] * packedOutputs) { context, target in
+      context.packForCPU(.value(w), into: target, pack)
+    }
+    let rows = Int(p.n) * Int(p.oh) * Int(p.ow)
+    let tiling = CPUTiling(m: rows, n: outputs, rowElements: ws[1] * min(taps, 3), items: groups, context: context)
+    (p.rowsPerItem, p.panelsPerItem) = (Int32(tiling.rowsPerItem), Int32(tiling.panelsPerItem))
+    let zeros = context.zeros(elementCount: Int(p.c))
+    context.launch(
+      "conv", "conv", [operands.x, packed, operands.bias, operands.residual, zeros, operands.y], p,
+      grid: Grid(tiling.grid.x, tiling.grid.y, groups))
+  }
+}

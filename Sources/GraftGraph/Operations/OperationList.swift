@@ -1,0 +1,7 @@
+/// Every operation there is. Tests and benchmarks walk this list; one that is missing here does not exist.
+public enum OperationList {
+  public static let all: [any Operation.Type] = [
+    BatchNorm.self, Binary.self, Concat.self, Conv2D.self, CrossEntropy.self, Expand.self, LayerNorm.self, LocalResponseNorm.self, MatMul.self,
+    NormalizeImage.self, Pad.self, Pool2D.self, Reduce.self, Reshape.self, Slice.self, Softmax.self, Transpose.self, Unary.self,
+  ]
+}

@@ -1,0 +1,46 @@
+import CKernels
+import Foundation
+import GraftDevice
+
+/// Softmax along one axis, or its logarithm.
+public struct Softmax: Operation {
+  public static let kind = "softmax"
+  public var axis: Int
+  public var logarithm: Bool
+
+  public init(axis: Int, logarithm: Bool = false) { (self.axis, self.logarithm) = (axis, logarithm) }
+
+  public func outputType(_ inputs: [TensorType]) throws(ShapeError) -> TensorType {
+    try ShapeError.expect(
+      inputs.count == 1 && axis >= 0 && axis < inputs[0].rank, Self.kind, "axis \(axis) does not fit \(inputs.map(\.shape))")
+    return TensorType(inputs[0].shape)
+  }
+
+  public func reference(_ inputs: [ReferenceTensor]) -> ReferenceTensor {
+    var y = inputs[0]
+    let (length, inner) = (y.shape[axis], y.shape[(axis + 1)...].reduce(1, *))
+    for outer in 0..<y.shape[..<axis].reduce(1, *) {
+      for i in 0..<inner {
+        let at = (0..<length).map { (outer * length + $0) * inner + i }
+        let greatest = at.map { y.values[$0] }.max() ?? 0
+        let total = at.reduce(0) { $0 + exp(y.values[$1] - greatest) }
+        for e in at { y.values[e] = logarithm ? y.values[e] - greatest - log(total) : exp(y.values[e] - greatest) / total }
+      }
+    }
+    return y
+  }
+
+  public func flops(_ inputs: [TensorType], _ output: TensorType) -> Double { 5 * Double(output.elementCount) }
+
+  public func lower(_ context: inout LoweringContext) throws {
+    let shape = context.shape(context.output)
+    let p = GraftSoftmaxParams(
+      outer: Int32(shape[..<axis].reduce(1, *)), length: Int32(shape[axis]), inner: Int32(shape[(axis + 1)...].reduce(1, *)),
+      logarithm: logarithm ? 1 : 0)
+    switch context.traits.family {
+    case .cpu:
+      context.launch("reduce", "softmax", [.value(context.inputs[0]), .value(context.output)], p, grid: Grid(Int(p.outer), Int(p.inner)))
+    case .gpu: throw LoweringError(context, "has no kernel in the GPU family yet")
+    }
+  }
+}
