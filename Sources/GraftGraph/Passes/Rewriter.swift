@@ -1,0 +1,90 @@
+/// Builds a new graph from an old one, node by node: what every pass that replaces nodes is written with.
+struct Rewriter {
+  let old: Graph
+  private(set) var new = Graph()
+  /// Where each old value went.
+  private var map: [ValueID?]
+
+  init(_ graph: Graph) throws(ShapeError) {
+    old = graph
+    map = Array(repeating: nil, count: graph.values.count)
+    for id in graph.inputs { map[id.index] = new.addInput(graph.type(of: id), name: graph[id].name) }
+  }
+
+  /// The new graph's value for an old one; constants move over when they are first used.
+  mutating func value(_ id: ValueID) -> ValueID {
+    if let known = map[id.index] { return known }
+    guard let tensor = old.constant(id) else { preconditionFailure("a value was used before it was defined") }
+    let new = self.new.addConstant(tensor, name: old[id].name)
+    map[id.index] = new
+    return new
+  }
+
+  /// The constant behind a value of the new graph.
+  func constant(_ id: ValueID) -> HostTensor? { new.constant(id) }
+
+  mutating func add(_ operation: any Operation, _ inputs: [ValueID], name: String) throws(ShapeError) -> ValueID {
+    try new.add(any: operation, inputs, name: name)
+  }
+
+  mutating func addConstant(_ tensor: HostTensor, name: String = "") -> ValueID { new.addConstant(tensor, name: name) }
+
+  /// Says that an old value is this new one; the new one takes over the name if it has none.
+  mutating func define(_ id: ValueID, as new: ValueID) {
+    map[id.index] = new
+    if self.new[new].name.isEmpty || self.old.outputs.contains(id) { self.new.rename(new, old[id].name) }
+  }
+
+  /// Copies a node as it is.
+  mutating func keep(_ node: Graph.Node) throws(ShapeError) {
+    var inputs: [ValueID] = []
+    for input in node.inputs { inputs.append(value(input)) }
+    define(node.output, as: try add(node.operation, inputs, name: node.name))
+  }
+
+  /// The finished graph, its outputs where the old ones went.
+  mutating func finished() -> Graph {
+    for output in old.outputs { new.outputs.append(value(output)) }
+    return new
+  }
+}
+
+extension Graph {
+  /// The graph after every pass, ready to be lowered.
+  public func optimized() throws -> Graph {
+    try removingDeadNodes().foldingConstants().sinkingTransposes().foldingConstants().foldingNormalization().fusing().removingDeadNodes()
+  }
+
+  /// Without the nodes that no output depends on.
+  public func removingDeadNodes() throws -> Graph {
+    var used = Set(outputs)
+    for node in nodes.reversed() where used.contains(node.output) { used.formUnion(node.inputs) }
+    var rewriter = try Rewriter(self)
+    for node in nodes where used.contains(node.output) { try rewriter.keep(node) }
+    return rewriter.finished()
+  }
+
+  /// With every node whose inputs are all constants replaced by its result, computed in double precision.
+  ///
+  /// Results much larger than what they come from (an expanded scalar) are left to the device.
+  public func foldingConstants() throws -> Graph {
+    var rewriter = try Rewriter(self)
+    for node in nodes {
+      let inputs = node.inputs.map { rewriter.value($0) }
+      let constants = inputs.compactMap { rewriter.constant($0) }
+      let source = constants.reduce(0) { $0 + $1.elementCount }
+      guard constants.count == inputs.count, !inputs.isEmpty, type(of: node.output).elementCount <= max(65_536, 4 * source) else {
+        try rewriter.keep(node)
+        continue
+      }
+      let result: HostTensor
+      if let reshape = node.operation as? Reshape {
+        result = constants[0].reshaped(reshape.shape)
+      } else {
+        result = node.operation.reference(constants.map(ReferenceTensor.init)).tensor
+      }
+      rewriter.define(node.output, as: rewriter.addConstant(result, name: self[node.output].name))
+    }
+    return rewriter.finished()
+  }
+}
