@@ -42,6 +42,7 @@ let package = Package(
       dependencies: [
         "GraftGraph", "CZip", .product(name: "SwiftProtobuf", package: "swift-protobuf"), .product(name: "Crypto", package: "swift-crypto"),
       ],
+      exclude: ["ONNX/onnx.proto"],
       swiftSettings: strict),
     .target(
       name: "GraftData",
@@ -59,7 +60,7 @@ let package = Package(
 
     .testTarget(name: "GraftDeviceTests", dependencies: ["GraftDevice"], swiftSettings: strict),
     .testTarget(name: "GraftGraphTests", dependencies: ["GraftGraph"], swiftSettings: strict),
-    .testTarget(name: "GraftBackbonesTests", dependencies: ["GraftBackbones"], swiftSettings: strict),
+    .testTarget(name: "GraftBackbonesTests", dependencies: ["GraftBackbones"], resources: [.copy("Fixtures")], swiftSettings: strict),
     .testTarget(name: "GraftDataTests", dependencies: ["GraftData"], swiftSettings: strict),
     .testTarget(name: "GraftTrainingTests", dependencies: ["GraftTraining"], swiftSettings: strict),
     .testTarget(name: "EndToEndTests", dependencies: ["Graft"], swiftSettings: strict),

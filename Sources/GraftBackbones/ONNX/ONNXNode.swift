@@ -1,0 +1,102 @@
+import GraftGraph
+
+/// One operation of an ONNX graph, as the file states it.
+public struct ONNXNode: Sendable {
+  /// The file it is from, for messages.
+  public let file: String
+  /// The node's own name; often empty.
+  public let name: String
+  /// "Conv", "Relu".
+  public let opType: String
+  /// Empty for the standard operators ("ai.onnx" is read as empty).
+  public let domain: String
+  /// Names of the values read; an empty name is an optional input that is not given.
+  public let inputs: [String]
+  /// Names of the values written; an empty name is an optional output that nobody wants.
+  public let outputs: [String]
+  public let attributes: [String: ONNXAttribute]
+
+  /// How messages refer to the node: by its name, or by its first output where it has none.
+  public var label: String {
+    let kind = domain.isEmpty ? opType : "\(domain).\(opType)"
+    if !name.isEmpty { return "node \(quoted(name)) (\(kind))" }
+    return "node (\(kind)) that computes \(quoted(outputs.first { !$0.isEmpty } ?? ""))"
+  }
+
+  /// An error at this node.
+  public func error(_ what: String, remedy: String = "") -> ImportError {
+    ImportError(file: file, node: label, what: what, remedy: remedy)
+  }
+}
+
+/// The value of a node's attribute.
+public enum ONNXAttribute: Sendable {
+  case integer(Int64)
+  case float(Float)
+  case string(String)
+  case tensor(HostTensor)
+  case integers([Int64])
+  case floats([Float])
+  case strings([String])
+  /// Something that cannot be used, in words ("a graph"). An error only when an operator needs it.
+  case unsupported(String)
+
+  /// The kind of value, for messages.
+  public var kind: String {
+    switch self {
+    case .integer: "an integer"
+    case .float: "a number"
+    case .string: "a string"
+    case .tensor: "a tensor"
+    case .integers: "a list of integers"
+    case .floats: "a list of numbers"
+    case .strings: "a list of strings"
+    case .unsupported(let kind): kind
+    }
+  }
+}
+
+/// Attributes by the type an operator expects; each is nil where the file does not set it.
+///
+/// - Throws: `ImportError` naming the node and the attribute if it has another type.
+extension ONNXNode {
+  public func integer(_ attribute: String) throws -> Int? {
+    guard let value = attributes[attribute] else { return nil }
+    guard case .integer(let integer) = value else { throw mismatch(attribute, value, "an integer") }
+    return Int(integer)
+  }
+
+  public func float(_ attribute: String) throws -> Float? {
+    guard let value = attributes[attribute] else { return nil }
+    guard case .float(let float) = value else { throw mismatch(attribute, value, "a number") }
+    return float
+  }
+
+  public func string(_ attribute: String) throws -> String? {
+    guard let value = attributes[attribute] else { return nil }
+    guard case .string(let string) = value else { throw mismatch(attribute, value, "a string") }
+    return string
+  }
+
+  public func tensor(_ attribute: String) throws -> HostTensor? {
+    guard let value = attributes[attribute] else { return nil }
+    guard case .tensor(let tensor) = value else { throw mismatch(attribute, value, "a tensor") }
+    return tensor
+  }
+
+  public func integers(_ attribute: String) throws -> [Int]? {
+    guard let value = attributes[attribute] else { return nil }
+    guard case .integers(let integers) = value else { throw mismatch(attribute, value, "a list of integers") }
+    return integers.map { Int($0) }
+  }
+
+  public func floats(_ attribute: String) throws -> [Float]? {
+    guard let value = attributes[attribute] else { return nil }
+    guard case .floats(let floats) = value else { throw mismatch(attribute, value, "a list of numbers") }
+    return floats
+  }
+
+  private func mismatch(_ attribute: String, _ found: ONNXAttribute, _ expected: String) -> ImportError {
+    error("its attribute \(quoted(attribute)) is \(found.kind), and \(expected) is expected")
+  }
+}
