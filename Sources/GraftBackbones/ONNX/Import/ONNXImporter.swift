@@ -1,0 +1,185 @@
+import GraftGraph
+
+/// Turns the nodes of an ONNX graph into a `Graph` for given input shapes.
+///
+/// Integer tensors (shapes, axes) are computed here, on the host, so that a graph's extents are all known; everything
+/// else becomes nodes. Values keep the file's order of dimensions: an operation that works channels last is wrapped in
+/// two transpositions, which `Graph.sinkingTransposes()` removes.
+struct ONNXImporter {
+  /// What a name of the file stands for.
+  enum Imported {
+    /// A value the device computes or is given.
+    case value(ValueID)
+    /// Known now: a weight, a shape.
+    case host(HostTensor)
+  }
+
+  typealias Handler = @Sendable (inout ONNXImporter, ONNXNode) throws -> Void
+
+  let file: ONNXFile
+  var graph = Graph()
+  var names: [String: Imported] = [:]
+  /// The graph's value for a host tensor that has been used as one.
+  private var constants: [String: ValueID] = [:]
+
+  /// Every operator that is read, by its ONNX name.
+  static let handlers: [String: Handler] = convolutionHandlers.merging(elementwiseHandlers) { a, _ in a }.merging(shapeHandlers) { a, _ in a }
+    .merging(productHandlers) { a, _ in a }
+
+  /// - Parameter shapes: the inputs' shapes by name.
+  /// - Throws: `ImportError` that names the node, for an operator, an attribute or a shape that is not supported.
+  static func graph(of file: ONNXFile, shapes: [String: [Int]]) throws -> Graph {
+    try checkOperators(file)
+    var importer = ONNXImporter(file: file)
+    for (name, tensor) in file.initializers { importer.names[name] = .host(tensor) }
+    for input in file.inputs {
+      guard let shape = shapes[input.name] else {
+        throw ImportError(file: file.path, what: "the shape of input \(quoted(input.name)) is not known", remedy: "Give it with --input-shape.")
+      }
+      guard input.elementType ?? .float32 == .float32 else {
+        throw ImportError(
+          file: file.path, what: "input \(quoted(input.name)) is \(input.elementType?.rawValue ?? "?"), and float32 is read",
+          remedy: "Export the model with float32 inputs.")
+      }
+      guard let byteCount = try? TensorError.byteCount(shape: shape, elementType: .float32), byteCount <= 1 << 40 else {
+        throw ImportError(file: file.path, what: "input \(quoted(input.name)) would have shape \(shape)", remedy: "Give another with --input-shape.")
+      }
+      importer.names[input.name] = .value(importer.graph.addInput(TensorType(shape), name: input.name))
+    }
+    for node in file.nodes {
+      guard let handler = handlers[node.opType] else { continue }
+      do {
+        try handler(&importer, node)
+      } catch let error as ShapeError {
+        throw node.error(
+          error.message, remedy: "Check the input's shape and --batch-size: a model that was exported for a fixed batch takes no other.")
+      }
+    }
+    for output in file.outputs {
+      guard let found = importer.names[output.name] else {
+        throw ImportError(file: file.path, what: "no node computes the output \(quoted(output.name))", remedy: ImportError.fetchAgain)
+      }
+      switch found {
+      case .value(let id): importer.graph.outputs.append(id)
+      case .host(let tensor): importer.graph.outputs.append(importer.graph.addConstant(tensor, name: output.name))
+      }
+    }
+    return importer.graph
+  }
+
+  /// Refuses a file with operators that are not read, before anything else happens.
+  static func checkOperators(_ file: ONNXFile) throws {
+    let unknown = file.nodes.filter { !$0.domain.isEmpty || handlers[$0.opType] == nil }
+    guard let first = unknown.first else {
+      guard (7...21).contains(file.opsetVersion) else {
+        throw ImportError(
+          file: file.path, what: "it uses opset \(file.opsetVersion), and opsets 7 to 21 are read", remedy: "Export it with one of those.")
+      }
+      return
+    }
+    let kinds = Set(unknown.map { $0.domain.isEmpty ? $0.opType : "\($0.domain).\($0.opType)" }).sorted()
+    throw first.error(
+      "the operator \(kinds.count == 1 ? "\(quoted(kinds[0])) is" : "s \(listed(kinds)) are") not supported (\(unknown.count) of \(file.nodes.count) nodes)",
+      remedy: "Export the model without \(kinds.count == 1 ? "it" : "them"), or choose a backbone that has none.")
+  }
+
+  // MARK: Names
+
+  func has(_ node: ONNXNode, _ index: Int) -> Bool { index < node.inputs.count && !node.inputs[index].isEmpty }
+
+  func imported(_ node: ONNXNode, _ index: Int) throws -> Imported {
+    guard has(node, index) else { throw node.error("its input \(index) is missing", remedy: ImportError.fetchAgain) }
+    guard let found = names[node.inputs[index]] else {
+      throw node.error("its input \(quoted(node.inputs[index])) is computed by no node before it", remedy: ImportError.fetchAgain)
+    }
+    return found
+  }
+
+  /// An input as a value of the graph.
+  mutating func value(_ node: ONNXNode, _ index: Int) throws -> ValueID {
+    switch try imported(node, index) {
+    case .value(let id): return id
+    case .host(let tensor):
+      if let known = constants[node.inputs[index]] { return known }
+      let id = graph.addConstant(tensor, name: node.inputs[index])
+      constants[node.inputs[index]] = id
+      return id
+    }
+  }
+
+  /// An input that has to be known now.
+  func host(_ node: ONNXNode, _ index: Int, _ role: String) throws -> HostTensor {
+    switch try imported(node, index) {
+    case .host(let tensor): return tensor
+    case .value(let id):
+      if let tensor = graph.constant(id) { return tensor }
+      throw node.error("its \(role) depends on the data, and has to be a constant of the model", remedy: "Export the model with constant shapes.")
+    }
+  }
+
+  /// An input as integers, from an attribute in older opsets and from an input in newer ones.
+  func integers(_ node: ONNXNode, attribute: String, input: Int) throws -> [Int]? {
+    if let values = try node.integers(attribute) { return values }
+    guard has(node, input) else { return nil }
+    return try host(node, input, attribute).integers().map { Int($0) }
+  }
+
+  /// The inputs if all of them are known now.
+  func allHost(_ node: ONNXNode) -> [HostTensor]? {
+    var tensors: [HostTensor] = []
+    for name in node.inputs where !name.isEmpty {
+      guard case .host(let tensor)? = names[name] else { return nil }
+      tensors.append(tensor)
+    }
+    return tensors.isEmpty ? nil : tensors
+  }
+
+  func shape(_ id: ValueID) -> [Int] { graph.type(of: id).shape }
+
+  /// An axis as the file gives it (negative ones count from the end), checked.
+  func axis(_ node: ONNXNode, _ value: Int, rank: Int) throws -> Int {
+    let axis = value < 0 ? value + rank : value
+    guard axis >= 0, axis < rank else {
+      throw node.error("its axis \(value) does not fit a tensor of \(rank) dimensions", remedy: ImportError.fetchAgain)
+    }
+    return axis
+  }
+
+  mutating func add(_ operation: any Operation, _ inputs: [ValueID], _ node: ONNXNode) throws -> ValueID {
+    try graph.add(operation, inputs, name: node.name.isEmpty ? node.outputs.first ?? "" : node.name)
+  }
+
+  mutating func define(_ node: ONNXNode, _ id: ValueID, output: Int = 0) {
+    guard output < node.outputs.count, !node.outputs[output].isEmpty else { return }
+    // An identity keeps the name of what it repeats, unless the file asks for this one as an output.
+    if graph[id].name.isEmpty { graph.rename(id, node.outputs[output]) }
+    names[node.outputs[output]] = .value(id)
+  }
+
+  mutating func define(_ node: ONNXNode, host tensor: HostTensor, output: Int = 0) {
+    guard output < node.outputs.count, !node.outputs[output].isEmpty else { return }
+    names[node.outputs[output]] = .host(tensor)
+  }
+
+  /// Refuses a second output that something reads.
+  func refuseOutputs(_ node: ONNXNode, after first: Int) throws {
+    for name in node.outputs.dropFirst(first) where !name.isEmpty {
+      if file.nodes.contains(where: { $0.inputs.contains(name) }) || file.outputs.contains(where: { $0.name == name }) {
+        throw node.error("its output \(quoted(name)) is used, and only the first \(first) can be", remedy: "Export the model without it.")
+      }
+    }
+  }
+
+  // MARK: Layout
+
+  /// An image of the file, `[N, C, H, W]`, as `[N, H, W, C]`.
+  mutating func channelsLast(_ id: ValueID) throws -> ValueID {
+    let rank = shape(id).count
+    return try graph.add(Transpose([0] + Array(2..<rank) + [1]), [id])
+  }
+
+  mutating func channelsFirst(_ id: ValueID) throws -> ValueID {
+    let rank = shape(id).count
+    return try graph.add(Transpose([0, rank - 1] + Array(1..<rank - 1)), [id])
+  }
+}

@@ -1,0 +1,78 @@
+/// A place where a graph can be divided: everything before it frozen and computed once, everything after it trained.
+public struct Cut: Sendable {
+  public let value: ValueID
+  public let name: String
+  /// Without the batch.
+  public let shape: [Int]
+  /// Bytes a sample takes in float32.
+  public let byteCount: Int
+}
+
+extension Graph {
+  /// Every value that alone carries the input's information to the first output: the places a cut can be.
+  public func cuts() -> [Cut] {
+    guard let target = outputs.first else { return [] }
+    // What depends on the input, and what the target needs.
+    var dependent = Set(inputs)
+    for node in nodes where node.inputs.contains(where: dependent.contains) { dependent.insert(node.output) }
+    var needed: Set<ValueID> = [target]
+    for node in nodes.reversed() where needed.contains(node.output) { needed.formUnion(node.inputs) }
+    var lastUse: [ValueID: Int] = [target: nodes.count]
+    for (time, node) in nodes.enumerated() where needed.contains(node.output) {
+      for input in node.inputs where lastUse[input].map({ $0 < time }) ?? true { lastUse[input] = time }
+    }
+    var live = Set(inputs.filter(needed.contains))
+    var cuts: [Cut] = []
+    for (time, node) in nodes.enumerated() where needed.contains(node.output) && dependent.contains(node.output) {
+      live.insert(node.output)
+      live = live.filter { (lastUse[$0] ?? -1) > time }
+      let value = values[node.output.index]
+      if live.count <= 1, !value.name.isEmpty, let batch = value.type.shape.first, batch > 0, value.type.elementCount % batch == 0 {
+        cuts.append(
+          Cut(value: node.output, name: value.name, shape: Array(value.type.shape.dropFirst()), byteCount: value.type.elementCount / batch * 4))
+      }
+    }
+    return cuts
+  }
+
+  /// The input of the classifier: of the last product or convolution with weights before the first output, if it works on
+  /// one vector a sample; the output itself if the network ends without one.
+  ///
+  /// An output that is called "features" is taken at its word.
+  public func defaultCut() -> ValueID? {
+    if let named = outputs.first(where: { self[$0].name == "features" }) { return named }
+    guard var value = outputs.first else { return nil }
+    let end = value
+    while let node = producer(of: value) {
+      switch node.operation {
+      case is MatMul where node.inputs.count > 1 && constant(node.inputs[1]) != nil: return flattened(node.inputs[0])
+      case is Conv2D:
+        // A classifier written as a convolution sees one pixel a sample.
+        let shape = type(of: node.inputs[0]).shape
+        return shape[1] == 1 && shape[2] == 1 ? flattened(node.inputs[0]) : end
+      case is Softmax, is Reshape, is Transpose, is Unary, is BatchNorm: value = node.inputs[0]
+      case let binary as Binary where binary.function == .add || binary.function == .multiply:
+        guard let data = node.inputs.first(where: { constant($0) == nil }), node.inputs.contains(where: { constant($0) != nil }) else { return end }
+        value = data
+      default: return end
+      }
+    }
+    return end
+  }
+
+  /// The value itself, or the named one it is a mere view of.
+  private func flattened(_ value: ValueID) -> ValueID {
+    var value = value
+    while self[value].name.isEmpty, let node = producer(of: value), node.operation is Reshape || node.operation is Transpose {
+      value = node.inputs[0]
+    }
+    return value
+  }
+
+  /// The part of the graph before a cut: its only output is the cut's value.
+  public func frozen(at cut: ValueID) throws -> Graph {
+    var part = self
+    part.outputs = [cut]
+    return try part.removingDeadNodes()
+  }
+}
