@@ -1,0 +1,86 @@
+import ArgumentParser
+import Foundation
+import Graft
+
+struct InspectCommand: ReportingCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "inspect", abstract: "Show a model's layers, its shapes, its size and where it can be cut.",
+    discussion: "A cut is where the frozen part ends: what is before it is computed once and stored. The default cut is the classifier's input.")
+
+  @Argument(help: "A model file: .onnx, or the .pth or .safetensors of a known architecture.") var model: String
+  @Option(help: ArgumentHelp("Height and width of the images, where the model leaves them open.", valueName: "pixels")) var inputSize: Int?
+  @OptionGroup var output: OutputOptions
+
+  private struct Layer: Encodable {
+    let name, operation: String
+    let shape: [Int]
+    let parameters: Int
+    let megaflops: Double
+  }
+
+  private struct CutRow: Encodable {
+    let name: String
+    let shape: [Int]
+    let bytesPerSample: Int
+    let isDefault: Bool
+    enum CodingKeys: String, CodingKey {
+      case name, shape
+      case bytesPerSample = "bytes_per_sample"
+      case isDefault = "default"
+    }
+  }
+
+  private struct Report: Encodable {
+    let model, kind, sha256: String
+    let inputShape: [Int]
+    let parameters: Int
+    let gigaflops: Double
+    let layers: [Layer]
+    let cuts: [CutRow]
+    enum CodingKeys: String, CodingKey {
+      case model, kind, sha256, parameters, gigaflops, layers, cuts
+      case inputShape = "input_shape"
+    }
+  }
+
+  func execute() throws {
+    let console = output.console
+    let backbone = try Backbone(path: model)
+    let configuration = try ModelConfiguration.beside(model: model)
+    let shape = try backbone.inputShape(
+      batchSize: 1, height: inputSize ?? configuration?.inputSize?[1], width: inputSize ?? configuration?.inputSize?[2])
+    let graph = try backbone.graph(inputShape: shape)
+    for assumption in backbone.assumptions { console.warn(assumption) }
+    let whole = try graph.removingDeadNodes().foldingConstants()
+    var layers: [Layer] = []
+    for node in whole.nodes where !(node.operation is Transpose || node.operation is Reshape) {
+      let inputs = node.inputs.map { whole.type(of: $0) }
+      let parameters = node.inputs.reduce(0) { $0 + (whole.constant($1)?.elementCount ?? 0) }
+      layers.append(
+        Layer(
+          name: node.name, operation: node.operation.kind, shape: whole.type(of: node.output).shape, parameters: parameters,
+          megaflops: node.operation.flops(inputs, whole.type(of: node.output)) / 1e6))
+    }
+    var counted: Set<ValueID> = []
+    let parameters = whole.nodes.flatMap(\.inputs).filter { counted.insert($0).inserted }.reduce(0) { $0 + (whole.constant($1)?.elementCount ?? 0) }
+    let chosen = graph.defaultCut().map { graph[$0].name }
+    let cuts = graph.cuts().map { CutRow(name: $0.name, shape: $0.shape, bytesPerSample: $0.byteCount, isDefault: $0.name == chosen) }
+    let gigaflops = layers.reduce(0) { $0 + $1.megaflops } / 1e3
+
+    console.result("\(model): \(backbone.summary), input \(shape)\n")
+    console.result(
+      tableText(
+        [["layer", "operation", "shape [N, H, W, C]", "parameters", "MFLOP"]]
+          + layers.map { [$0.name, $0.operation, "\($0.shape)", $0.parameters == 0 ? "" : "\($0.parameters)", String(format: "%.2f", $0.megaflops)] },
+        rightAligned: [3, 4]))
+    console.result(
+      String(format: "\n%.2f million parameters, %.2f GFLOP an image\n\ncuts (--cut NAME), in the model's own order of dimensions:", Double(parameters) / 1e6, gigaflops))
+    console.result(
+      tableText(
+        [["cut", "shape", "a sample"]] + cuts.map { [$0.name, "\($0.shape)", byteText($0.bytesPerSample) + ($0.isDefault ? "  (default)" : "")] }))
+    try console.object(
+      Report(
+        model: model, kind: backbone.summary, sha256: try backbone.hash(), inputShape: shape, parameters: parameters, gigaflops: gigaflops,
+        layers: layers, cuts: cuts))
+  }
+}

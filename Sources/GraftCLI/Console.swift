@@ -1,0 +1,87 @@
+import ArgumentParser
+import Foundation
+import Graft
+
+/// Where text goes: results to standard output, everything else to standard error.
+struct Console: Sendable {
+  let json: Bool
+  let quiet: Bool
+  /// Whether people see standard error as it happens: colours and a line that is rewritten are for them only.
+  let isTerminal = isatty(STDERR_FILENO) == 1
+  var usesColor: Bool { isTerminal && ProcessInfo.processInfo.environment["NO_COLOR"] == nil && ProcessInfo.processInfo.environment["TERM"] != "dumb" }
+
+  /// A remark on standard error, unless --quiet.
+  func note(_ text: String) {
+    if !quiet { Console.standardError((usesColor ? "\u{1B}[2m\(text)\u{1B}[0m" : text) + "\n") }
+  }
+
+  /// Something the user should know even with --quiet.
+  func warn(_ text: String) { Console.standardError((usesColor ? "\u{1B}[33mwarning:\u{1B}[0m " : "warning: ") + text + "\n") }
+
+  /// Text on standard output, unless --json.
+  func result(_ text: String) { if !json { print(text) } }
+
+  /// The object on standard output, with --json.
+  func object(_ value: some Encodable) throws {
+    guard json else { return }
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+    encoder.nonConformingFloatEncodingStrategy = .convertToString(positiveInfinity: "Infinity", negativeInfinity: "-Infinity", nan: "NaN")
+    print(String(decoding: try encoder.encode(value), as: UTF8.self))
+  }
+
+  static func standardError(_ text: String) { FileHandle.standardError.write(Data(text.utf8)) }
+}
+
+/// A command whose errors become one line and an exit status.
+protocol ReportingCommand: ParsableCommand {
+  func execute() throws
+}
+
+extension ReportingCommand {
+  func run() throws {
+    do {
+      try execute()
+      // A result that could not be written is an error like any other.
+      guard fflush(stdout) == 0 else { throw FileError(path: "standard output", action: "write to", code: errno) }
+    } catch let error as ExitCode {
+      throw error
+    } catch let error as ValidationError {
+      throw error
+    } catch {
+      let color = isatty(STDERR_FILENO) == 1 && ProcessInfo.processInfo.environment["NO_COLOR"] == nil
+      Console.standardError((color ? "\u{1B}[31merror:\u{1B}[0m " : "error: ") + "\(error)\n")
+      throw ExitCode(exitStatus(of: error))
+    }
+  }
+}
+
+/// sysexits(3): 65 bad data, 70 our fault, 74 input or output.
+func exitStatus(of error: any Error) -> Int32 {
+  switch error {
+  case is FileError: 74
+  case is ImportError, is ShapeError, is TensorError: 65
+  default: 70
+  }
+}
+
+/// 1234567 as "1.2 MB".
+func byteText(_ count: Int) -> String {
+  var value = Double(count)
+  for unit in ["B", "KB", "MB", "GB"] {
+    if value < 1000 { return unit == "B" ? "\(count) B" : String(format: value < 10 ? "%.2f \(unit)" : "%.1f \(unit)", value) }
+    value /= 1000
+  }
+  return String(format: "%.1f TB", value)
+}
+
+/// Columns aligned with two spaces between them; numbers right.
+func tableText(_ rows: [[String]], rightAligned: Set<Int> = []) -> String {
+  let widths = (rows.first ?? []).indices.map { column in rows.map { $0[column].count }.max() ?? 0 }
+  return rows.map { row in
+    row.enumerated().map { column, text in
+      let padding = String(repeating: " ", count: widths[column] - text.count)
+      return rightAligned.contains(column) ? padding + text : column == row.count - 1 ? text : text + padding
+    }.joined(separator: "  ")
+  }.joined(separator: "\n")
+}

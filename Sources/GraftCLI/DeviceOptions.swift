@@ -1,0 +1,49 @@
+import ArgumentParser
+import Graft
+
+/// What to compute on, and in which numbers: the same for every command that computes.
+struct DeviceOptions: ParsableArguments {
+  @Option(help: ArgumentHelp("What to compute on: auto, cpu, opencl or opencl:INDEX (see 'graft devices').", valueName: "device"))
+  var device = "auto"
+
+  @Option(help: ArgumentHelp("Which kernels an OpenCL device runs: auto, cpu or gpu.", valueName: "family"))
+  var kernels = KernelChoice.auto
+
+  @Option(help: ArgumentHelp("Number format of weights and activations: float32.", valueName: "format"))
+  var precision = "float32"
+
+  @Option(help: ArgumentHelp("Threads of the cpu device (default: every core).", valueName: "count"))
+  var threads: Int?
+
+  func validate() throws {
+    guard precision == "float32" else {
+      if precision == "float16" || precision == "bfloat16" {
+        throw ValidationError("--precision \(precision) is not available yet: this version computes in float32.")
+      }
+      throw ValidationError("--precision takes float32, not '\(precision)'.")
+    }
+    if let threads, !(1...4096).contains(threads) { throw ValidationError("--threads takes a number from 1 to 4096, not \(threads).") }
+  }
+
+  /// The device, and a line that says which one was taken.
+  func make(_ console: Console) throws -> any Device {
+    let chosen = try Devices.choose(device, kernels: kernels, threadCount: threads)
+    let traits = chosen.traits
+    let what = traits.kind == .cpu ? "\(traits.instructionSet), \(traits.threadCount) thread\(traits.threadCount == 1 ? "" : "s")" : "\(traits.family.rawValue) kernels"
+    console.note("device: \(traits.identifier): \(traits.name) (\(what))")
+    return chosen
+  }
+}
+
+extension KernelChoice: ExpressibleByArgument {}
+
+/// How results are shown.
+struct OutputOptions: ParsableArguments {
+  @Flag(help: "Print one JSON object on standard output; messages go to standard error.")
+  var json = false
+
+  @Flag(help: "Print results and errors only.")
+  var quiet = false
+
+  var console: Console { Console(json: json, quiet: quiet) }
+}
