@@ -31,8 +31,8 @@ public struct StateDictionary: Sendable {
     }
   }
 
-  /// Tensors in order. A name that is there twice keeps its last tensor.
-  init(file: String, tensors: [(name: String, tensor: HostTensor)], source: [String] = [], ignored: [String] = []) {
+  /// Tensors in order, from wherever they are. A name that is there twice keeps its last tensor.
+  public init(file: String, tensors: [(name: String, tensor: HostTensor)], source: [String] = [], ignored: [String] = []) {
     var prefix = ""
     // Compiled and then wrapped, or the other way round: more than a few wrappers is no training script's doing.
     for _ in 0..<4 where !tensors.isEmpty {

@@ -36,37 +36,38 @@ public struct ModelConfiguration: Sendable, Hashable {
       ImportError(file: path, what: what, remedy: "Correct it, or give the preprocessing with flags of the same names.")
     }
     guard bytes.count <= Self.byteLimit else { throw error("it is too long for a model's configuration") }
-    let root: Any
-    do { root = try JSONSerialization.jsonObject(with: bytes.withUnsafeBytes { Data($0) }) } catch { throw Self.notJSON(path) }
-    guard let top = root as? [String: Any] else { throw Self.notJSON(path) }
+    guard let top = JSONValue(bytes.withUnsafeBytes { Data($0) })?.object else {
+      throw ImportError(file: path, what: "this is no JSON object", remedy: "Correct it, or remove it and give the preprocessing with flags.")
+    }
     // Older files have the fields at the top.
-    let fields = top["pretrained_cfg"] as? [String: Any] ?? top
+    let fields = top["pretrained_cfg"]?.object ?? top
 
     func numbers(_ key: String, count: Int, _ range: ClosedRange<Double>) throws -> [Double]? {
       guard let value = fields[key] else { return nil }
-      guard let numbers = (value as? [Any])?.map({ ($0 as? NSNumber)?.doubleValue ?? .nan }), numbers.count == count,
-        numbers.allSatisfy(range.contains)
-      else { throw error("\(key) should be \(count) numbers in \(range.lowerBound)...\(range.upperBound)") }
+      let numbers = value.array?.compactMap(\.number) ?? []
+      guard value.array?.count == count, numbers.count == count, numbers.allSatisfy(range.contains) else {
+        throw error("\(key) should be \(count) numbers in \(range.lowerBound)...\(range.upperBound)")
+      }
       return numbers
     }
     let inputSize = try numbers("input_size", count: 3, 1...65536)
     guard inputSize?.allSatisfy({ $0 == $0.rounded() }) != false else { throw error("input_size should be three whole numbers") }
     guard inputSize.map({ $0[0] == 3 }) != false else { throw error("input_size has \(Int(inputSize?[0] ?? 0)) channels, and images have 3") }
-    if let mode = fields["crop_mode"] as? String, mode != "center" { throw error("crop_mode \(quoted(mode)) is not known; it should be 'center'") }
+    if let mode = fields["crop_mode"]?.string, mode != "center" { throw error("crop_mode \(quoted(mode)) is not known; it should be 'center'") }
 
     file = path
-    architecture = top["architecture"] as? String ?? fields["architecture"] as? String
+    architecture = top["architecture"]?.string ?? fields["architecture"]?.string
     self.inputSize = inputSize?.map { Int($0) }
     mean = try numbers("mean", count: 3, -1000...1000)
     standardDeviation = try numbers("std", count: 3, 1e-6...1000)
     if let value = fields["crop_pct"] {
-      guard let fraction = (value as? NSNumber)?.doubleValue, fraction > 0, fraction <= 1 else { throw error("crop_pct should be in 0...1") }
+      guard let fraction = value.number, fraction > 0, fraction <= 1 else { throw error("crop_pct should be in 0...1") }
       cropFraction = fraction
     } else {
       cropFraction = nil
     }
     if let value = fields["interpolation"] {
-      guard let filter = (value as? String).flatMap(Preprocessing.Interpolation.init) else {
+      guard let filter = value.string.flatMap(Preprocessing.Interpolation.init) else {
         throw error("interpolation should be one of \(Preprocessing.Interpolation.allCases.map(\.rawValue).joined(separator: ", "))")
       }
       interpolation = filter
@@ -81,9 +82,5 @@ public struct ModelConfiguration: Sendable, Hashable {
       channels: inputSize?[0] ?? defaults.channels, height: inputSize?[1] ?? defaults.height, width: inputSize?[2] ?? defaults.width,
       interpolation: interpolation ?? defaults.interpolation, cropFraction: cropFraction ?? defaults.cropFraction, mean: mean ?? defaults.mean,
       standardDeviation: standardDeviation ?? defaults.standardDeviation)
-  }
-
-  private static func notJSON(_ path: String) -> ImportError {
-    ImportError(file: path, what: "this is no JSON object", remedy: "Correct it, or remove it and give the preprocessing with flags.")
   }
 }

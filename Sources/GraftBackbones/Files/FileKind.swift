@@ -20,8 +20,9 @@ enum FileKind: Equatable {
     if starts(with: [0x93, 0x4E, 0x55, 0x4D, 0x50, 0x59]) { return .numpy }
     if starts(with: "version https://git-lfs") { return .gitLFSPointer }
     if starts(with: "ustar", at: 257) { return .tar }
-    // The legacy form begins with a pickle of one 80-bit number, in protocol 2 or later.
-    if bytes.count > 15, bytes[0] == 0x80, bytes[2...].prefix(PyTorchFile.magic.count + 2).elementsEqual([0x8A, 0x0A] + PyTorchFile.magic) {
+    // The legacy form begins with a pickle of one 80-bit number; from protocol 4 on it is behind the length of its frame.
+    let number = [0x8A, 0x0A] + PyTorchFile.magic
+    if bytes.count > 2, bytes[0] == 0x80, bytes[2...].starts(with: number) || bytes.count > 11 && bytes[11...].starts(with: number) {
       return .torchLegacy
     }
     if bytes.count > 2, bytes[0] == 0x80, (2...5).contains(bytes[1]), bytes.last == UInt8(ascii: ".") { return .pickle }

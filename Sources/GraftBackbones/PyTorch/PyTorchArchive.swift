@@ -29,15 +29,15 @@ final class PyTorchArchive {
     self.bytesLeft = fileByteCount.multipliedReportingOverflow(by: 16).partialValue
 
     let names = (0..<max(0, zip_get_num_entries(archive, 0))).compactMap { zip_get_name(archive, UInt64($0), 0).map { String(cString: $0) } }
-    guard let pickle = names.first(where: { $0 == Self.pickleName || $0.hasSuffix("/" + Self.pickleName) }) else {
-      zip_discard(archive)
+    // From here on every property has a value, so an error runs `deinit`, which closes the archive.
+    let pickle = names.first { $0 == Self.pickleName || $0.hasSuffix("/" + Self.pickleName) }
+    folder = String((pickle ?? "").dropLast(Self.pickleName.count))
+    guard pickle != nil else {
       throw ImportError(
-        file: path, what: "this zip archive is no PyTorch file: it holds no data.pkl, but \(listed(names))",
+        file: path, what: "this zip archive is no PyTorch file: it holds no data.pkl, but \(names.isEmpty ? "nothing" : listed(names))",
         remedy: "If the model is one of the files in it, unpack it.")
     }
-    folder = String(pickle.dropLast(Self.pickleName.count))
     guard !names.contains(folder + "constants.pkl") else {
-      zip_discard(archive)
       throw ImportError(
         file: path, what: "this is a TorchScript program, not tensors",
         remedy: "In Python: torch.save(torch.jit.load(path).state_dict(), \"weights.pth\").")
