@@ -60,8 +60,7 @@ import Testing
     #expect(file.externalFiles == [Fixture.path("external.bin"), Fixture.path("external.second")])
   }
 
-  @Test func aModelInTheWorkingFolderFindsItsData() throws {
-    // A path without a slash: external data is then relative to the working folder, which tests cannot change.
+  @Test func aMissingDataFileIsNamedWithItsConstant() throws {
     let folder = TemporaryFolder()
     for name in ["external.onnx", "external.bin"] { _ = try folder.file(name, Fixture.bytes(name)) }
     let error = message { _ = try ONNXFile(path: "\(folder.path)/external.onnx") }

@@ -36,7 +36,7 @@ extension EfficientNetLite {
     }
     // The flat layout was only ever written by converters from TensorFlow, whatever name the network goes by.
     let convention: Convention = layout == .timm ? told?.convention ?? .tensorFlow : .tensorFlow
-    let classes = weights["\(layout.classifier).weight"].flatMap { $0.shape.count == 2 ? $0.shape[0] : nil }
+    let classes = weights["\(layout.classifier).weight"].flatMap { $0.shape.count == 2 && $0.shape[0] > 0 ? $0.shape[0] : nil }
 
     let variants = told.map { [$0.variant] } ?? Variant.allCases
     let candidates = variants.map { variant in
