@@ -28,7 +28,9 @@ let package = Package(
     .target(name: "CKernels", cSettings: [.headerSearchPath("../../Kernels")], linkerSettings: [.linkedLibrary("pthread"), .linkedLibrary("m")]),
     .target(
       name: "CCodecs",
-      linkerSettings: [.linkedLibrary("turbojpeg"), .linkedLibrary("spng"), .linkedLibrary("webp"), .linkedLibrary("tiff")]),
+      linkerSettings: [
+        .linkedLibrary("jpeg"), .linkedLibrary("spng"), .linkedLibrary("webp"), .linkedLibrary("webpdemux"), .linkedLibrary("tiff"),
+      ]),
     .systemLibrary(name: "CZip", pkgConfig: "libzip", providers: [.apt(["libzip-dev"])]),
 
     // Layers; each may use those above it.
@@ -61,7 +63,7 @@ let package = Package(
     .testTarget(name: "GraftDeviceTests", dependencies: ["GraftDevice"], swiftSettings: strict),
     .testTarget(name: "GraftGraphTests", dependencies: ["GraftGraph"], swiftSettings: strict),
     .testTarget(name: "GraftBackbonesTests", dependencies: ["GraftBackbones"], resources: [.copy("Fixtures")], swiftSettings: strict),
-    .testTarget(name: "GraftDataTests", dependencies: ["GraftData"], swiftSettings: strict),
+    .testTarget(name: "GraftDataTests", dependencies: ["GraftData"], resources: [.copy("Fixtures")], swiftSettings: strict),
     .testTarget(name: "GraftTrainingTests", dependencies: ["GraftTraining"], swiftSettings: strict),
     .testTarget(name: "EndToEndTests", dependencies: ["Graft"], swiftSettings: strict),
   ],

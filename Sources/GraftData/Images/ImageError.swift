@@ -1,0 +1,32 @@
+/// A picture that was not decoded: which, why, and what to do.
+public struct ImageError: Error, Sendable, Equatable, CustomStringConvertible {
+  public enum Kind: Sendable, Equatable {
+    /// The bytes are of no format that is read.
+    case unknownFormat
+    /// The file ends before the picture does.
+    case truncated
+    /// The bytes break their format's rules.
+    case damaged
+    /// A sound file of a kind that is not read.
+    case unsupported
+    /// The header claims more pixels than are allowed.
+    case tooManyPixels
+    /// Decoding ran out of memory.
+    case outOfMemory
+    /// The file could not be opened or read.
+    case unreadable
+  }
+
+  public let path: String
+  public let kind: Kind
+  /// What is wrong.
+  public let what: String
+  /// What to do about it.
+  public let remedy: String
+
+  public init(path: String, kind: Kind, what: String, remedy: String) {
+    (self.path, self.kind, self.what, self.remedy) = (path, kind, what, remedy)
+  }
+
+  public var description: String { "\(path): \(what). \(remedy)" }
+}

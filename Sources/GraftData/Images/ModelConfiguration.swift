@@ -1,0 +1,155 @@
+import Foundation
+
+/// What the JSON file beside a model tells about it, in timm's form.
+///
+/// ```json
+/// {"architecture": "efficientnet_lite0", "num_classes": 1000,
+///  "pretrained_cfg": {"input_size": [3, 224, 224], "interpolation": "bicubic", "crop_pct": 0.875,
+///                     "mean": [0.498, 0.498, 0.498], "std": [0.502, 0.502, 0.502]}}
+/// ```
+/// The values of `pretrained_cfg` may also stand at the top. Other keys are ignored.
+public struct ModelConfiguration: Sendable, Equatable {
+  /// The file; nil if there was none.
+  public var path: String?
+  public var architecture: String?
+  public var classCount: Int?
+  /// Names of the classes the model was trained on, in the order of its outputs.
+  public var labels: [String]?
+  /// What is told of the preprocessing.
+  public var fields = PreprocessingFields()
+
+  public init() {}
+
+  /// The whole preprocessing; nil if a value is missing or makes no sense. `Preprocessing.read(beside:)` says which.
+  public var preprocessing: Preprocessing? { try? fields.resolved() }
+
+  /// The files that may hold a model's configuration, the first that exists counts: NAME.json, config.json.
+  public static func candidates(beside modelPath: String) -> [String] {
+    let model = URL(filePath: modelPath)
+    return [model.deletingPathExtension().appendingPathExtension("json"), model.deletingLastPathComponent().appending(path: "config.json")]
+      .map { $0.relativePath }
+  }
+
+  /// Reads the configuration beside a model; one without a path if there is no such file.
+  ///
+  /// - Throws: `ModelConfigurationError`.
+  public static func read(beside modelPath: String) throws(ModelConfigurationError) -> ModelConfiguration {
+    guard let path = candidates(beside: modelPath).first(where: { FileManager.default.fileExists(atPath: $0) }) else {
+      return ModelConfiguration()
+    }
+    return try read(path: path)
+  }
+
+  /// Reads a configuration file.
+  ///
+  /// - Throws: `ModelConfigurationError`.
+  public static func read(path: String) throws(ModelConfigurationError) -> ModelConfiguration {
+    do {
+      // a configuration is a page of text: whatever is larger is something else, weights perhaps
+      let attributes = try FileManager.default.attributesOfItem(atPath: path)
+      guard let byteCount = attributes[.size] as? Int, byteCount <= 16 << 20 else {
+        throw ModelConfigurationError(path: path, what: "it is too large for a configuration")
+      }
+      let data = try Data(contentsOf: URL(filePath: path))
+      let file = try decode(data, path: path)
+      var configuration = ModelConfiguration()
+      configuration.path = path
+      configuration.architecture = file.architecture
+      configuration.classCount = file.classCount
+      configuration.labels = file.labels
+      configuration.fields = file.fields
+      return configuration
+    } catch let error as ModelConfigurationError {
+      throw error
+    } catch {
+      throw ModelConfigurationError(path: path, what: "it can't be read: \(error.localizedDescription)")
+    }
+  }
+
+  private static func decode(_ data: Data, path: String) throws(ModelConfigurationError) -> ConfigurationFile {
+    do {
+      return try JSONDecoder().decode(ConfigurationFile.self, from: data)
+    } catch {
+      if let details = syntaxFault(in: data) { throw ModelConfigurationError(path: path, what: "it is no JSON. \(details)") }
+      let words = (error as? DecodingError)?.inWords ?? error.localizedDescription
+      throw ModelConfigurationError(path: path, what: words.trimmingCharacters(in: ["."]))
+    }
+  }
+
+  /// Where text that is no JSON goes wrong, which JSONDecoder does not say; nil if it is JSON.
+  private static func syntaxFault(in data: Data) -> String? {
+    do {
+      _ = try JSONSerialization.jsonObject(with: data)
+      return nil
+    } catch {
+      let details = (error as NSError).userInfo[NSDebugDescriptionErrorKey] as? String ?? error.localizedDescription
+      return details.trimmingCharacters(in: ["."])
+    }
+  }
+}
+
+/// A configuration file that can't be read or understood.
+public struct ModelConfigurationError: Error, Sendable, Equatable, CustomStringConvertible {
+  public let path: String
+  public let what: String
+
+  public var description: String {
+    "\(path): \(what). Correct the file, or move it away and give the preprocessing with flags."
+  }
+}
+
+/// The file as it is written.
+private struct ConfigurationFile: Decodable {
+  let architecture: String?
+  let classCount: Int?
+  let labels: [String]?
+  let fields: PreprocessingFields
+
+  enum CodingKeys: String, CodingKey {
+    case architecture
+    case classCount = "num_classes"
+    case pretrained = "pretrained_cfg"
+    case labelNames = "label_names"
+    case labels
+    case idToLabel = "id2label"
+  }
+
+  init(from decoder: any Decoder) throws {
+    let top = try decoder.container(keyedBy: CodingKeys.self)
+    let nested = try top.contains(.pretrained) && !top.decodeNil(forKey: .pretrained) ? top.superDecoder(forKey: .pretrained) : nil
+    let inner = try nested?.container(keyedBy: CodingKeys.self)
+    fields = try nested.map { try PreprocessingFields(from: $0) } ?? PreprocessingFields(from: decoder)
+    architecture = try top.decodeIfPresent(String.self, forKey: .architecture) ?? inner?.decodeIfPresent(String.self, forKey: .architecture)
+    classCount = try top.decodeIfPresent(Int.self, forKey: .classCount) ?? inner?.decodeIfPresent(Int.self, forKey: .classCount)
+    labels = try Self.labels(in: top) ?? inner.flatMap(Self.labels)
+  }
+
+  /// timm's `label_names`, a plain `labels`, or the `id2label` of transformers.
+  private static func labels(in container: KeyedDecodingContainer<CodingKeys>) throws -> [String]? {
+    for key in [CodingKeys.labelNames, .labels] {
+      if let names = try? container.decodeIfPresent([String].self, forKey: key) { return names }
+    }
+    guard let byIndex = try container.decodeIfPresent([String: String].self, forKey: .idToLabel) else { return nil }
+    let names = (0..<byIndex.count).compactMap { byIndex[String($0)] }
+    guard names.count == byIndex.count else {
+      throw DecodingError.dataCorruptedError(forKey: .idToLabel, in: container, debugDescription: "the numbers are not 0 to \(byIndex.count - 1)")
+    }
+    return names
+  }
+}
+
+extension DecodingError {
+  /// Where and what, without the type names of Swift.
+  fileprivate var inWords: String {
+    func place(_ context: Context) -> String {
+      let keys = context.codingPath.map { $0.intValue.map { "[\($0)]" } ?? $0.stringValue }
+      return keys.isEmpty ? "" : keys.joined(separator: ".").replacing(".[", with: "[") + ": "
+    }
+    switch self {
+    case .typeMismatch(_, let context), .valueNotFound(_, let context), .dataCorrupted(let context):
+      return place(context) + context.debugDescription
+    case .keyNotFound(let key, let context): return place(context) + "\(key.stringValue) is missing"
+    @unknown default: return "it is not the JSON of a configuration"
+    }
+  }
+}
