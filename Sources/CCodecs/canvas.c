@@ -23,18 +23,20 @@ static inline uint8_t unpremultiply(uint8_t value, uint8_t alpha) {
   return straight > 255 ? 255 : (uint8_t)straight;
 }
 
-void graft_expand_row(const graft_samples *samples, const uint8_t *row, uint32_t count, uint8_t *rgba) {
-  const uint32_t bits = samples->bits;
-  const uint32_t colours = samples->colour == GRAFT_RGB ? 3 : samples->colour == GRAFT_CMYK ? 4 : 1;
+/// The layout as arguments of their own, so that a call with constants is compiled for just that layout.
+static inline __attribute__((always_inline)) void expand(
+    const graft_samples *samples, graft_colour colour, graft_alpha alpha_kind, uint32_t channels, uint32_t bits, const uint8_t *row,
+    uint32_t count, uint8_t *rgba) {
+  const uint32_t colours = colour == GRAFT_RGB ? 3 : colour == GRAFT_CMYK ? 4 : 1;
   // 1, 2 and 4 bits are spread over 0…255
   const uint32_t spread = bits < 8 ? 255 / ((1u << bits) - 1) : 1;
   const uint32_t shift = bits == 16 ? 8 : 0;
   for (uint32_t i = 0; i < count; i++, rgba += 4) {
-    const size_t first = (size_t)i * samples->channels;
+    const size_t first = (size_t)i * channels;
     uint32_t raw[4] = {0};
     for (uint32_t c = 0; c < colours; c++) raw[c] = sample_at(row, bits, first + c);
     rgba[3] = 255;
-    switch (samples->colour) {
+    switch (colour) {
       case GRAFT_GREY: {
         const uint8_t grey = (uint8_t)((raw[0] * spread) >> shift);
         rgba[0] = rgba[1] = rgba[2] = samples->inverted ? 255 - grey : grey;
@@ -53,13 +55,29 @@ void graft_expand_row(const graft_samples *samples, const uint8_t *row, uint32_t
         graft_cmyk_to_rgb((uint8_t)raw[0], (uint8_t)raw[1], (uint8_t)raw[2], (uint8_t)raw[3], rgba);
         break;
     }
-    if (samples->alpha == GRAFT_OPAQUE) continue;
+    if (alpha_kind == GRAFT_OPAQUE) continue;
     const uint8_t alpha = (uint8_t)((sample_at(row, bits, first + colours) * spread) >> shift);
     rgba[3] = alpha;
-    if (samples->alpha == GRAFT_PREMULTIPLIED && alpha != 255) {
+    if (alpha_kind == GRAFT_PREMULTIPLIED && alpha != 255) {
       for (uint32_t c = 0; c < 3; c++) rgba[c] = alpha ? unpremultiply(rgba[c], alpha) : 0;
     }
   }
+}
+
+void graft_expand_row(const graft_samples *samples, const uint8_t *row, uint32_t count, uint8_t *rgba) {
+  const graft_colour colour = samples->colour;
+  const graft_alpha alpha = samples->alpha;
+  const uint32_t channels = samples->channels, bits = samples->bits;
+  // the layouts that files have, then all others
+  if (bits == 8 && alpha == GRAFT_OPAQUE) {
+    if (colour == GRAFT_RGB && channels == 3) return expand(samples, GRAFT_RGB, GRAFT_OPAQUE, 3, 8, row, count, rgba);
+    if (colour == GRAFT_GREY && channels == 1) return expand(samples, GRAFT_GREY, GRAFT_OPAQUE, 1, 8, row, count, rgba);
+    if (colour == GRAFT_PALETTE && channels == 1) return expand(samples, GRAFT_PALETTE, GRAFT_OPAQUE, 1, 8, row, count, rgba);
+  }
+  if (bits == 8 && alpha == GRAFT_STRAIGHT && colour == GRAFT_RGB && channels == 4) {
+    return expand(samples, GRAFT_RGB, GRAFT_STRAIGHT, 4, 8, row, count, rgba);
+  }
+  expand(samples, colour, alpha, channels, bits, row, count, rgba);
 }
 
 uint8_t *graft_canvas_row(const graft_canvas *canvas, uint32_t y) {
@@ -103,16 +121,16 @@ void graft_canvas_put_rgba(const graft_canvas *canvas, uint32_t x, uint32_t step
   place_row(canvas, y, &origin, &stride);
   uint8_t *target = canvas->pixels + 3 * ((ptrdiff_t)origin + (ptrdiff_t)x * stride);
   stride *= 3 * (ptrdiff_t)step;
+  if (!canvas->composites) {
+    for (uint32_t i = 0; i < count; i++) memcpy(target + (ptrdiff_t)i * stride, rgba + 4 * (size_t)i, 3);
+    return;
+  }
   for (uint32_t i = 0; i < count; i++, rgba += 4) {
     uint8_t *pixel = target + (ptrdiff_t)i * stride;
-    if (canvas->composites && rgba[3] != 255) {
-      const uint32_t alpha = rgba[3];
-      for (uint32_t c = 0; c < 3; c++) {
-        // round(colour · α + background · (255 − α)) / 255, exactly: Pillow's alpha_composite over an opaque image
-        pixel[c] = (uint8_t)((2 * (rgba[c] * alpha + canvas->background[c] * (255 - alpha)) + 255) / 510);
-      }
-    } else {
-      memcpy(pixel, rgba, 3);
+    const uint32_t alpha = rgba[3];
+    for (uint32_t c = 0; c < 3; c++) {
+      // round(colour · α + background · (255 − α)) / 255, exactly: Pillow's alpha_composite over an opaque image
+      pixel[c] = (uint8_t)((2 * (rgba[c] * alpha + canvas->background[c] * (255 - alpha)) + 255) / 510);
     }
   }
 }

@@ -27,6 +27,12 @@ typedef struct graft_samples {
 /// Fills the palette with opaque black, which Pillow gives to entries a file leaves out.
 void graft_palette_reset(graft_samples *samples);
 
+/// Whether rows are RGB bytes as they stand, for a canvas that drops alpha or not.
+static inline int graft_is_rgb8(const graft_samples *samples, const graft_canvas *canvas) {
+  return samples->colour == GRAFT_RGB && samples->bits == 8 && samples->channels == 3 && samples->alpha == GRAFT_OPAQUE
+      && !(samples->has_key && canvas->composites);
+}
+
 /// `count` pixels of `row` as RGBA.
 void graft_expand_row(const graft_samples *samples, const uint8_t *row, uint32_t count, uint8_t *rgba);
 

@@ -155,8 +155,7 @@ static graft_image_status decode_rows(
     png_reader *reader, const graft_canvas *canvas, const graft_samples *samples, uint8_t *row, size_t row_bytes, uint8_t *rgba,
     graft_image_message *message) {
   static const uint32_t pass_x[7] = {0, 4, 0, 2, 0, 1, 0}, pass_step[7] = {8, 8, 4, 4, 2, 2, 1};
-  const int is_rgb8 = samples->colour == GRAFT_RGB && samples->bits == 8 && samples->alpha == GRAFT_OPAQUE
-      && !(samples->has_key && canvas->composites);
+  const int is_rgb8 = graft_is_rgb8(samples, canvas);
   int error = SPNG_OK;
   while (error != SPNG_EOI) {
     struct spng_row_info info;

@@ -129,8 +129,12 @@ static graft_image_status decode_scanlines(tiff_reader *reader, const graft_canv
       status = damaged(message);
       break;
     }
-    graft_expand_row(&reader->samples, row, reader->width, rgba);
-    graft_canvas_put_rgba(canvas, 0, 1, y, reader->width, rgba);
+    if (graft_is_rgb8(&reader->samples, canvas)) {
+      graft_canvas_put_rgb(canvas, 0, 1, y, reader->width, row);
+    } else {
+      graft_expand_row(&reader->samples, row, reader->width, rgba);
+      graft_canvas_put_rgba(canvas, 0, 1, y, reader->width, rgba);
+    }
   }
   free(row);
   free(rgba);

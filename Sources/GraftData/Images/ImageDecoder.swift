@@ -1,5 +1,4 @@
 import CCodecs
-import Foundation
 
 /// Decodes JPEG, PNG, WebP and TIFF to the pixels of Pillow's `Image.open(path).convert("RGB")`.
 ///

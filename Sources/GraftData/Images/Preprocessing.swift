@@ -88,20 +88,16 @@ public struct Preprocessing: Hashable, Sendable {
   private func isUsable(_ side: Double) -> Bool { side >= 1 && side <= Double(DecodedImage.longestSide) }
 
   /// Where the crop lies in the resized picture. A crop that is larger than the picture begins before it.
-  struct Geometry: Equatable {
+  private struct Geometry {
     /// Of the whole resized picture.
     var size: (width: Int, height: Int)
     /// Of the crop's first pixel in the resized picture; negative where black is added.
     var left: Int
     var top: Int
-
-    static func == (one: Geometry, other: Geometry) -> Bool {
-      one.size == other.size && one.left == other.left && one.top == other.top
-    }
   }
 
   /// The sizes of steps 2 and 3 for a picture of `imageWidth` × `imageHeight`.
-  func geometry(imageWidth: Int, imageHeight: Int) -> Geometry {
+  private func geometry(imageWidth: Int, imageHeight: Int) -> Geometry {
     let target = (width: Int(Double(width) / cropPct), height: Int(Double(height) / cropPct))
     var size = target
     if cropMode == .center, target.width == target.height {
