@@ -3,111 +3,20 @@
 // libtiff's own conversion to RGBA is used only for subsampled YCbCr: it rounds 16 bits otherwise than Pillow, and
 // multiplies colours by alpha.
 
-#include <pthread.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <tiffio.h>
 
 #include "canvas.h"
-#include "reader.h"
+#include "tiff_input.h"
 
 typedef struct tiff_reader {
   graft_image_reader base;
   TIFF *file;
-  const uint8_t *bytes;
-  size_t byte_count, position;
-  graft_image_message *message;
+  graft_tiff_input input;
   uint32_t width, height;
   uint16_t planar, photometric, compression;
   graft_samples samples;
 } tiff_reader;
-
-// Errors go to the reader's message, the first one wins; warnings go nowhere.
-
-static void note_error(tiff_reader *reader, const char *format, va_list arguments) {
-  if (reader->message->text[0]) return;
-  vsnprintf(reader->message->text, sizeof reader->message->text, format, arguments);
-}
-
-#if TIFFLIB_VERSION >= 20221213
-static int handle_error(TIFF *file, void *user, const char *module, const char *format, va_list arguments) {
-  (void)file, (void)module;
-  note_error(user, format, arguments);
-  return 1;
-}
-
-static int handle_warning(TIFF *file, void *user, const char *module, const char *format, va_list arguments) {
-  (void)file, (void)user, (void)module, (void)format, (void)arguments;
-  return 1;
-}
-#else
-// Before 4.5 handlers belong to the process; the file's handle, which is the reader, comes with each error.
-static void handle_error(thandle_t handle, const char *module, const char *format, va_list arguments) {
-  (void)module;
-  if (handle) note_error(handle, format, arguments);
-}
-
-static void set_handlers(void) {
-  TIFFSetErrorHandler(NULL);
-  TIFFSetWarningHandler(NULL);
-  TIFFSetErrorHandlerExt(handle_error);
-}
-#endif
-
-static tmsize_t read_bytes(thandle_t handle, void *target, tmsize_t count) {
-  tiff_reader *reader = handle;
-  if (count <= 0 || reader->position >= reader->byte_count) return 0;
-  const size_t left = reader->byte_count - reader->position;
-  const size_t part = (size_t)count < left ? (size_t)count : left;
-  memcpy(target, reader->bytes + reader->position, part);
-  reader->position += part;
-  return (tmsize_t)part;
-}
-
-static tmsize_t write_bytes(thandle_t handle, void *source, tmsize_t count) {
-  (void)handle, (void)source, (void)count;
-  return 0;
-}
-
-static toff_t seek(thandle_t handle, toff_t offset, int whence) {
-  tiff_reader *reader = handle;
-  const uint64_t base = whence == SEEK_SET ? 0 : whence == SEEK_CUR ? reader->position : reader->byte_count;
-  reader->position = (size_t)(base + offset);
-  return reader->position;
-}
-
-static int close_file(thandle_t handle) { return (void)handle, 0; }
-static toff_t file_size(thandle_t handle) { return ((tiff_reader *)handle)->byte_count; }
-
-static int map_file(thandle_t handle, void **start, toff_t *size) {
-  tiff_reader *reader = handle;
-  *start = (void *)(uintptr_t)reader->bytes;  // libtiff does not write to a file opened for reading
-  *size = reader->byte_count;
-  return 1;
-}
-
-static void unmap_file(thandle_t handle, void *start, toff_t size) { (void)handle, (void)start, (void)size; }
-
-static TIFF *open_file(tiff_reader *reader) {
-  // "r": the first directory; no more is looked at
-#if TIFFLIB_VERSION >= 20221213
-  TIFFOpenOptions *options = TIFFOpenOptionsAlloc();
-  if (!options) return NULL;
-  const size_t floor = (size_t)256 << 20;
-  TIFFOpenOptionsSetMaxSingleMemAlloc(options, (tmsize_t)(reader->byte_count > floor / 2 ? 2 * reader->byte_count : floor));
-  TIFFOpenOptionsSetErrorHandlerExtR(options, handle_error, reader);
-  TIFFOpenOptionsSetWarningHandlerExtR(options, handle_warning, reader);
-  TIFF *file = TIFFClientOpenExt(
-      "", "r", reader, read_bytes, write_bytes, seek, close_file, file_size, map_file, unmap_file, options);
-  TIFFOpenOptionsFree(options);
-  return file;
-#else
-  static pthread_once_t once = PTHREAD_ONCE_INIT;
-  pthread_once(&once, set_handlers);
-  return TIFFClientOpen("", "r", reader, read_bytes, write_bytes, seek, close_file, file_size, map_file, unmap_file);
-#endif
-}
 
 static graft_image_status damaged(graft_image_message *message) {
   if (!message->text[0]) graft_fail(message, GRAFT_IMAGE_DAMAGED, "libtiff can't read it");
@@ -120,7 +29,7 @@ static graft_image_status decode_scanlines(tiff_reader *reader, const graft_canv
   if (row_bytes < ((uint64_t)reader->width * reader->samples.channels * reader->samples.bits + 7) / 8) return damaged(message);
   const uint64_t pixels = (uint64_t)reader->width * reader->height;
   const graft_image_status plausible =
-      graft_check_memory(3 * pixels + row_bytes + 4 * (uint64_t)reader->width, reader->byte_count, message);
+      graft_check_memory(3 * pixels + row_bytes + 4 * (uint64_t)reader->width, reader->input.byte_count, message);
   if (plausible != GRAFT_IMAGE_OK) return plausible;
   uint8_t *row = malloc(row_bytes), *rgba = malloc(4 * (size_t)reader->width);
   graft_image_status status = row && rgba ? GRAFT_IMAGE_OK : GRAFT_IMAGE_OUT_OF_MEMORY;
@@ -189,7 +98,7 @@ static graft_image_status decode_blocks(tiff_reader *reader, const graft_canvas 
   const uint64_t row_memory = (uint64_t)layout.width * (4 + samples->channels * sample_bytes);
   const uint64_t block_memory = layout.planes * layout.plane_bytes;
   if (layout.plane_bytes > UINT64_MAX / 2 / layout.planes) return damaged(message);
-  graft_image_status status = graft_check_memory(3 * pixels + block_memory + row_memory, reader->byte_count, message);
+  graft_image_status status = graft_check_memory(3 * pixels + block_memory + row_memory, reader->input.byte_count, message);
   if (status != GRAFT_IMAGE_OK) return status;
   uint8_t *block = malloc(block_memory), *row_buffers = malloc(row_memory);
   if (!block || !row_buffers) status = GRAFT_IMAGE_OUT_OF_MEMORY;
@@ -242,7 +151,7 @@ static graft_image_status decode_through_rgba(tiff_reader *reader, const graft_c
   // the raster, and libtiff's block before its conversion
   const uint64_t raster_bytes = 4 * (uint64_t)width * height;
   graft_image_status status =
-      graft_check_memory(3 * (uint64_t)reader->width * reader->height + 2 * raster_bytes, reader->byte_count, message);
+      graft_check_memory(3 * (uint64_t)reader->width * reader->height + 2 * raster_bytes, reader->input.byte_count, message);
   if (status != GRAFT_IMAGE_OK) return status;
   uint32_t *raster = malloc(raster_bytes);
   if (!raster) return GRAFT_IMAGE_OUT_OF_MEMORY;
@@ -276,13 +185,13 @@ static graft_image_status decode_through_rgba(tiff_reader *reader, const graft_c
 
 static graft_image_status decode(graft_image_reader *base, const graft_canvas *canvas, graft_image_message *message) {
   tiff_reader *reader = (tiff_reader *)base;
-  reader->message = message;
+  reader->input.message = message;
   const int is_tiled = TIFFIsTiled(reader->file);
   // a strip that leaves the file tells a file cut short from one that is wrong
   const uint32_t blocks = is_tiled ? TIFFNumberOfTiles(reader->file) : TIFFNumberOfStrips(reader->file);
   for (uint32_t i = 0; i < blocks; i++) {
     const uint64_t offset = TIFFGetStrileOffset(reader->file, i), count = TIFFGetStrileByteCount(reader->file, i);
-    if (offset > reader->byte_count || count > reader->byte_count - offset) return GRAFT_IMAGE_TRUNCATED;
+    if (offset > reader->input.byte_count || count > reader->input.byte_count - offset) return GRAFT_IMAGE_TRUNCATED;
   }
   const int is_planar = reader->planar == PLANARCONFIG_SEPARATE;
   if (reader->photometric == PHOTOMETRIC_YCBCR) {
@@ -377,7 +286,7 @@ static graft_image_status read_layout(tiff_reader *reader, graft_image_message *
 static void close_reader(graft_image_reader *base) {
   tiff_reader *reader = (tiff_reader *)base;
   graft_image_message ignored = {0};
-  reader->message = &ignored;
+  reader->input.message = &ignored;
   if (reader->file) TIFFClose(reader->file);
   free(reader);
 }
@@ -400,10 +309,8 @@ graft_image_status graft_tiff_open(
   tiff_reader *reader = calloc(1, sizeof *reader);
   if (!reader) return GRAFT_IMAGE_OUT_OF_MEMORY;
   reader->base = (graft_image_reader){.decode = decode, .close = close_reader};
-  reader->bytes = bytes;
-  reader->byte_count = byte_count;
-  reader->message = message;
-  reader->file = open_file(reader);
+  reader->input = (graft_tiff_input){.bytes = bytes, .byte_count = byte_count, .message = message};
+  reader->file = graft_tiff_open_input(&reader->input);
   graft_image_status status = reader->file ? GRAFT_IMAGE_OK : damaged(message);
   if (reader->file) {
     if (!TIFFGetField(reader->file, TIFFTAG_IMAGEWIDTH, &reader->width)

@@ -40,6 +40,9 @@ import Testing
       try Data(#"{"architecture": "a"}"#.utf8).write(to: URL(filePath: folder + "/model.json"))
       #expect(try ModelConfiguration.read(beside: folder + "/model.pth").architecture == "a")
     }
+    try withFolder(["model.index.json": "{}", "config.json": #"{"architecture": "c"}"#]) { folder in
+      #expect(try ModelConfiguration.read(beside: folder + "/model.index.json").architecture == "c")
+    }
     try withFolder([:]) { folder in
       let none = try ModelConfiguration.read(beside: folder + "/model.onnx")
       #expect(none == ModelConfiguration())

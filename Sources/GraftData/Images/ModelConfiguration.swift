@@ -34,7 +34,9 @@ public struct ModelConfiguration: Sendable, Equatable {
   ///
   /// - Throws: `ModelConfigurationError`.
   public static func read(beside modelPath: String) throws(ModelConfigurationError) -> ModelConfiguration {
-    guard let path = candidates(beside: modelPath).first(where: { FileManager.default.fileExists(atPath: $0) }) else {
+    // an index of weights may be a JSON file itself
+    let others = candidates(beside: modelPath).filter { URL(filePath: $0) != URL(filePath: modelPath) }
+    guard let path = others.first(where: { FileManager.default.fileExists(atPath: $0) }) else {
       return ModelConfiguration()
     }
     return try read(path: path)
