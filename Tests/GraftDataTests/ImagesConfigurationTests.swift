@@ -41,7 +41,8 @@ import Testing
       #expect(try ModelConfiguration.read(beside: folder + "/model.pth").architecture == "a")
     }
     try withFolder(["model.index.json": "{}", "config.json": #"{"architecture": "c"}"#]) { folder in
-      #expect(try ModelConfiguration.read(beside: folder + "/model.index.json").architecture == "c")
+      let configuration = try ModelConfiguration.read(beside: folder + "/model.index.json")
+      #expect(configuration.architecture == "c")
     }
     try withFolder([:]) { folder in
       let none = try ModelConfiguration.read(beside: folder + "/model.onnx")
