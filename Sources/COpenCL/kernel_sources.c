@@ -1,0 +1,68 @@
+// The kernel sources, embedded: one entry a file of `Kernels/`, sorted by path. A test compares this table with the folder.
+#include "COpenCL.h"
+
+#include <stddef.h>
+#include <string.h>
+
+// `#embed` is of C23, and looks beside this file rather than in the search path of headers.
+#pragma clang diagnostic ignored "-Wc23-extensions"
+
+typedef struct {
+  const char *path;
+  const char *text;
+} KernelSource;
+
+static const KernelSource sources[] = {
+  {"common/dialect.h", (const char[]){
+#embed "../../Kernels/common/dialect.h" suffix(, 0)
+  }},
+  {"common/params.h", (const char[]){
+#embed "../../Kernels/common/params.h" suffix(, 0)
+  }},
+  {"cpu/conv.cl", (const char[]){
+#embed "../../Kernels/cpu/conv.cl" suffix(, 0)
+  }},
+  {"cpu/copy.cl", (const char[]){
+#embed "../../Kernels/cpu/copy.cl" suffix(, 0)
+  }},
+  {"cpu/depthwise.cl", (const char[]){
+#embed "../../Kernels/cpu/depthwise.cl" suffix(, 0)
+  }},
+  {"cpu/elementwise.cl", (const char[]){
+#embed "../../Kernels/cpu/elementwise.cl" suffix(, 0)
+  }},
+  {"cpu/gemm.cl", (const char[]){
+#embed "../../Kernels/cpu/gemm.cl" suffix(, 0)
+  }},
+  {"cpu/math.h", (const char[]){
+#embed "../../Kernels/cpu/math.h" suffix(, 0)
+  }},
+  {"cpu/norm.cl", (const char[]){
+#embed "../../Kernels/cpu/norm.cl" suffix(, 0)
+  }},
+  {"cpu/pack.cl", (const char[]){
+#embed "../../Kernels/cpu/pack.cl" suffix(, 0)
+  }},
+  {"cpu/pool.cl", (const char[]){
+#embed "../../Kernels/cpu/pool.cl" suffix(, 0)
+  }},
+  {"cpu/reduce.cl", (const char[]){
+#embed "../../Kernels/cpu/reduce.cl" suffix(, 0)
+  }},
+  {"cpu/tile.h", (const char[]){
+#embed "../../Kernels/cpu/tile.h" suffix(, 0)
+  }},
+};
+
+static const int source_count = sizeof sources / sizeof sources[0];
+
+int graft_kernel_source_count(void) { return source_count; }
+
+const char *graft_kernel_source_path(int index) { return index >= 0 && index < source_count ? sources[index].path : NULL; }
+
+const char *graft_kernel_source(const char *path) {
+  for (int i = 0; i < source_count; i++) {
+    if (strcmp(sources[i].path, path) == 0) return sources[i].text;
+  }
+  return NULL;
+}

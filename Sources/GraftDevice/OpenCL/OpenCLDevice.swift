@@ -1,0 +1,200 @@
+import COpenCL
+import Foundation
+import Synchronization
+
+/// Any OpenCL 1.2 device, through the ICD loader.
+///
+/// One in-order queue takes all commands; nothing waits but `read`, `finish`, `profile` and, while the device is busy, a
+/// write larger than a staging block.
+public final class OpenCLDevice: Device {
+  public let traits: DeviceTraits
+  public let info: OpenCLDeviceInfo
+
+  let context: ContextHandle
+  let pool: BufferPool
+  private let queue: QueueHandle
+  private let builder: ProgramBuilder
+  private let staging: StagingRing
+  /// Held while commands are queued, so that a list of launches stays together.
+  private let progress = Mutex(Progress())
+
+  private struct Progress {
+    /// How many times commands were queued, and up to which of these all is known to be done.
+    var queued: UInt64 = 0
+    var done: UInt64 = 0
+    /// For profiling; made when first asked for.
+    var profilingQueue: QueueHandle?
+  }
+
+  /// - Parameter family: the kernels to run; by default those of the device's kind.
+  /// - Throws: `DeviceError` if the device cannot be used or opened.
+  public convenience init(_ info: OpenCLDeviceInfo, family: KernelFamily? = nil) throws(DeviceError) {
+    try self.init(info, family: family, sources: .embedded, cache: ProgramCache(environment: ProcessInfo.processInfo.environment))
+  }
+
+  package init(_ info: OpenCLDeviceInfo, family: KernelFamily? = nil, sources: KernelSources, cache: ProgramCache) throws(DeviceError) {
+    let name = info.identifier
+    if let obstacle = info.obstacle {
+      throw DeviceError(device: name, call: "open \(info.name)", name: "not usable", remedy: "This device cannot be used: \(obstacle).")
+    }
+    var status: cl_int = 0
+    var device: cl_device_id? = info.id.raw
+    // Naming the platform matters: some loaders cannot tell it from the device.
+    let properties = [cl_context_properties(CL_CONTEXT_PLATFORM), cl_context_properties(bitPattern: info.id.platform), 0]
+    let rawContext = clCreateContext(properties, 1, &device, nil, nil, &status)
+    context = ContextHandle(adopting: try adopt(rawContext, status, "clCreateContext", on: name))
+    queue = try Self.makeQueue(info, context, properties: 0)
+    self.info = info
+    traits = info.traits(family: family)
+    pool = BufferPool(info, context: context)
+    builder = ProgramBuilder(info, context: context, sources: sources, cache: cache)
+    staging = StagingRing(device: name, context: context, queue: try Self.makeQueue(info, context, properties: 0))
+  }
+
+  deinit { clFinish(queue.raw) }
+
+  private static func makeQueue(
+    _ info: OpenCLDeviceInfo, _ context: ContextHandle, properties: cl_command_queue_properties
+  ) throws(DeviceError) -> QueueHandle {
+    var status: cl_int = 0
+    let raw = clCreateCommandQueue(context.raw, info.id.raw, properties, &status)
+    return QueueHandle(adopting: try adopt(raw, status, "clCreateCommandQueue", on: info.identifier))
+  }
+
+  // MARK: Device
+
+  public func allocate(byteCount: Int) throws(DeviceError) -> any DeviceBuffer {
+    try OpenCLBuffer(byteCount: byteCount, from: pool)
+  }
+
+  public func write(_ source: UnsafeRawBufferPointer, to slice: BufferSlice) throws(DeviceError) {
+    let memory = try memory(of: slice, transferring: source.count, "write")
+    guard let start = source.baseAddress, !source.isEmpty else { return }
+    func enqueue(from start: UnsafeRawPointer) throws(DeviceError) -> EventHandle {
+      try queueTransfer("clEnqueueWriteBuffer(\(ByteText.of(source.count)))") { queue, event in
+        clEnqueueWriteBuffer(queue, memory.raw, cl_bool(CL_FALSE), slice.byteOffset, source.count, start, 0, nil, event)
+      }.event
+    }
+    if source.count <= StagingRing.maximumByteCount, progress.withLock({ $0.done < $0.queued }) {
+      try staging.write(source, enqueue: enqueue(from:))
+    } else {
+      // Nothing to overlap with, or more than is worth copying twice.
+      try enqueue(from: start).wait("clWaitForEvents(write)", on: info.identifier)
+    }
+  }
+
+  public func read(_ slice: BufferSlice, into destination: UnsafeMutableRawBufferPointer) throws(DeviceError) {
+    let memory = try memory(of: slice, transferring: destination.count, "read")
+    guard let start = destination.baseAddress, !destination.isEmpty else { return try finish() }
+    // Queued under the lock, awaited outside it: others go on queueing meanwhile.
+    let transfer = try queueTransfer("clEnqueueReadBuffer(\(ByteText.of(destination.count)))") { queue, event in
+      clEnqueueReadBuffer(queue, memory.raw, cl_bool(CL_FALSE), slice.byteOffset, destination.count, start, 0, nil, event)
+    }
+    try transfer.event.wait("clWaitForEvents(read)", on: info.identifier)
+    noteDone(transfer.turn)
+  }
+
+  public func prepare(_ launches: [Launch]) throws -> any PreparedLaunches {
+    let programs = try builder.programs(for: launches)
+    return try PreparedOpenCLLaunches(launches, device: self) { programs[self.builder.key($0)] }
+  }
+
+  public func finish() throws(DeviceError) {
+    let turn = progress.withLock { $0.queued }
+    try check(clFinish(queue.raw), "clFinish", on: info.identifier)
+    noteDone(turn)
+  }
+
+  /// How the programs so far came to be.
+  package var programStatistics: ProgramStatistics { builder.statistics }
+
+  /// Bytes of freed buffers that wait to be used again.
+  package var pooledByteCount: Int { pool.keptByteCount }
+
+  /// How many owners the driver counts for the context and, together, for the programs: they grow if handles leak.
+  package func referenceCounts() throws(DeviceError) -> (context: Int, programs: Int) {
+    let context = InfoQuery(call: "clGetContextInfo", device: info.identifier) { clGetContextInfo(self.context.raw, $0, $1, $2, $3) }
+    return (Int(try context.value(CL_CONTEXT_REFERENCE_COUNT, cl_uint(0))), try builder.programReferenceCount())
+  }
+
+  // MARK: Queueing
+
+  /// Runs `body` with the compute queue while no other thread queues anything, then has the driver start.
+  func queueCommands(_ body: (cl_command_queue) throws(DeviceError) -> Void) throws(DeviceError) {
+    try progress.withLock { progress throws(DeviceError) in
+      progress.queued += 1
+      try body(queue.raw)
+      try check(clFlush(queue.raw), "clFlush", on: info.identifier)
+    }
+  }
+
+  /// Runs `body` with a queue that keeps times, after all that was queued before and before all that follows.
+  func queueProfiled(_ body: (cl_command_queue) throws(DeviceError) -> Void) throws(DeviceError) {
+    try progress.withLock { progress throws(DeviceError) in
+      let profiling: QueueHandle
+      if let existing = progress.profilingQueue {
+        profiling = existing
+      } else {
+        profiling = try Self.makeQueue(info, context, properties: cl_command_queue_properties(CL_QUEUE_PROFILING_ENABLE))
+        progress.profilingQueue = profiling
+      }
+      try check(clFinish(queue.raw), "clFinish", on: info.identifier)
+      try body(profiling.raw)
+      try check(clFinish(profiling.raw), "clFinish(profiling)", on: info.identifier)
+    }
+  }
+
+  /// Queues one transfer. A driver that allocates late may only now find that memory is short: then what the pool keeps is
+  /// freed, and the transfer tried once more.
+  private func queueTransfer(
+    _ call: String, _ enqueue: (cl_command_queue, UnsafeMutablePointer<cl_event?>) -> cl_int
+  ) throws(DeviceError) -> (event: EventHandle, turn: UInt64) {
+    try progress.withLock { progress throws(DeviceError) in
+      progress.queued += 1
+      var event: cl_event?
+      try retryingWithoutPool {
+        enqueue(queue.raw, &event)
+      } call: {
+        call
+      }
+      let handle = EventHandle(adopting: try adopt(event, CL_SUCCESS, call, on: info.identifier))
+      try check(clFlush(queue.raw), "clFlush", on: info.identifier)
+      return (handle, progress.queued)
+    }
+  }
+
+  /// Makes a call; if the device is short of memory, waits, frees what the pool keeps, and makes it once more.
+  func retryingWithoutPool(_ enqueue: () -> cl_int, call: () -> String) throws(DeviceError) {
+    let status = enqueue()
+    guard status != CL_SUCCESS else { return }
+    let error = DeviceError(status: status, call: call(), on: info.identifier)
+    guard error.isOutOfMemory, pool.keptByteCount > 0 else { throw error }
+    try check(clFinish(queue.raw), "clFinish", on: info.identifier)
+    pool.trim()
+    try check(enqueue(), call(), on: info.identifier)
+  }
+
+  private func noteDone(_ turn: UInt64) {
+    progress.withLock { $0.done = max($0.done, turn) }
+  }
+
+  // MARK: Slices
+
+  /// The OpenCL memory behind a slice's buffer.
+  func buffer(of slice: BufferSlice) throws(DeviceError) -> OpenCLBuffer {
+    guard let buffer = slice.buffer as? OpenCLBuffer, buffer.pool === pool else {
+      throw DeviceError(
+        device: info.identifier, call: "use a buffer", name: "a buffer of another device", remedy: "Allocate it on this device; report this.")
+    }
+    return buffer
+  }
+
+  private func memory(of slice: BufferSlice, transferring byteCount: Int, _ verb: String) throws(DeviceError) -> MemoryHandle {
+    guard byteCount <= slice.byteCount else {
+      throw DeviceError(
+        device: info.identifier, call: "\(verb) \(byteCount) bytes", name: "beyond the slice",
+        remedy: "The slice has \(slice.byteCount) bytes; report this.")
+    }
+    return try buffer(of: slice).memory
+  }
+}

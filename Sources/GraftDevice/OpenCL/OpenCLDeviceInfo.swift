@@ -1,0 +1,116 @@
+import COpenCL
+
+/// An OpenCL device as its driver describes it, before anything is created on it.
+public struct OpenCLDeviceInfo: Sendable {
+  /// What `--device` takes: "opencl:0".
+  public let identifier: String
+  public let name: String
+  public let vendor: String
+  public let driver: String
+  public let platformName: String
+  public let platformVersion: String
+  /// "OpenCL 3.0 …", as the driver says it.
+  public let version: String
+  /// Whether the driver calls it a GPU, and whether it calls it a CPU.
+  public let isGPU: Bool
+  public let isCPU: Bool
+  /// Why Graft cannot use it, or `nil`.
+  public let obstacle: String?
+
+  public let computeUnits: Int
+  public let memoryByteCount: Int
+  public let maximumBufferByteCount: Int
+  public let localMemoryByteCount: Int
+  public let maximumWorkGroupSize: Int
+  public let maximumWorkItemSizes: [Int]
+  /// Slices of a buffer start at multiples of this.
+  public let sliceAlignment: Int
+  public let nativeVectorWidth: Int
+  public let numericFormats: [String]
+
+  let id: DeviceID
+
+  /// A root device: it lives as long as the process, so there is nothing to own.
+  ///
+  /// `@unchecked Sendable`: the pointer is only ever handed to OpenCL's thread-safe calls.
+  struct DeviceID: @unchecked Sendable {
+    let raw: cl_device_id
+    let platform: cl_platform_id
+  }
+
+  init(_ device: cl_device_id, of platform: cl_platform_id, index: Int) throws(DeviceError) {
+    id = DeviceID(raw: device, platform: platform)
+    identifier = "opencl:\(index)"
+    let platformInfo = InfoQuery.platform(platform)
+    platformName = try platformInfo.text(CL_PLATFORM_NAME)
+    platformVersion = try platformInfo.text(CL_PLATFORM_VERSION)
+
+    let info = InfoQuery.device(device, named: "opencl:\(index)")
+    name = try info.text(CL_DEVICE_NAME)
+    vendor = try info.text(CL_DEVICE_VENDOR)
+    driver = try info.text(CL_DRIVER_VERSION)
+    version = try info.text(CL_DEVICE_VERSION)
+    let type = try info.value(CL_DEVICE_TYPE, cl_device_type(0))
+    isGPU = type & cl_device_type(CL_DEVICE_TYPE_GPU) != 0
+    isCPU = type & cl_device_type(CL_DEVICE_TYPE_CPU) != 0
+    computeUnits = Int(try info.value(CL_DEVICE_MAX_COMPUTE_UNITS, cl_uint(0)))
+    memoryByteCount = Int(clamping: try info.value(CL_DEVICE_GLOBAL_MEM_SIZE, cl_ulong(0)))
+    maximumBufferByteCount = Int(clamping: try info.value(CL_DEVICE_MAX_MEM_ALLOC_SIZE, cl_ulong(0)))
+    localMemoryByteCount = Int(clamping: try info.value(CL_DEVICE_LOCAL_MEM_SIZE, cl_ulong(0)))
+    maximumWorkGroupSize = try info.value(CL_DEVICE_MAX_WORK_GROUP_SIZE, 0)
+    maximumWorkItemSizes = try info.values(CL_DEVICE_MAX_WORK_ITEM_SIZES, 0)
+    sliceAlignment = max(1, Int(try info.value(CL_DEVICE_MEM_BASE_ADDR_ALIGN, cl_uint(0))) / 8)
+    nativeVectorWidth = Int(try info.value(CL_DEVICE_NATIVE_VECTOR_WIDTH_FLOAT, cl_uint(0)))
+    let extensions = Set(try info.text(CL_DEVICE_EXTENSIONS).split(separator: " ").map(String.init))
+    let doubles = try info.value(CL_DEVICE_DOUBLE_FP_CONFIG, cl_device_fp_config(0))
+    numericFormats = Self.formats(extensions: extensions, hasDoubles: doubles != 0)
+
+    let isAvailable = try info.value(CL_DEVICE_AVAILABLE, cl_bool(0)) != 0
+    let hasCompiler = try info.value(CL_DEVICE_COMPILER_AVAILABLE, cl_bool(0)) != 0
+    obstacle =
+      if !Self.isNewEnough(version) {
+        "it is \(version), and Graft needs OpenCL 1.2: update the driver"
+      } else if !isAvailable {
+        "its driver says that it is not available: another program may hold it"
+      } else if !hasCompiler {
+        "its driver has no compiler: install the vendor's whole OpenCL driver"
+      } else {
+        nil
+      }
+  }
+
+  /// The kernels this kind of device runs best.
+  public var preferredFamily: KernelFamily { isCPU ? .cpu : .gpu }
+
+  /// Floats in a vector of the CPU family's kernels: the device's own width, within the widths that are written.
+  public var vectorWidth: Int { nativeVectorWidth >= 16 ? 16 : nativeVectorWidth >= 8 ? 8 : 4 }
+
+  /// Vectors in a full panel of the CPU family's weights: 32 registers hold wider tiles than 16 (see Kernels/cpu/tile.h).
+  public var panelVectors: Int { vectorWidth == 16 ? 4 : 2 }
+
+  /// The description shared by all devices.
+  public func traits(family: KernelFamily? = nil) -> DeviceTraits {
+    DeviceTraits(
+      kind: .openCL, identifier: identifier, name: name, vendor: vendor, driver: "\(platformName) \(driver)", family: family ?? preferredFamily,
+      computeUnits: computeUnits, memoryByteCount: memoryByteCount, maximumBufferByteCount: maximumBufferByteCount,
+      localMemoryByteCount: localMemoryByteCount, maximumWorkGroupSize: maximumWorkGroupSize, vectorWidth: vectorWidth,
+      panelVectors: panelVectors, instructionSet: version, numericFormats: numericFormats, isGPU: isGPU, threadCount: 0)
+  }
+
+  /// `vload_half` and `vstore_half` are core: every device stores halves. Arithmetic on them is an extension.
+  private static func formats(extensions: Set<String>, hasDoubles: Bool) -> [String] {
+    var formats = ["float32", "float16 storage"]
+    if extensions.contains("cl_khr_fp16") { formats.append("float16") }
+    if hasDoubles { formats.append("float64") }
+    if extensions.contains("cl_khr_integer_dot_product") { formats.append("int8 dot product") }
+    return formats
+  }
+
+  /// The specification fixes the form: "OpenCL <major>.<minor> <vendor's words>".
+  private static func isNewEnough(_ version: String) -> Bool {
+    let words = version.split(separator: " ")
+    guard words.count >= 2, words[0] == "OpenCL" else { return false }
+    let numbers = words[1].split(separator: ".").compactMap { Int($0) }
+    return numbers.count >= 2 && (numbers[0], numbers[1]) >= (1, 2)
+  }
+}

@@ -1,0 +1,83 @@
+import GraftDevice
+import Testing
+
+struct OpenCLSelectionTests {
+  private static func candidate(
+    _ index: Int, gpu: Bool, gibibytes: Int = 8, units: Int = 16, obstacle: String? = nil
+  ) -> DeviceSelection.Candidate {
+    let traits = DeviceTraits(
+      kind: .openCL, identifier: "opencl:\(index)", name: gpu ? "Gee Pee" : "See Pee", vendor: "", driver: "", family: gpu ? .gpu : .cpu,
+      computeUnits: units, memoryByteCount: gibibytes << 30, maximumBufferByteCount: 1 << 30, localMemoryByteCount: 32768,
+      maximumWorkGroupSize: 256, vectorWidth: 8, panelVectors: 2, instructionSet: "", numericFormats: [], isGPU: gpu, threadCount: 0)
+    return DeviceSelection.Candidate(traits: traits, obstacle: obstacle)
+  }
+
+  private static let pocl = candidate(0, gpu: false, gibibytes: 64, units: 64)
+  private static let small = candidate(1, gpu: true)
+  private static let large = candidate(2, gpu: true, gibibytes: 16)
+  private static let ancient = candidate(3, gpu: true, gibibytes: 96, obstacle: "it is OpenCL 1.1")
+  private static let machine = [pocl, small, large, ancient]
+
+  @Test(arguments: [
+    ("auto", KernelChoice.auto, DeviceSelection.openCL(index: 2, family: .gpu)),
+    ("auto", .cpu, .openCL(index: 2, family: .cpu)),
+    ("opencl", .auto, .openCL(index: 2, family: .gpu)),
+    ("opencl:0", .auto, .openCL(index: 0, family: .cpu)),
+    ("opencl:0", .gpu, .openCL(index: 0, family: .gpu)),
+    ("opencl:1", .auto, .openCL(index: 1, family: .gpu)),
+    ("cpu", .auto, .cpu),
+    ("cpu", .cpu, .cpu),
+  ]) func choicesThatCanBeHad(_ text: String, _ kernels: KernelChoice, _ expected: DeviceSelection) throws {
+    #expect(try DeviceSelection.select(text, kernels: kernels, among: Self.machine) == expected)
+  }
+
+  @Test func withoutAGPUAutoIsTheCPU() throws {
+    #expect(try DeviceSelection.select("auto", kernels: .auto, among: []) == .cpu)
+    #expect(try DeviceSelection.select("auto", kernels: .auto, among: [Self.pocl]) == .cpu)
+    #expect(try DeviceSelection.select("opencl", kernels: .auto, among: [Self.pocl]) == .openCL(index: 0, family: .cpu))
+  }
+
+  @Test(arguments: [
+    ("cpu", KernelChoice.gpu, "--kernels gpu"), ("opencl:4", .auto, "no OpenCL device of that index"), ("opencl:-1", .auto, "of that index"),
+    ("opencl:3", .auto, "OpenCL 1.1"), ("opencl:", .auto, "opencl:INDEX"), ("opencl:x", .auto, "opencl:INDEX"), ("gpu", .auto, "opencl:INDEX"),
+    ("", .auto, "opencl:INDEX"), ("opencl:99999999999999999999", .auto, "opencl:INDEX"),
+  ]) func choicesThatCannotBeHadSayWhatThereIs(_ text: String, _ kernels: KernelChoice, _ words: String) {
+    #expect { try DeviceSelection.select(text, kernels: kernels, among: Self.machine) } throws: {
+      let message = "\($0)"
+      return $0 is DeviceChoiceError && message.contains(words) && message.contains("opencl:2 Gee Pee") && message.contains("  cpu\n")
+    }
+  }
+
+  @Test func noDeviceIsNeverAnother() {
+    for (text, kernels) in [("opencl", KernelChoice.auto), ("opencl:0", .auto), ("auto", .gpu)] {
+      #expect(throws: DeviceChoiceError.self) { try DeviceSelection.select(text, kernels: kernels, among: []) }
+    }
+    #expect(throws: DeviceChoiceError.self) { try DeviceSelection.select("auto", kernels: .gpu, among: [Self.pocl]) }
+  }
+
+  @Test func thisMachineHasItsCPU() throws {
+    let all = try Devices.all()
+    #expect(all.first?.identifier == "cpu")
+    #expect(try Devices.choose("cpu").traits.kind == .cpu)
+    #expect(throws: DeviceChoiceError.self) { try Devices.choose("opencl:1000") }
+  }
+
+  @Test(.needsOpenCL) func aForcedFamilyIsTheDevicesFamily() throws {
+    let index = try #require(try OpenCLPlatform.devices().firstIndex { $0.obstacle == nil })
+    for (kernels, family) in [(KernelChoice.gpu, KernelFamily.gpu), (.cpu, .cpu)] {
+      let device = try Devices.choose("opencl:\(index)", kernels: kernels)
+      #expect(device.traits.family == family)
+      #expect(device.traits.identifier == "opencl:\(index)")
+    }
+  }
+
+  @Test(.needsOpenCL, arguments: OpenCLSupport.infos.indices) func traitsAreFilled(_ index: Int) {
+    let traits = OpenCLSupport.infos[index].traits()
+    #expect(!traits.name.isEmpty && !traits.driver.isEmpty && !traits.instructionSet.isEmpty)
+    #expect(traits.computeUnits > 0 && traits.memoryByteCount > 0 && traits.maximumWorkGroupSize > 0)
+    #expect(traits.maximumBufferByteCount > 0 && traits.maximumBufferByteCount <= traits.memoryByteCount)
+    #expect([4, 8, 16].contains(traits.vectorWidth))
+    #expect(traits.numericFormats.starts(with: ["float32", "float16 storage"]))
+    #expect(traits.kind == .openCL && traits.isGPU == OpenCLSupport.infos[index].isGPU)
+  }
+}
