@@ -1,0 +1,203 @@
+import Foundation
+import GraftGraph
+
+/// A data set on disk: a folder a class, as torchvision and timm have it.
+///
+///     PATH/class/any/depth/picture.jpg               the split is drawn by the store's rule
+///     PATH/train/class/…, PATH/val/…, PATH/test/…    the split is the folder's
+///
+/// The second form is meant when the top level holds only such folders (`train`, `val`, `valid`, `validation`, `test`, in
+/// any case). Class names are sorted by their bytes, as Python's `sorted` does, and so are all names below: files always
+/// come in the same order. Hidden names are passed over. Links are followed, and a folder is entered once a class, so that
+/// a loop ends. Only one folder's names are in memory at a time.
+///
+/// A file is taken for an image by its extension. One that no decoder can read is reported as skipped, with the reason; a
+/// file of any other extension is counted as ignored.
+public struct ImageFolder: Sendable {
+  /// The path as it was given.
+  public let path: String
+  /// The classes that have a folder, sorted by bytes.
+  public let classNames: [String]
+
+  /// The folders that hold class folders, and the split each stands for.
+  private let parts: [(folder: [UInt8], split: String?)]
+
+  /// One file that is, or claims to be, an image.
+  package struct Entry: Equatable {
+    /// Relative to the data set's folder; bytes that are not UTF-8 are written `\xE9`.
+    package var path: String
+    /// `nil` if the class folder's name is not UTF-8.
+    package var label: String?
+    /// From the folder; `nil` if the store's rule decides.
+    package var split: String?
+    var stamp: SampleRecord.Stamp?
+    /// Why it cannot be read, if that is known already.
+    package var problem: String?
+  }
+
+  /// What a walk passed over.
+  package struct Tally: Equatable {
+    package var images = 0
+    /// Files whose extension is not an image's, and files outside the class folders.
+    package var ignored = 0
+    /// Classes without a single image.
+    package var emptyClasses: [String] = []
+  }
+
+  private static let splits = ["train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"]
+  private static let extensions: Set<String> = [
+    "jpg", "jpeg", "jpe", "jfif", "png", "webp", "tif", "tiff", "bmp", "gif", "heic", "heif", "avif", "ppm", "pgm", "jp2", "jxl", "svg", "ico", "psd",
+  ]
+
+  /// Looks at the top level.
+  ///
+  /// - Throws: `FileError` if a folder cannot be read; `DataSetError` if there are no class folders.
+  public init(path: String) throws {
+    self.path = path
+    let root = Array(path.utf8)
+    let top = try Self.folders(in: root)
+    let splits = top.folders.map { Self.splits[String(decoding: $0, as: UTF8.self).lowercased()] }
+    if !top.folders.isEmpty, splits.allSatisfy({ $0 != nil }) {
+      let order = ["train", "val", "test"]
+      parts = zip(top.folders, splits).map { (root + [0x2F] + $0, $1) }
+        .sorted { order.firstIndex(of: $0.1 ?? "") ?? 0 < order.firstIndex(of: $1.1 ?? "") ?? 0 }
+    } else {
+      parts = [(root, nil)]
+    }
+    var names: Set<[UInt8]> = []
+    var images = top.images
+    for part in parts {
+      let inside = try Self.folders(in: part.folder)
+      names.formUnion(inside.folders)
+      images += inside.images
+    }
+    guard !names.isEmpty else {
+      throw DataSetError(
+        path: path,
+        reason: images > 0 ? "the images lie in the folder itself, and not in one folder a class" : "there are no class folders in it",
+        remedy: "Put the images of each class into a folder named after the class: PATH/cat/1.jpg, PATH/dog/2.jpg.")
+    }
+    classNames = names.sorted { $0.lexicographicallyPrecedes($1) }.compactMap { String(validating: $0, as: UTF8.self) }
+  }
+
+  /// Visits every image, in an order that depends on the names alone.
+  ///
+  /// - Throws: `FileError` if a folder cannot be read; what `body` throws.
+  package func forEachImage(_ body: (Entry) throws -> Void) throws -> Tally {
+    var tally = Tally()
+    var seen: Set<[UInt8]> = []
+    var counts: [[UInt8]: Int] = [:]
+    let rootCount = path.utf8.count
+    for part in parts {
+      for name in try FolderListing(path: part.folder).names where name.first != 0x2E {
+        let folder = part.folder + [0x2F] + name
+        guard case .success(let status) = FileStatus.of(folder), status.isFolder else {
+          tally.ignored += 1
+          continue
+        }
+        var walk = Walk(rootCount: rootCount, label: String(validating: name, as: UTF8.self), split: part.split)
+        try walk.visit(folder, status, body)
+        tally.images += walk.images
+        tally.ignored += walk.ignored
+        counts[name, default: 0] += walk.images
+        seen.insert(name)
+      }
+    }
+    tally.emptyClasses = seen.filter { counts[$0] == 0 }.sorted { $0.lexicographicallyPrecedes($1) }.map { String(decoding: $0, as: UTF8.self) }
+    return tally
+  }
+
+  /// The walk through one class.
+  private struct Walk {
+    let rootCount: Int
+    let label: String?
+    let split: String?
+    var images = 0
+    var ignored = 0
+    var entered: Set<[UInt64]> = []
+
+    mutating func visit(_ folder: [UInt8], _ status: FileStatus, _ body: (Entry) throws -> Void) throws {
+      guard entered.insert(status.identity).inserted else { return }
+      for name in try FolderListing(path: folder).names where name.first != 0x2E {
+        let path = folder + [0x2F] + name
+        let status = FileStatus.of(path)
+        if case .success(let status) = status, status.isFolder {
+          try visit(path, status, body)
+          continue
+        }
+        guard ImageFolder.isImage(name) else {
+          ignored += 1
+          continue
+        }
+        images += 1
+        try body(entry(path, status))
+      }
+    }
+
+    private func entry(_ path: [UInt8], _ status: Swift.Result<FileStatus, FileCode>) -> Entry {
+      let relative = path[(rootCount + 1)...].drop { $0 == 0x2F }
+      var entry = Entry(path: "", label: label, split: split)
+      if let text = String(validating: relative, as: UTF8.self) {
+        entry.path = text
+      } else {
+        entry.path = ImageFolder.escaped(relative)
+        entry.problem = "the name is not UTF-8; rename the file"
+      }
+      switch status {
+      case .failure(let code): entry.problem = code.code == ENOENT ? "the link leads nowhere" : code.text
+      case .success(let status) where !status.isFile: entry.problem = "this is not a regular file"
+      case .success(let status): entry.stamp = status.stamp
+      }
+      return entry
+    }
+  }
+
+  private static func folders(in folder: [UInt8]) throws -> (folders: [[UInt8]], images: Int) {
+    var found: (folders: [[UInt8]], images: Int) = ([], 0)
+    for name in try FolderListing(path: folder).names where name.first != 0x2E {
+      if case .success(let status) = FileStatus.of(folder + [0x2F] + name), status.isFolder {
+        found.folders.append(name)
+      } else if isImage(name) {
+        found.images += 1
+      }
+    }
+    return found
+  }
+
+  private static func isImage(_ name: [UInt8]) -> Bool {
+    guard let dot = name.lastIndex(of: 0x2E), name.count - dot <= 6 else { return false }
+    return extensions.contains(String(decoding: name[(dot + 1)...], as: UTF8.self).lowercased())
+  }
+
+  /// Text that shows every byte: a backslash and two digits for those that are not UTF-8.
+  private static func escaped(_ name: ArraySlice<UInt8>) -> String {
+    var text = ""
+    var rest = name
+    while let first = rest.first {
+      // A UTF-8 character has at most four bytes.
+      let character = (1...4).lazy.compactMap { count in
+        rest.count >= count ? String(validating: rest.prefix(count), as: UTF8.self).map { ($0, count) } : nil
+      }.first
+      if let (scalar, count) = character {
+        text += scalar
+        rest = rest.dropFirst(count)
+      } else {
+        let digits = String(first, radix: 16, uppercase: true)
+        text += "\\x" + (digits.count < 2 ? "0" : "") + digits
+        rest = rest.dropFirst()
+      }
+    }
+    return text
+  }
+}
+
+/// A folder of images that cannot be used, and why.
+public struct DataSetError: Error, CustomStringConvertible, Equatable {
+  public let path: String
+  public let reason: String
+  public let remedy: String
+
+  public init(path: String, reason: String, remedy: String) { (self.path, self.reason, self.remedy) = (path, reason, remedy) }
+
+  public var description: String { "\(path): \(reason). \(remedy)" }
+}

@@ -1,0 +1,96 @@
+import Foundation
+
+/// What turns a batch of images into rows of features: a frozen backbone on a device.
+///
+/// A row must depend on its own image alone, bit for bit: not on its neighbours, its place in the batch or the batch's size.
+public protocol FeatureComputing: AnyObject {
+  /// The most images a call can take.
+  var batchSize: Int { get }
+  /// The shape of one row.
+  var featureShape: [Int] { get }
+  /// Computes `rows: [count, featureShape…]` of `bytes: [count, height, width, 3]` in uint8, `1 ≤ count ≤ batchSize`.
+  func features(ofBatch bytes: UnsafeRawBufferPointer, count: Int, into rows: UnsafeMutableBufferPointer<Float>) throws
+}
+
+/// Decodes and prepares one image; called by several threads at once.
+///
+/// It gets the file's bytes, a name for messages, and `height * width * 3` bytes to fill, row by row, RGB.
+public typealias ImagePreparation = @Sendable (UnsafeRawBufferPointer, String, UnsafeMutableBufferPointer<UInt8>) throws -> Void
+
+/// How an extraction goes about its work; nothing in it changes a feature's value.
+public struct ExtractionOptions: Sendable {
+  /// Threads that read and decode.
+  public var decodingThreads = ProcessInfo.processInfo.activeProcessorCount
+  /// Rows committed at a time; `nil`: 4096. Never more than 64 MiB.
+  public var shardRows: Int?
+  /// Makes the first image that cannot be read an error.
+  public var strict = false
+  /// How samples are split whose folder does not say; `nil` keeps the store's rule.
+  public var split: SplitRule?
+  public var opening: StoreOpening = .resuming
+  /// Further rows of the table `store`, which features do not depend on: the backbone's path, the program's version.
+  public var facts: [String: String] = [:]
+  /// A file larger than this is skipped, unread.
+  public var largestFileByteCount = 1 << 30
+
+  public init() {}
+}
+
+/// Where the time of an extraction goes, as shares of 1. The rest is reading the index and passing over known files.
+public struct TimeShares: Sendable, Equatable {
+  /// Waiting for decoded images: the device had nothing to do.
+  public var decoding = 0.0
+  public var device = 0.0
+  public var writing = 0.0
+}
+
+/// How far an extraction is.
+public struct ExtractionProgress: Sendable {
+  public var done: Int
+  public var total: Int
+  public var extracted: Int
+  public var reused: Int
+  public var skipped: Int
+  /// Images computed a second.
+  public var imagesPerSecond: Double
+  /// `nil` until it can be told.
+  public var secondsLeft: Double?
+  public var shares: TimeShares
+}
+
+/// What an extraction did. `extracted + reused + skipped` is the number of images in the data set.
+public struct ExtractionSummary: Sendable {
+  /// Rows computed.
+  public internal(set) var extracted = 0
+  /// Images whose row was there already, also under another name.
+  public internal(set) var reused = 0
+  /// Images that could not be read.
+  public internal(set) var skipped = 0
+  /// The first of those, in the data set's order; the index has them all.
+  public internal(set) var skippedImages: [SkippedImage] = []
+  /// Samples that left the index because their file has gone. Their rows stay and cost nothing if they come back.
+  public internal(set) var removed = 0
+  /// Files passed over: no image's extension, or outside the class folders.
+  public internal(set) var ignored = 0
+  /// Class folders without a single image.
+  public internal(set) var emptyClasses: [String] = []
+  public internal(set) var seconds = 0.0
+  public internal(set) var shares = TimeShares()
+
+  static let mostSkippedImagesListed = 100
+
+  mutating func skip(_ image: SkippedImage) {
+    skipped += 1
+    if skippedImages.count < Self.mostSkippedImagesListed { skippedImages.append(image) }
+  }
+}
+
+/// An image that cannot be read, where `strict` makes that an error.
+public struct BrokenImageError: Error, CustomStringConvertible, Equatable {
+  public let path: String
+  public let reason: String
+
+  public var description: String {
+    "cannot read the image \(path): \(reason). Repair or remove it, or run the same command without --strict to skip such files."
+  }
+}

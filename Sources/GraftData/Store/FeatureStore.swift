@@ -1,0 +1,160 @@
+import Foundation
+import GRDB
+import GraftGraph
+
+/// A sample that has features: its class, and where its row lies. 24 bytes, so that a million of them are no burden.
+public struct StoredSample: Sendable, Equatable {
+  /// The `id` in the index.
+  public let id: Int64
+  let classIndex: Int32
+  /// Where the shard is in the store's list, and the row in it.
+  let shardIndex: Int32
+  let rowIndex: Int32
+
+  /// The class, as a place in `FeatureStore.classNames`.
+  public var label: Int { Int(classIndex) }
+  /// The shard, as a place in the list that the store opened with.
+  public var shard: Int { Int(shardIndex) }
+  public var row: Int { Int(rowIndex) }
+}
+
+/// A folder of features, opened for reading: what trains, evaluates and inspects.
+///
+/// Opening reads the index in one transaction and maps the shards. What it shows does not change afterwards, even while
+/// someone adds to the store. Rows stay on disk until they are asked for.
+public final class FeatureStore: Sendable {
+  public let path: String
+  /// What the features are a function of.
+  public let key: FeatureKey
+  /// The rule that splits samples whose folder does not.
+  public let splitRule: SplitRule
+  /// The whole table `store`.
+  public let entries: [String: String]
+  /// The classes of samples with features: by bytes, or by value when they came as integers.
+  public let classNames: [String]
+  /// Samples that have features, by split. Within one, sorted by path: the order does not depend on how the store grew.
+  public let samplesBySplit: [String: [StoredSample]]
+  /// How many images were skipped as unreadable.
+  public let skippedCount: Int
+
+  private let index: StoreIndex
+  private let shards: [Shard]
+  private let mapped: [(bytes: HostBytes, dataOffset: Int)]
+
+  /// Opens a store for reading.
+  ///
+  /// Every shard must be there, with the header and size that the index says; `verify` reads all of their bytes too.
+  ///
+  /// - Throws: `StoreError`, `FileError`.
+  public static func open(reading path: String) throws -> FeatureStore { try FeatureStore(path: path) }
+
+  private init(path: String) throws {
+    self.path = path
+    let index = try StoreIndex(readingFrom: path)
+    self.index = index
+    let snapshot = try index.read { db in
+      guard let entries = try index.entries(db, store: path) else {
+        throw StoreError(.notAStore, path: path, reason: "the store is empty: nothing was ever written to it", remedy: "Run 'graft extract' first.")
+      }
+      guard let key = FeatureKey(entries: entries), let rule = SplitRule(entries: entries) else {
+        throw StoreError.damagedIndex(index.path, "the table that says what the features are makes no sense")
+      }
+      let shards = try index.shards(db)
+      let table = try SampleTable(db, shards: shards, isNumeric: entries["label_order"] == "numeric", index: index.path)
+      return (entries, key, rule, shards, table)
+    }
+    (entries, key, splitRule, shards) = (snapshot.0, snapshot.1, snapshot.2, snapshot.3)
+    (classNames, samplesBySplit, skippedCount) = (snapshot.4.classNames, snapshot.4.bySplit, snapshot.4.skippedCount)
+    mapped = try snapshot.3.map { try $0.map(store: path, key: snapshot.1) }
+  }
+
+  // MARK: Samples
+
+  /// Samples with features, of one split or (`nil`) of all: train, then val, then test, then any other.
+  public func samples(split: String? = nil) -> [StoredSample] {
+    if let split { return samplesBySplit[split] ?? [] }
+    let known = ["train", "val", "test"]
+    return (known + samplesBySplit.keys.filter { !known.contains($0) }.sorted()).flatMap { samplesBySplit[$0] ?? [] }
+  }
+
+  /// The path of a sample relative to the data set's folder, or what stands for it (`row 000123`); `nil` if it has gone since.
+  public func path(of sample: StoredSample) throws -> String? {
+    try index.read { db in try Row.fetchOne(db.cachedStatement(sql: "SELECT path FROM sample WHERE id = ?"), arguments: [sample.id])?.text(0) }
+  }
+
+  /// Images that were skipped, and why: the first `limit`, by path.
+  public func skipped(limit: Int = 100) throws -> [SkippedImage] {
+    try index.read { db in
+      try Row.fetchAll(db, sql: "SELECT path, message FROM sample WHERE status <> 'ok' ORDER BY path LIMIT ?", arguments: [limit])
+        .map { SkippedImage(path: $0.text(0) ?? "", reason: $0.text(1) ?? "") }
+    }
+  }
+
+  // MARK: Rows
+
+  /// Numbers a row.
+  public var featureCount: Int { key.featureCount }
+
+  /// The bytes of a sample's row in the mapped shard, little endian in `key.featureType`, for as long as `body` runs.
+  public func withRow<Result>(_ sample: StoredSample, _ body: (UnsafeRawBufferPointer) throws -> Result) rethrows -> Result {
+    let byteCount = featureCount * key.featureType.byteCount
+    let (bytes, offset) = mapped[sample.shard]
+    return try bytes.withUnsafeBytes { content in
+      let start = offset + sample.row * byteCount
+      return try body(UnsafeRawBufferPointer(rebasing: content[start..<start + byteCount]))
+    }
+  }
+
+  /// Copies rows as float32, one after the other: `target: [samples.count, featureCount]`.
+  public func gather(_ samples: some Collection<StoredSample>, into target: UnsafeMutableBufferPointer<Float>) {
+    let width = featureCount
+    precondition(target.count == samples.count * width, "\(target.count) places for \(samples.count) rows of \(width)")
+    var destination = target.baseAddress
+    for sample in samples {
+      guard let place = destination else { return }
+      withRow(sample) { row in
+        if key.featureType == .float16 {
+          Self.widen(row, to: place)
+        } else {
+          UnsafeMutableRawPointer(place).copyMemory(from: row.baseAddress!, byteCount: row.count)
+        }
+      }
+      destination = place + width
+    }
+  }
+
+  /// Half to single precision without a branch, so that the compiler makes vectors of it: the bits are moved to where float32
+  /// has them and scaled by 2^112, which is exact for subnormal numbers too; infinity and NaN then get float32's exponent.
+  private static func widen(_ row: UnsafeRawBufferPointer, to target: UnsafeMutablePointer<Float>) {
+    for index in 0..<row.count / 2 {
+      let half = UInt32(row.loadUnaligned(fromByteOffset: index &* 2, as: UInt16.self))
+      let magnitude = (half & 0x7FFF) << 13
+      let scaled = (Float(bitPattern: magnitude) * 0x1p112).bitPattern
+      let special: UInt32 = magnitude >= 0x0F80_0000 ? 0x7F80_0000 : 0
+      target[index] = Float(bitPattern: scaled | special | (half & 0x8000) << 16)
+    }
+  }
+
+  // MARK: Verification
+
+  /// Reads every shard and compares it with the hash in the index, and has SQLite check the index itself.
+  ///
+  /// - Throws: `StoreError` that names the first damaged file.
+  public func verify() throws {
+    try index.read { db in
+      let verdict = try String.fetchOne(db, sql: "PRAGMA integrity_check(1)") ?? ""
+      guard verdict == "ok" else { throw StoreError.damagedIndex(index.path, "the index is damaged (\(verdict))") }
+    }
+    for shard in shards where try ContentHash.ofFile(path + "/" + shard.file) != shard.sha256 {
+      throw StoreError.damaged(path + "/" + shard.file, "the shard is not what was written: its SHA-256 differs")
+    }
+  }
+}
+
+/// An image without features, and why.
+public struct SkippedImage: Sendable, Equatable {
+  public let path: String
+  public let reason: String
+
+  public init(path: String, reason: String) { (self.path, self.reason) = (path, reason) }
+}

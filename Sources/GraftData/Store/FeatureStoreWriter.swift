@@ -1,0 +1,274 @@
+import Foundation
+import GRDB
+import GraftGraph
+
+/// What a writer does with a store that is already there.
+public enum StoreOpening: String, Sendable {
+  /// Adds to it; refuses one that is damaged or of another key.
+  case resuming
+  /// Forgets the shards that are damaged, so that their rows are computed again, and adds to the rest.
+  case repairing
+  /// Removes its features and begins anew.
+  case rebuilding
+}
+
+/// Where a row of features lies.
+struct FeaturePlace: Equatable {
+  var shard: Int
+  var row: Int
+}
+
+/// What the index says of one sample.
+struct SampleRecord {
+  /// The file as it was when its content was hashed.
+  struct Stamp: Equatable {
+    var byteCount: Int
+    var modifiedNanoseconds: Int
+    var changedNanoseconds: Int
+  }
+
+  var path: String
+  var contentHash: String?
+  var label: String?
+  /// `nil`: by the store's rule, from the content.
+  var split: String?
+  /// `nil` for a skipped sample.
+  var place: FeaturePlace?
+  /// Why it was skipped.
+  var message: String?
+  var stamp: Stamp?
+}
+
+/// The one process that adds to a store.
+///
+/// Rows go to a shard's temporary file. `commit` syncs and renames it and then names it, with its samples, in one
+/// transaction: whenever the process ends, the index names only files that are whole and on the disk, and the next writer
+/// removes what no transaction names. Used by one thread; `isKnown` by any.
+final class FeatureStoreWriter {
+  let path: String
+  let key: FeatureKey
+  let splitRule: SplitRule
+  let index: StoreIndex
+  /// Rows a shard.
+  let shardRows: Int
+  /// Called at each step of a commit.
+  var onStep: ((StoreStep) throws -> Void)?
+
+  private let lock: StoreLock
+  private var nextShard: Int
+  private var shard: ShardWriter?
+  /// Rows of the open shard, by content.
+  private var pendingPlaces: [String: FeaturePlace] = [:]
+  /// Samples whose rows are in the open shard, and samples that wait for nothing.
+  private var pendingSamples: [SampleRecord] = []
+  private var settledSamples: [SampleRecord] = []
+
+  static let largestShardByteCount = 64 << 20
+  private static let mostSamplesWaiting = 1024
+
+  /// Locks the store, makes it if it is not there, and removes what an interrupted run left.
+  ///
+  /// - Parameters:
+  ///   - split: the rule to use from now on; `nil` keeps the store's.
+  ///   - shardRows: rows committed at a time; `nil`: 4096. Never more than 64 MiB.
+  ///   - facts: further rows of the table `store`, which features do not depend on.
+  /// - Throws: `StoreError`, `FileError`.
+  init(
+    path: String, key: FeatureKey, opening: StoreOpening = .resuming, split: SplitRule? = nil, shardRows: Int? = nil, facts: [String: String] = [:]
+  ) throws {
+    guard key.isUsable else {
+      throw StoreError(
+        .values, path: path, reason: "features of shape \(key.cutShape) in \(key.featureType) cannot be stored",
+        remedy: "Store float32 or float16, with every extent above 0.")
+    }
+    if let split, !(0...1).contains(split.testFraction) {
+      throw StoreError(.values, path: path, reason: "a test fraction of \(split.testFraction) is none", remedy: "Give a number from 0 to 1.")
+    }
+    (self.path, self.key) = (path, key)
+    try Self.makeFolder(path)
+    lock = try StoreLock(folder: path)
+    if opening == .rebuilding { try Self.removeIndex(path) }
+    index = try StoreIndex(writingInto: path)
+    let rowByteCount = key.featureCount * key.featureType.byteCount
+    self.shardRows = max(1, min(shardRows ?? 4096, Self.largestShardByteCount / rowByteCount))
+    let index = index
+    let stored = try index.read { db in try index.entries(db, store: path) }
+    if let stored {
+      let differences = key.differences(from: stored)
+      guard differences.isEmpty else {
+        throw StoreError(
+          .stale, path: path, reason: "the store holds other features: \(differences.joined(separator: "; "))",
+          remedy: "Give another --output to keep both, or --rebuild to replace these.")
+      }
+      guard let rule = SplitRule(entries: stored) else { throw StoreError.damagedIndex(index.path, "the rule of the split is missing") }
+      splitRule = split ?? rule
+    } else {
+      splitRule = split ?? .default
+    }
+    let rule = splitRule
+    nextShard = 0
+    try index.write { db in
+      if stored == nil { try db.execute(sql: StoreIndex.schema) }
+      let entries = [("format_version", StoreIndex.formatVersion)] + key.entries.map { ($0.key, $0.value) } + rule.entries + facts.map { ($0, $1) }
+      for (key, value) in entries {
+        try db.execute(sql: "INSERT INTO store VALUES (?, ?) ON CONFLICT(key) DO UPDATE SET value = excluded.value", arguments: [key, value])
+      }
+    }
+    try checkShards(repairing: opening == .repairing)
+    nextShard = (try index.shards().last?.id ?? -1) + 1
+    try removeOrphans()
+  }
+
+  /// Ends the writing; what was not committed is lost.
+  func close() throws {
+    shard = nil
+    try index.close()
+  }
+
+  // MARK: Rows and samples
+
+  /// The row of a content, committed or not.
+  func place(ofContent hash: String) throws -> FeaturePlace? {
+    if let pending = pendingPlaces[hash] { return pending }
+    return try index.read { db in
+      guard let row = try Row.fetchOne(db.cachedStatement(sql: "SELECT shard, row FROM feature WHERE content_sha256 = ?"), arguments: [hash]),
+        let shard = row.integer(0), let place = row.integer(1)
+      else { return nil }
+      return FeaturePlace(shard: shard, row: place)
+    }
+  }
+
+  /// Adds the row of a content that has none.
+  func append(_ row: UnsafeBufferPointer<Float>, contentHash: String) throws -> FeaturePlace {
+    let target = try shard ?? ShardWriter(store: path, id: nextShard, key: key)
+    shard = target
+    try target.append(row)
+    let place = FeaturePlace(shard: target.id, row: target.rows - 1)
+    pendingPlaces[contentHash] = place
+    try onStep?(.rowsWritten)
+    return place
+  }
+
+  /// Takes note of a sample, and commits when enough has come together.
+  func record(_ sample: SampleRecord) throws {
+    if let place = sample.place, place.shard == shard?.id { pendingSamples.append(sample) } else { settledSamples.append(sample) }
+    if let shard, shard.rows >= shardRows || pendingSamples.count >= 2 * shardRows + Self.mostSamplesWaiting {
+      try commit()
+    } else if settledSamples.count >= Self.mostSamplesWaiting {
+      try insertSettled()
+    }
+  }
+
+  /// Puts everything so far on the disk and into the index.
+  func commit() throws {
+    guard let shard else { return try insertSettled() }
+    let step: (StoreStep) throws -> Void = { [onStep] in try onStep?($0) }
+    let finished = try shard.finish(step: step)
+    let (places, samples) = (pendingPlaces, settledSamples + pendingSamples)
+    try index.write { db in
+      try db.execute(
+        sql: "INSERT INTO shard VALUES (?, ?, ?, ?)", arguments: [finished.id, finished.file, finished.rows, finished.sha256])
+      let statement = try db.cachedStatement(sql: "INSERT INTO feature VALUES (?, ?, ?)")
+      for (hash, place) in places { try statement.execute(arguments: [hash, place.shard, place.row]) }
+      try insert(samples, db)
+      try step(.insideTransaction)
+    }
+    self.shard = nil
+    nextShard += 1
+    pendingPlaces.removeAll(keepingCapacity: true)
+    pendingSamples.removeAll(keepingCapacity: true)
+    settledSamples.removeAll(keepingCapacity: true)
+    try step(.afterCommit)
+  }
+
+  private func insertSettled() throws {
+    guard !settledSamples.isEmpty else { return }
+    try index.write { db in try insert(settledSamples, db) }
+    settledSamples.removeAll(keepingCapacity: true)
+  }
+
+  private func insert(_ samples: [SampleRecord], _ db: Database) throws {
+    let statement = try db.cachedStatement(
+      sql: """
+        INSERT INTO sample(path, content_sha256, label, split, shard, row, status, message, byte_count, modified_ns, changed_ns)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        ON CONFLICT(path) DO UPDATE SET content_sha256 = excluded.content_sha256, label = excluded.label, split = excluded.split,
+          shard = excluded.shard, row = excluded.row, status = excluded.status, message = excluded.message,
+          byte_count = excluded.byte_count, modified_ns = excluded.modified_ns, changed_ns = excluded.changed_ns
+        """)
+    for sample in samples {
+      try statement.execute(arguments: [
+        sample.path, sample.contentHash, sample.label, sample.split ?? sample.contentHash.map(splitRule.split), sample.place?.shard,
+        sample.place?.row, sample.place == nil ? "skipped" : "ok", sample.message, sample.stamp?.byteCount, sample.stamp?.modifiedNanoseconds,
+        sample.stamp?.changedNanoseconds,
+      ])
+    }
+  }
+
+  // MARK: Opening
+
+  private static func makeFolder(_ path: String) throws {
+    try FolderListing.make(path)
+    let names = try FolderListing(path: path).names.map { String(decoding: $0, as: UTF8.self) }
+    let ours = ["index.sqlite", "index.sqlite-wal", "index.sqlite-shm", "index.sqlite-journal", StoreLock.fileName, Shard.folderName]
+    guard names.contains(StoreIndex.fileName) || names.allSatisfy(ours.contains) else {
+      throw StoreError(
+        .notAStore, path: path, reason: "the folder is not empty and is not a feature store", remedy: "Give --output a new or an empty folder.")
+    }
+    let shards = path + "/" + Shard.folderName
+    try FolderListing.make(shards)
+  }
+
+  private static func removeIndex(_ store: String) throws {
+    // The log goes first: an index without its log is older, a log without its index is nothing.
+    for suffix in ["-wal", "-shm", "-journal", ""] {
+      let file = store + "/" + StoreIndex.fileName + suffix
+      guard unlink(file) == 0 || errno == ENOENT else { throw FileError(path: file, action: "remove", code: errno) }
+    }
+  }
+
+  /// Every shard must be there and have the right size; when repairing, the right content too.
+  private func checkShards(repairing: Bool) throws {
+    for shard in try index.shards() {
+      do {
+        let (bytes, _) = try shard.map(store: path, key: key)
+        if repairing, bytes.withUnsafeBytes({ ContentHash.of($0) }) != shard.sha256 {
+          throw StoreError.damaged(path + "/" + shard.file, "the shard is not what was written")
+        }
+      } catch let error as StoreError where repairing && error.kind == .damaged {
+        try index.write { db in
+          for sql in ["DELETE FROM sample WHERE shard = ?", "DELETE FROM feature WHERE shard = ?", "DELETE FROM shard WHERE id = ?"] {
+            try db.execute(sql: sql, arguments: [shard.id])
+          }
+        }
+      }
+    }
+  }
+
+  /// Removes shards that were written and never named.
+  private func removeOrphans() throws {
+    let named = Set(try index.shards().map(\.file))
+    let folder = path + "/" + Shard.folderName
+    for name in try FolderListing(path: folder).names.map({ String(decoding: $0, as: UTF8.self) }) {
+      guard Shard.isOurs(name), !named.contains("\(Shard.folderName)/\(name)") else { continue }
+      guard unlink("\(folder)/\(name)") == 0 || errno == ENOENT else { throw FileError(path: "\(folder)/\(name)", action: "remove", code: errno) }
+    }
+  }
+}
+
+extension StoreIndex {
+  /// The table `shard`, by id.
+  ///
+  /// - Throws: `StoreError` if a row makes no sense.
+  func shards() throws -> [Shard] { try read(shards) }
+
+  func shards(_ db: Database) throws -> [Shard] {
+    try Row.fetchAll(db, sql: "SELECT id, file, rows, sha256 FROM shard ORDER BY id").map { row in
+      // A file outside the store's own folder is never ours to read, or to remove.
+      guard let id = row.integer(0), let file = row.text(1), let rows = row.integer(2), let sha256 = row.text(3), (0..<1 << 40).contains(id), rows > 0,
+        file == "\(Shard.folderName)/\(Shard.fileName(id: id))"
+      else { throw StoreError.damagedIndex(path, "the table of shards makes no sense") }
+      return Shard(id: id, file: file, rows: rows, sha256: sha256)
+    }
+  }
+}
