@@ -66,7 +66,9 @@ import Testing
     #expect(try rows(store).count == 40)
     // Copies land on one side of the split.
     let opened = try FeatureStore.open(reading: store)
-    for sample in opened.samples(split: "test") { #expect(!opened.samples(split: "train").contains { $0.shard == sample.shard && $0.row == sample.row }) }
+    for sample in opened.samples(split: "test") {
+      #expect(!opened.samples(split: "train").contains { $0.shard == sample.shard && $0.row == sample.row })
+    }
   }
 
   @Test func aChangedFileIsExtractedAgain() throws {
@@ -128,7 +130,9 @@ import Testing
       let batchSize = 2
       let featureShape = [1]
       func features(ofBatch bytes: UnsafeRawBufferPointer, count: Int, into rows: UnsafeMutableBufferPointer<Float>) throws {
-        for index in 0..<count { rows[index] = bytes[index * 12] == TestPhotos.bytes(seed: 1)[0] ? 1e5 : bytes[index * 12] == TestPhotos.bytes(seed: 2)[0] ? .nan : 2 }
+        for index in 0..<count {
+          rows[index] = bytes[index * 12] == TestPhotos.bytes(seed: 1)[0] ? 1e5 : bytes[index * 12] == TestPhotos.bytes(seed: 2)[0] ? .nan : 2
+        }
       }
     }
     let extraction = FeatureExtraction(
@@ -167,10 +171,12 @@ import Testing
     defer { try? FileManager.default.removeItem(atPath: store) }
     var batches = 0
     #expect(throws: DeviceLost.self) {
-      try extract(photos, to: store, onBatch: { _ in
-        batches += 1
-        if batches == 4 { throw DeviceLost() }
-      })
+      try extract(
+        photos, to: store,
+        onBatch: { _ in
+          batches += 1
+          if batches == 4 { throw DeviceLost() }
+        })
     }
     #expect(try rows(store).count == 12)
   }

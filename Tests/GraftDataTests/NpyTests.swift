@@ -89,17 +89,20 @@ import Testing
     var random = SeededRandom(seed: 7)
     let originals = (NpyFixtures.numbers.map(\.file) + NpyFixtures.strings.map(\.file)).compactMap { Data(base64Encoded: $0) }
     var refused = 0
-    for _ in 0..<3000 {
+    for round in 0..<3000 {
       var bytes = [UInt8](originals.randomElement(using: &random)!)
       switch Int.random(in: 0..<4, using: &random) {
       case 0: bytes.removeLast(Int.random(in: 1...bytes.count, using: &random))
-      case 1: bytes.insert(contentsOf: (0..<5).map { _ in UInt8.random(in: 0...255, using: &random) }, at: Int.random(in: 0..<bytes.count, using: &random))
+      case 1:
+        bytes.insert(contentsOf: (0..<5).map { _ in UInt8.random(in: 0...255, using: &random) }, at: Int.random(in: 0..<bytes.count, using: &random))
       case 2:
         // Digits and quotes where the header is read are the likeliest to be believed.
         for _ in 0..<3 { bytes[Int.random(in: 6..<min(bytes.count, 80), using: &random)] = "0123456789()',<>:".utf8.randomElement(using: &random)! }
       default: for _ in 0..<4 { bytes[Int.random(in: 0..<min(bytes.count, 140), using: &random)] = .random(in: 0...255, using: &random) }
       }
-      let path = try folder.write("x.npy", bytes)
+      // A name of its own: writing over a file makes some file systems wait for the disk.
+      let path = try folder.write("\(round).npy", bytes)
+      defer { unlink(path) }
       do {
         switch try Npy.contents(of: path) {
         case .numbers(let tensor): #expect(tensor.byteCount <= bytes.count)

@@ -1,6 +1,8 @@
 import Foundation
+import GRDB
 import GraftData
 import GraftGraph
+import Synchronization
 
 /// A folder that goes with the object.
 final class TemporaryFolder: Sendable {
@@ -152,4 +154,22 @@ func rows(_ store: String) throws -> [String: [Float]] {
     rows[try store.path(of: sample) ?? "?"] = row
   }
   return rows
+}
+
+/// A number that several threads count up.
+final class Counter: Sendable {
+  private let count = Mutex(0)
+  var value: Int { count.withLock { $0 } }
+  func increment() { count.withLock { $0 += 1 } }
+}
+
+/// Runs SQL on a store's index as any other program would; the first column of the first row as text.
+@discardableResult func sqlite(_ store: String, _ sql: String) throws -> String? {
+  let queue = try DatabaseQueue(path: store + "/index.sqlite")
+  defer { try? queue.close() }
+  return try queue.writeWithoutTransaction { db in
+    if sql.hasPrefix("SELECT") { return try Row.fetchOne(db, sql: sql).map { "\($0[0] as DatabaseValue)" } }
+    try db.execute(sql: sql)
+    return nil
+  }
 }

@@ -39,7 +39,9 @@ struct FolderListing {
     switch errno {
     case EEXIST:
       var status = stat()
-      guard stat(path, &status) == 0, status.st_mode & S_IFMT == S_IFDIR else { throw FileError(path: path, action: "create the folder", code: ENOTDIR) }
+      guard stat(path, &status) == 0, status.st_mode & S_IFMT == S_IFDIR else {
+        throw FileError(path: path, action: "create the folder", code: ENOTDIR)
+      }
     case ENOENT:
       guard let slash = path.utf8.lastIndex(of: UInt8(ascii: "/")), slash > path.startIndex else {
         throw FileError(path: path, action: "create the folder", code: ENOENT)

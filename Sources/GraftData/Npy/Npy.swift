@@ -25,7 +25,8 @@ public enum Npy {
       guard byteCount <= bytes.count - header.dataOffset else {
         throw NpyError(
           path: path,
-          reason: "an array of shape \(header.shape) needs \(byteCount) bytes, and \(bytes.count - header.dataOffset) are there: the file is cut short")
+          reason:
+            "an array of shape \(header.shape) needs \(byteCount) bytes, and \(bytes.count - header.dataOffset) are there: the file is cut short")
       }
       let data = UnsafeRawBufferPointer(rebasing: bytes[header.dataOffset..<header.dataOffset + byteCount])
       switch header.element {

@@ -95,7 +95,8 @@ package struct NpyHeader: Equatable {
       return (kind == "U" ? .unicode(characters: count) : .bytes(count: count), isBigEndian)
     }
     switch code.first {
-    case "O": throw failure("it holds Python objects, which are never unpickled; save plain numbers or strings (array.astype(float) or array.astype(str))")
+    case "O":
+      throw failure("it holds Python objects, which are never unpickled; save plain numbers or strings (array.astype(float) or array.astype(str))")
     case "c": throw failure("complex numbers are not supported")
     default: throw failure("elements of type '\(descr)' are not supported; floats, integers, booleans and strings are")
     }

@@ -123,7 +123,8 @@ private struct ImportedFeatures {
       guard let wrong = row.firstIndex(where: { !$0.isFinite }) else { return }
       throw NpyError(
         path: path,
-        reason: "row \(index) has a \(row[wrong].isNaN ? "NaN" : "number that is infinite in float32") at column \(wrong); features must be finite numbers")
+        reason:
+          "row \(index) has a \(row[wrong].isNaN ? "NaN" : "number that is infinite in float32") at column \(wrong); features must be finite numbers")
     }
   }
 

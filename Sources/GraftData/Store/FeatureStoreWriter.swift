@@ -164,13 +164,13 @@ final class FeatureStoreWriter {
     guard let shard else { return try insertSettled() }
     let step: (StoreStep) throws -> Void = { [onStep] in try onStep?($0) }
     let finished = try shard.finish(step: step)
-    let (places, samples) = (pendingPlaces, settledSamples + pendingSamples)
     try index.write { db in
       try db.execute(
         sql: "INSERT INTO shard VALUES (?, ?, ?, ?)", arguments: [finished.id, finished.file, finished.rows, finished.sha256])
       let statement = try db.cachedStatement(sql: "INSERT INTO feature VALUES (?, ?, ?)")
-      for (hash, place) in places { try statement.execute(arguments: [hash, place.shard, place.row]) }
-      try insert(samples, db)
+      for (hash, place) in pendingPlaces { try statement.execute(arguments: [hash, place.shard, place.row]) }
+      try insert(settledSamples, db)
+      try insert(pendingSamples, db)
       try step(.insideTransaction)
     }
     self.shard = nil
@@ -265,7 +265,8 @@ extension StoreIndex {
   func shards(_ db: Database) throws -> [Shard] {
     try Row.fetchAll(db, sql: "SELECT id, file, rows, sha256 FROM shard ORDER BY id").map { row in
       // A file outside the store's own folder is never ours to read, or to remove.
-      guard let id = row.integer(0), let file = row.text(1), let rows = row.integer(2), let sha256 = row.text(3), (0..<1 << 40).contains(id), rows > 0,
+      guard let id = row.integer(0), let file = row.text(1), let rows = row.integer(2), let sha256 = row.text(3), (0..<1 << 40).contains(id),
+        rows > 0,
         file == "\(Shard.folderName)/\(Shard.fileName(id: id))"
       else { throw StoreError.damagedIndex(path, "the table of shards makes no sense") }
       return Shard(id: id, file: file, rows: rows, sha256: sha256)

@@ -51,7 +51,8 @@ extension StoreError {
     case .SQLITE_READONLY, .SQLITE_PERM: FileError(path: index, action: "write", code: EACCES)
     case .SQLITE_IOERR: FileError(path: index, action: "read or write", code: EIO)
     case .SQLITE_BUSY, .SQLITE_LOCKED:
-      StoreError(.locked, path: index, reason: "another program holds the index open for writing", remedy: "Close it, then run the same command again.")
+      StoreError(
+        .locked, path: index, reason: "another program holds the index open for writing", remedy: "Close it, then run the same command again.")
     case .SQLITE_NOTADB, .SQLITE_CORRUPT, .SQLITE_FORMAT, .SQLITE_ERROR, .SQLITE_SCHEMA, .SQLITE_CONSTRAINT, .SQLITE_MISMATCH:
       damagedIndex(index, "the index is damaged (SQLite: \(error.message ?? "\(error.resultCode)"))")
     default: damagedIndex(index, "the index cannot be used (SQLite: \(error.message ?? "\(error.resultCode)"))")

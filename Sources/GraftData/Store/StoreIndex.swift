@@ -33,7 +33,8 @@ final class StoreIndex: Sendable {
     guard stat(path, &status) == 0 else {
       guard errno == ENOENT || errno == ENOTDIR else { throw FileError(path: path, action: "open", code: errno) }
       throw StoreError(
-        .notAStore, path: folder, reason: stat(folder, &status) == 0 ? "this is not a feature store (it has no index.sqlite)" : "there is no such store",
+        .notAStore, path: folder,
+        reason: stat(folder, &status) == 0 ? "this is not a feature store (it has no index.sqlite)" : "there is no such store",
         remedy: "Check the path, or make a store with 'graft extract' or 'graft import'.")
     }
     if access(folder, W_OK) == 0, access(path, W_OK) == 0 {
@@ -60,6 +61,8 @@ final class StoreIndex: Sendable {
     configuration.prepareDatabase { db in
       // A commit is on the disk when it returns: what it names was put there before it.
       try db.execute(sql: "PRAGMA synchronous = FULL")
+      // Pages in memory: every access is by key or in order, so that more would be memory and no speed.
+      try db.execute(sql: "PRAGMA cache_size = -512; PRAGMA temp.cache_size = -512")
     }
     return configuration
   }

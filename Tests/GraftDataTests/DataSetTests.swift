@@ -1,0 +1,100 @@
+import Foundation
+import GraftData
+import GraftGraph
+import Testing
+
+@Suite struct DataSetTests {
+  private let folder: TemporaryFolder
+
+  init() throws { folder = try TemporaryFolder() }
+
+  private func make(_ names: String...) throws { for name in names { try folder.write(name, [1]) } }
+
+  private func walk(_ path: String? = nil) throws -> (ImageFolder, [ImageFolder.Entry], ImageFolder.Tally) {
+    let data = try ImageFolder(path: path ?? folder.path)
+    var entries: [ImageFolder.Entry] = []
+    let tally = try data.forEachImage { entries.append($0) }
+    return (data, entries, tally)
+  }
+
+  @Test func classesAreFoldersInTheOrderOfTheirBytes() throws {
+    try make("b/2.png", "b/10.PNG", "B/x.jpeg", "a/deep/er/z.webp", "a/c.jpg", "é/1.tif", "z/1.bmp", "10/1.heic", "9/1.gif")
+    try make("a/notes.txt", "a/.hidden.png", ".git/objects/1.png", "stray.png", "README", "empty/readme.md", "b/.DS_Store")
+    let (data, entries, tally) = try walk()
+    #expect(data.classNames == ["10", "9", "B", "a", "b", "empty", "z", "é"])
+    #expect(entries.map(\.path) == ["10/1.heic", "9/1.gif", "B/x.jpeg", "a/c.jpg", "a/deep/er/z.webp", "b/10.PNG", "b/2.png", "z/1.bmp", "é/1.tif"])
+    #expect(entries.map { $0.label ?? "?" } == ["10", "9", "B", "a", "a", "b", "b", "z", "é"])
+    #expect(entries.allSatisfy { $0.split == nil && $0.problem == nil })
+    #expect((tally.images, tally.ignored) == (9, 4))
+    #expect(tally.emptyClasses == ["empty"])
+    // However the path is written, the samples' names are the same.
+    #expect(try walk(folder.path + "//").1 == entries)
+  }
+
+  @Test func splitFoldersGiveTheSplit() throws {
+    try make("train/cat/1.png", "train/dog/2.png", "valid/dog/3.png", "Test/cat/4.png", "Test/emu/5.png", "labels.csv")
+    let (data, entries, _) = try walk()
+    #expect(data.classNames == ["cat", "dog", "emu"])
+    #expect(entries.map(\.path) == ["train/cat/1.png", "train/dog/2.png", "valid/dog/3.png", "Test/cat/4.png", "Test/emu/5.png"])
+    #expect(entries.map { $0.split ?? "?" } == ["train", "train", "val", "test", "test"])
+    // One other folder, and they are classes like any other.
+    try make("horse/1.png")
+    let (classes, others, _) = try walk()
+    #expect(classes.classNames == ["Test", "horse", "train", "valid"])
+    #expect(others.allSatisfy { $0.split == nil })
+  }
+
+  @Test func theSplitOfTheFolderGoesIntoTheStoreAndFollowsIt() throws {
+    let photos = try TestPhotos()
+    for index in 0..<12 { try photos.add("\(index < 8 ? "train" : "val")/\(index % 2 == 0 ? "cat" : "dog")/\(index).png", seed: index) }
+    let store = folder.path + "/store"
+    try extract(photos, to: store)
+    #expect(try FeatureStore.open(reading: store).samplesBySplit.mapValues(\.count) == ["train": 8, "val": 4])
+    try photos.folder.move("val", to: "test")
+    let (summary, computed) = try extract(photos, to: store)
+    #expect((summary.reused, computed) == (12, 0))
+    #expect(try FeatureStore.open(reading: store).samplesBySplit.mapValues(\.count) == ["train": 8, "test": 4])
+  }
+
+  @Test func loopsEndAndSharedFoldersCountOnceAClass() throws {
+    try make("a/1.png", "a/sub/2.png", "b/3.png")
+    for (link, target) in [("a/sub/up", ".."), ("a/self", "."), ("b/other", "../a"), ("c", "b")] {
+      try FileManager.default.createSymbolicLink(atPath: folder.path + "/" + link, withDestinationPath: target)
+    }
+    let (_, entries, _) = try walk()
+    #expect(
+      entries.map(\.path) == [
+        "a/1.png", "a/sub/2.png", "b/3.png", "b/other/1.png", "b/other/sub/2.png", "c/3.png", "c/other/1.png", "c/other/sub/2.png",
+      ])
+  }
+
+  @Test func saysWhatIsWrong() throws {
+    func reason() throws -> String { try #require(throws: DataSetError.self) { try walk() }.description }
+    #expect(try reason().contains("no class folders"))
+    try make("1.png", "2.jpg")
+    #expect(try reason().contains("the images lie in the folder itself"))
+    #expect(throws: FileError.self) { try ImageFolder(path: folder.path + "/none") }
+    #expect(throws: FileError.self) { try ImageFolder(path: folder.path + "/1.png") }
+    try make("train/1.png")
+    #expect(try reason().contains("the images lie in the folder itself"))
+    // Class folders without images are found out when they are walked.
+    let photos = try TestPhotos()
+    try photos.folder.write("cat/readme.txt", [1])
+    let error = try #require(throws: DataSetError.self) { try extract(photos, to: folder.path + "/store") }
+    #expect(error.description.contains("not a single image in its 1 class folders"))
+  }
+
+  @Test func anUnreadableFolderIsAnError() async throws {
+    try make("a/1.png", "a/closed/2.png")
+    chmod(folder.path + "/a/closed", 0)
+    defer { chmod(folder.path + "/a/closed", 0o755) }
+    let path = folder.path
+    // Root may read everything: the walk is made by nobody.
+    await #expect(processExitsWith: .success) { [path = path as String] in
+      if getuid() == 0 { try #require(setuid(65_534) == 0) }
+      let data = try ImageFolder(path: path)
+      let error = try #require(throws: FileError.self) { try data.forEachImage { _ in } }
+      #expect(error.path.hasSuffix("a/closed") && error.code == EACCES)
+    }
+  }
+}
