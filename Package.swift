@@ -64,7 +64,7 @@ let package = Package(
     .testTarget(name: "GraftGraphTests", dependencies: ["GraftGraph"], swiftSettings: strict),
     .testTarget(name: "GraftBackbonesTests", dependencies: ["GraftBackbones"], resources: [.copy("Fixtures")], swiftSettings: strict),
     .testTarget(name: "GraftDataTests", dependencies: ["GraftData"], resources: [.copy("Fixtures")], swiftSettings: strict),
-    .testTarget(name: "GraftTrainingTests", dependencies: ["GraftTraining"], swiftSettings: strict),
+    .testTarget(name: "GraftTrainingTests", dependencies: ["GraftTraining"], resources: [.copy("Fixtures")], swiftSettings: strict),
     .testTarget(name: "EndToEndTests", dependencies: ["Graft"], swiftSettings: strict),
   ],
   cLanguageStandard: .gnu17

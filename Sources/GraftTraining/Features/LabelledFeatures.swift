@@ -1,0 +1,54 @@
+/// Features `[N, D]` and what each row shows.
+public struct LabelledFeatures {
+  public let features: any FeatureSource
+  /// `[N]`, indices of classes.
+  public let labels: [Int]
+  /// `[N]`, what identifies a row across runs and in messages (a path, a hash); row numbers serve when it is empty.
+  public let keys: [String]
+
+  /// - Throws: `TrainingDataError` if the counts differ.
+  public init(features: any FeatureSource, labels: [Int], keys: [String] = []) throws(TrainingDataError) {
+    guard labels.count == features.rowCount, keys.isEmpty || keys.count == labels.count else {
+      throw TrainingDataError(
+        message: "\(features.rowCount) rows of features, \(labels.count) labels and \(keys.count) names don't belong together")
+    }
+    (self.features, self.labels, self.keys) = (features, labels, keys)
+  }
+
+  public var rowCount: Int { labels.count }
+
+  /// How a message calls a row: "row 7 (cats/7.png)".
+  func name(ofRow row: Int) -> String { keys.indices.contains(row) ? "row \(row) (\(keys[row]))" : "row \(row)" }
+
+  /// Our own invariant: `rows` ascend.
+  func selecting(rows: [Int]) throws(TrainingDataError) -> LabelledFeatures {
+    try LabelledFeatures(
+      features: SelectedFeatures(features, rows: rows), labels: rows.map { labels[$0] },
+      keys: keys.isEmpty ? rows.map { "\($0)" } : rows.map { keys[$0] })
+  }
+
+  /// The same rows and labels under another view of the features.
+  func replacing(features: any FeatureSource) throws(TrainingDataError) -> LabelledFeatures {
+    try LabelledFeatures(features: features, labels: labels, keys: keys)
+  }
+
+  /// How many rows each class has.
+  ///
+  /// - Throws: `TrainingDataError` for a label that is no class's.
+  func classCounts(classCount: Int) throws(TrainingDataError) -> [Int] {
+    var counts = [Int](repeating: 0, count: classCount)
+    for (row, label) in labels.enumerated() {
+      guard counts.indices.contains(label) else {
+        throw TrainingDataError(message: "\(name(ofRow: row)) has label \(label), and there are \(classCount) classes")
+      }
+      counts[label] += 1
+    }
+    return counts
+  }
+}
+
+/// Samples no head can be trained on.
+public struct TrainingDataError: Error, CustomStringConvertible, Equatable {
+  public let message: String
+  public var description: String { message }
+}

@@ -1,0 +1,101 @@
+import Foundation
+
+/// A model of the Hessian of penalised softmax regression, cheap to build and to solve with: per class c,
+///
+///     s_c·M + λ·E,   M = E[x̃·x̃ᵀ],   x̃ = (x, 1),   E = 1 for weights, almost 0 for the bias,
+///
+/// where s_c is the mean of p_c(1 − p_c): the exact diagonal block at uniform predictions. M comes from n sampled rows,
+/// shrunk towards the variances of the single features, which a few rows tell as well as all do:
+///
+///     M ≈ ρ·(diag(variance) + m·mᵀ) + (1 − ρ)/n·Σ x̃·x̃ᵀ = ρ·diag(variance) + BᵀB,   ρ = D/(D + n), m the mean of x̃.
+///
+/// With a diagonal and a matrix of n + 1 rows, solving takes 4·n·D operations and factoring n²·D: less than a pass over
+/// the features. On features of real networks it cuts L-BFGS's iterations by a factor of five to twenty.
+///
+/// Sources: Böhning, "Multinomial logistic regression algorithm", 1992 (the Hessian's bound); Ledoit and Wolf, "A
+/// well-conditioned estimator for large-dimensional covariance matrices", 2004 (shrinkage); Woodbury's identity.
+package final class CurvatureModel {
+  /// Rows sampled; more made no difference to the number of iterations.
+  package static let sampleLimit = 128
+  /// Factors are shared among strengths λ/s closer than the square root of this.
+  static let strengthRatio = 8.0
+
+  /// D + 1
+  let order: Int
+  /// ρ·variance, `[D]`
+  private let diagonal: [Double]
+  /// B, `[n + 1, D + 1]`
+  private let rows: [Double]
+  private let rowCount: Int
+  /// λ/s below this is rounding, seen from M.
+  private let smallestStrength: Double
+  private var factors: [Int: RegularisedFactor] = [:]
+
+  package init(_ statistics: FeatureStatistics, transform: FeatureTransform) {
+    let (width, sampled) = (statistics.dimension, statistics.sampledRowCount)
+    order = width + 1
+    var values = statistics.sampledRows
+    values.withUnsafeMutableBufferPointer { transform.apply(to: $0, dimension: width) }
+    var (mean, variance) = (statistics.mean, statistics.variance)
+    switch transform {
+    case .none: break
+    case .standardise:
+      variance = variance.map { $0 > 0 ? 1 : 0 }
+      mean = [Double](repeating: 0, count: width)
+    case .l2:
+      (mean, variance) = Self.moments(values, rows: sampled, dimension: width)
+    }
+    let shrinkage = sampled == statistics.rowCount ? 0 : Double(width) / Double(width + sampled)
+    diagonal = variance.map { shrinkage * $0 }
+    let scale = ((1 - shrinkage) / Double(max(1, sampled))).squareRoot()
+    var rows: [Double] = []
+    rows.reserveCapacity((sampled + 1) * order)
+    for row in 0..<sampled {
+      rows.append(contentsOf: values[row * width..<(row + 1) * width].lazy.map { scale * Double($0) })
+      rows.append(scale)
+    }
+    if shrinkage > 0 { rows.append(contentsOf: (mean + [1]).map { shrinkage.squareRoot() * $0 }) }
+    rowCount = rows.count / order
+    self.rows = rows
+    var trace = diagonal.reduce(0, +)
+    for row in 0..<rowCount {
+      for column in 0..<width { trace += rows[row * order + column] * rows[row * order + column] }
+    }
+    smallestStrength = max(1e-8 * trace / Double(width), 1e-100)
+  }
+
+  private static func moments(_ values: [Float], rows: Int, dimension: Int) -> (mean: [Double], variance: [Double]) {
+    var mean = [Double](repeating: 0, count: dimension)
+    var variance = mean
+    for row in 0..<rows {
+      for column in 0..<dimension { mean[column] += Double(values[row * dimension + column]) / Double(rows) }
+    }
+    for row in 0..<rows {
+      for column in 0..<dimension {
+        let deviation = Double(values[row * dimension + column]) - mean[column]
+        variance[column] += deviation * deviation / Double(rows)
+      }
+    }
+    return (mean, variance)
+  }
+
+  /// The model at λ = `l2` where the classes' means of p(1 − p) are `curvatures`; nil if it can't be factored, which
+  /// leaves the solver without a preconditioner and still right.
+  package func preconditioner(l2: Double, curvatures: [Double]) -> SoftmaxPreconditioner? {
+    var perClass: [(factor: RegularisedFactor, scale: Double)] = []
+    for curvature in curvatures {
+      guard curvature > 0, let factor = factor(strength: l2 / curvature) else { return nil }
+      perClass.append((factor, 1 / curvature))
+    }
+    return SoftmaxPreconditioner(classes: perClass, dimension: order - 1)
+  }
+
+  private func factor(strength: Double) -> RegularisedFactor? {
+    let bucket = (log(max(strength, smallestStrength)) / log(Self.strengthRatio)).rounded()
+    guard bucket.isFinite, abs(bucket) < 1e4 else { return nil }
+    if let known = factors[Int(bucket)] { return known }
+    let made = RegularisedFactor(strength: exp(bucket * log(Self.strengthRatio)), diagonal: diagonal, rows: rows, rowCount: rowCount)
+    factors[Int(bucket)] = made
+    return made
+  }
+}

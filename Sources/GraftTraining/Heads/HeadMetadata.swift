@@ -1,0 +1,137 @@
+import Foundation
+
+/// What a head has to know beside its numbers; strings in the head file's header.
+public struct HeadMetadata: Sendable, Equatable {
+  /// The version of the layout that this code writes, and the newest it reads.
+  public static let currentFormatVersion = 1
+
+  public enum Kind: String, Sendable, CaseIterable {
+    case linear
+  }
+
+  public var formatVersion: Int
+  public var kind: Kind
+  /// Names of the classes, in the order of the weight's rows.
+  public var classes: [String]
+  /// The name of the graph's value that the features are; nil for features made elsewhere, like the next three.
+  public var cut: String?
+  /// SHA-256 of the backbone, 64 hexadecimal digits in lower case.
+  public var backboneSHA256: String?
+  /// The backbone's file name, without folders.
+  public var backboneFile: String?
+  /// How pictures become the backbone's input: a JSON object.
+  public var preprocessing: String?
+  public var featureNormalisation: FeatureNormalisation
+  /// λ
+  public var l2: Double
+  /// By the names that `graft evaluate --json` uses: "validation_top1", "objective".
+  public var metrics: [String: Double]
+  /// The version of Graft that trained the head.
+  public var graftVersion: String
+
+  public init(
+    kind: Kind = .linear, classes: [String], cut: String?, backboneSHA256: String?, backboneFile: String?, preprocessing: String?,
+    featureNormalisation: FeatureNormalisation, l2: Double, metrics: [String: Double] = [:], graftVersion: String
+  ) {
+    formatVersion = Self.currentFormatVersion
+    self.kind = kind
+    self.classes = classes
+    self.cut = cut
+    self.backboneSHA256 = backboneSHA256
+    self.backboneFile = backboneFile
+    self.preprocessing = preprocessing
+    self.featureNormalisation = featureNormalisation
+    self.l2 = l2
+    self.metrics = metrics
+    self.graftVersion = graftVersion
+  }
+
+  private enum Key: String {
+    case format
+    case formatVersion = "format_version"
+    case kind, classes, cut
+    case backboneSHA256 = "backbone_sha256"
+    case backboneFile = "backbone_file"
+    case preprocessing
+    case featureNormalisation = "feature_normalisation"
+    case l2, metrics
+    case graftVersion = "graft_version"
+  }
+
+  /// What `format` says in every head file.
+  static let formatName = "graft-head"
+
+  /// The header's strings. Lists and objects are JSON with sorted keys, so that equal heads are equal files.
+  ///
+  /// - Throws: `HeadError` for a metric that isn't finite, which JSON can't hold.
+  func encoded() throws(HeadError) -> [String: String] {
+    var strings: [Key: String] = [
+      .format: Self.formatName, .formatVersion: "\(formatVersion)", .kind: kind.rawValue, .classes: try Self.json(classes),
+      .featureNormalisation: featureNormalisation.rawValue, .l2: "\(l2)", .metrics: try Self.json(metrics), .graftVersion: graftVersion,
+    ]
+    strings[.cut] = cut
+    strings[.backboneSHA256] = backboneSHA256
+    strings[.backboneFile] = backboneFile
+    strings[.preprocessing] = preprocessing
+    return Dictionary(uniqueKeysWithValues: strings.map { ($0.key.rawValue, $0.value) })
+  }
+
+  /// - Throws: `HeadError` that names the entry that is missing or damaged; `file` appears in it.
+  init(decoding strings: [String: String], file: String) throws(HeadError) {
+    func required(_ key: Key) throws(HeadError) -> String {
+      guard let value = strings[key.rawValue] else { throw HeadError(file: file, problem: "its header has no entry \(key.rawValue)") }
+      return value
+    }
+    func damaged(_ key: Key, _ problem: String) -> HeadError { HeadError(file: file, problem: "the header's entry \(key.rawValue) \(problem)") }
+
+    guard strings[Key.format.rawValue] == Self.formatName else { throw HeadError.notAHead(file: file) }
+    guard let version = Int(try required(.formatVersion)), version >= 1 else { throw damaged(.formatVersion, "is not a version") }
+    guard version <= Self.currentFormatVersion else {
+      throw HeadError(
+        file: file, problem: "it has version \(version) of the format, and this is a Graft that reads up to \(Self.currentFormatVersion)",
+        remedy: "Use a newer Graft, or train the head again.")
+    }
+    let kindName = try required(.kind)
+    guard let kind = Kind(rawValue: kindName) else { throw damaged(.kind, "is \(kindName), which this Graft doesn't know") }
+    guard let classes = try? JSONDecoder().decode([String].self, from: Data(try required(.classes).utf8)) else {
+      throw damaged(.classes, "is not a JSON list of names")
+    }
+    let normalisationName = try required(.featureNormalisation)
+    guard let normalisation = FeatureNormalisation(rawValue: normalisationName) else {
+      throw damaged(.featureNormalisation, "is \(normalisationName), which this Graft doesn't know")
+    }
+    guard let l2 = Double(try required(.l2)) else { throw damaged(.l2, "is not a number") }
+    guard let metrics = try? JSONDecoder().decode([String: Double].self, from: Data(try required(.metrics).utf8)) else {
+      throw damaged(.metrics, "is not a JSON object of numbers")
+    }
+    self.init(
+      kind: kind, classes: classes, cut: strings[Key.cut.rawValue], backboneSHA256: strings[Key.backboneSHA256.rawValue],
+      backboneFile: strings[Key.backboneFile.rawValue], preprocessing: strings[Key.preprocessing.rawValue],
+      featureNormalisation: normalisation, l2: l2, metrics: metrics, graftVersion: try required(.graftVersion))
+    formatVersion = version
+  }
+
+  /// Checks what every head must keep to, read or made.
+  func validate(file: String) throws(HeadError) {
+    guard classes.count >= 2 else { throw HeadError(file: file, problem: "it names \(classes.count) classes, and a classifier has two or more") }
+    guard Set(classes).count == classes.count else { throw HeadError(file: file, problem: "two of its classes have the same name") }
+    guard l2.isFinite, l2 >= 0 else { throw HeadError(file: file, problem: "its λ is \(l2)") }
+    if let hash = backboneSHA256, hash.utf8.count != 64 || !hash.utf8.allSatisfy({ (48...57).contains($0) || (97...102).contains($0) }) {
+      throw HeadError(file: file, problem: "the backbone's SHA-256 is not 64 hexadecimal digits in lower case")
+    }
+    if let preprocessing, ((try? JSONSerialization.jsonObject(with: Data(preprocessing.utf8))) as? [String: Any]) == nil {
+      throw HeadError(file: file, problem: "its preprocessing is not a JSON object")
+    }
+    for (name, value) in metrics where !value.isFinite { throw HeadError(file: file, problem: "its metric \(name) is \(value)") }
+  }
+
+  private static func json(_ value: some Encodable) throws(HeadError) -> String {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+    do {
+      return String(decoding: try encoder.encode(value), as: UTF8.self)
+    } catch {
+      throw HeadError(file: nil, problem: "its metadata can't be written as JSON: \(error)")
+    }
+  }
+}

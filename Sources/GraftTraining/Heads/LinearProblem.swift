@@ -1,0 +1,77 @@
+/// Linear heads on one set of samples: everything that doesn't depend on λ, computed once.
+final class LinearProblem {
+  /// Float32 products of larger features overflow or lose all precision.
+  static let largestFeature: Float = 1e15
+
+  let dimension: Int
+  private let classCount: Int
+  private let classCounts: [Int]
+  private let transform: FeatureTransform
+  private let dataTerm: any LinearObjective
+  private let curvatureModel: CurvatureModel
+  private let backend: any LinearBackend
+
+  /// - Throws: `TrainingDataError`, or what reading the features throws.
+  init(_ data: LabelledFeatures, classes: [String], normalisation: FeatureNormalisation, backend: any LinearBackend) throws {
+    dimension = data.features.dimension
+    classCount = classes.count
+    classCounts = try data.classCounts(classCount: classes.count)
+    let statistics = try FeatureStatistics(data, sampleLimit: CurvatureModel.sampleLimit)
+    guard normalisation != .none || statistics.largestMagnitude <= Self.largestFeature else {
+      throw TrainingDataError(
+        message: "features are as large as \(statistics.largestMagnitude), too large to multiply in float32. "
+          + "Train with --feature-normalisation standardise.")
+    }
+    transform = FeatureTransform(normalisation, statistics: statistics)
+    curvatureModel = CurvatureModel(statistics, transform: transform)
+    let seen = try data.replacing(features: NormalisedFeatures(base: data.features, transform: transform))
+    dataTerm = try backend.objective(seen, classCount: classes.count)
+    self.backend = backend
+  }
+
+  /// Vectors that the solver keeps for a head: the history's pairs, and the point, the trial, the direction and so on.
+  func byteCountPerHead(options: LBFGSOptions) -> Int {
+    let (vectors, overflow) = (2 * min(options.historyCount, 1000) + 10).multipliedReportingOverflow(by: dataTerm.parameterCount)
+    return overflow ? .max / 8 : min(vectors, .max / 8) * MemoryLayout<Double>.size
+  }
+
+  /// Fits a head for every λ, all together.
+  ///
+  /// - Parameter start: `[P]`, for all heads; zeros if nil.
+  func solve(
+    l2: [Double], from start: [Double]?, options: LBFGSOptions, onEvaluation: @escaping (SolverProgress) throws -> Void
+  ) throws -> [SolverResult] {
+    let objective = PenalisedObjective(dataTerm, l2: l2, classCounts: classCounts, curvatureModel: curvatureModel)
+    let one = start ?? [Double](repeating: 0, count: dataTerm.parameterCount)
+    return try LBFGS(options: options).minimise(objective, from: l2.flatMap { _ in one }, onEvaluation: onEvaluation)
+  }
+
+  /// Top-1 and log loss of each head on samples with raw features; one pass for all.
+  func score(_ heads: [[Double]], on data: LabelledFeatures, source: ValidationScore.Source) throws -> [ValidationScore] {
+    let weightCount = classCount * dimension
+    let weight = heads.flatMap { $0[..<weightCount].map(Float.init) }
+    let bias = heads.flatMap { $0[weightCount...].map(Float.init) }
+    var evaluators = heads.map { _ in TopAccuracy(classCount: classCount) }
+    var logits: [Float] = []
+    try NormalisedFeatures(base: data.features, transform: transform).forEachChunk { chunk in
+      try backend.logits(chunk, weight: weight, bias: bias, into: &logits)
+      try logits.withUnsafeBufferPointer { logits in
+        for row in 0..<chunk.rowCount {
+          for head in heads.indices {
+            let begin = (row * heads.count + head) * classCount
+            guard evaluators[head].add(UnsafeBufferPointer(rebasing: logits[begin..<begin + classCount]), label: data.labels[chunk.firstRow + row])
+            else { throw TrainingDataError.notFinite(.nan, row: "validation " + data.name(ofRow: chunk.firstRow + row)) }
+          }
+        }
+      }
+    }
+    return evaluators.map { ValidationScore(top1: $0.top1, logLoss: $0.logLoss, samples: $0.samples, source: source) }
+  }
+
+  /// W `[C, D]` and b `[C]` for raw features (but for the division by length).
+  func foldedLayer(_ parameters: [Double]) -> (weight: [Float], bias: [Float]) {
+    let weightCount = classCount * dimension
+    let folded = transform.fold(weight: Array(parameters[..<weightCount]), bias: Array(parameters[weightCount...]))
+    return (folded.weight.map(Float.init), folded.bias.map(Float.init))
+  }
+}

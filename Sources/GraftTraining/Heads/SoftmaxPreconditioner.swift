@@ -1,0 +1,82 @@
+/// (μ·E + diag(v) + BᵀB)⁻¹ through Woodbury's identity:
+///
+///     A⁻¹ − A⁻¹·Bᵀ·K⁻¹·B·A⁻¹,   A = μ·E + diag(v),   K = I + B·A⁻¹·Bᵀ
+struct RegularisedFactor {
+  private let order: Int
+  /// A⁻¹, `[D + 1]`
+  private let inverseDiagonal: [Double]
+  /// B, `[n, D + 1]`
+  private let rows: [Double]
+  private let gram: Cholesky
+
+  /// nil if K can't be factored.
+  init?(strength: Double, diagonal: [Double], rows: [Double], rowCount: Int) {
+    let order = diagonal.count + 1
+    // The bias isn't penalised; this little keeps A invertible, against the 1 that M has there.
+    let inverseDiagonal = diagonal.map { 1 / (strength + $0) } + [1 / min(strength, 1e-4)]
+    var gram = [Double](repeating: 0, count: rowCount * rowCount)
+    var scaled = [Double](repeating: 0, count: order)
+    rows.withUnsafeBufferPointer { rows in
+      guard let base = rows.baseAddress else { return }
+      for first in 0..<rowCount {
+        for column in 0..<order { scaled[column] = base[first * order + column] * inverseDiagonal[column] }
+        scaled.withUnsafeBufferPointer { scaled in
+          guard let left = scaled.baseAddress else { return }
+          for second in 0...first { gram[first * rowCount + second] = VectorMath.dot(left, base + second * order, count: order) }
+        }
+        gram[first * rowCount + first] += 1
+      }
+    }
+    guard let cholesky = Cholesky(gram, order: rowCount) else { return nil }
+    (self.order, self.inverseDiagonal, self.rows, self.gram) = (order, inverseDiagonal, rows, cholesky)
+  }
+
+  /// Replaces `vector` (`[D + 1]`) by the inverse times it.
+  func solve(_ vector: UnsafeMutablePointer<Double>) {
+    for column in 0..<order { vector[column] *= inverseDiagonal[column] }
+    rows.withUnsafeBufferPointer { rows in
+      guard let base = rows.baseAddress else { return }
+      withUnsafeTemporaryAllocation(of: Double.self, capacity: order + gram.order) { scratch in
+        guard let update = scratch.baseAddress else { return }
+        let inner = update + order
+        update.initialize(repeating: 0, count: order)
+        for row in 0..<gram.order {
+          (inner + row).initialize(to: VectorMath.dot(base + row * order, vector, count: order))
+        }
+        gram.solve(inner)
+        for row in 0..<gram.order { VectorMath.add(inner[row], base + row * order, to: update, count: order) }
+        for column in 0..<order { vector[column] -= inverseDiagonal[column] * update[column] }
+      }
+    }
+  }
+}
+
+/// The block-diagonal preconditioner of one head: a factor and a scale for each class.
+package struct SoftmaxPreconditioner: Preconditioner {
+  private let classes: [(factor: RegularisedFactor, scale: Double)]
+  /// D
+  private let dimension: Int
+
+  init(classes: [(factor: RegularisedFactor, scale: Double)], dimension: Int) {
+    (self.classes, self.dimension) = (classes, dimension)
+  }
+
+  package func solve(_ vector: inout [Double]) {
+    precondition(vector.count == classes.count * (dimension + 1))
+    let (classes, dimension) = (classes, dimension)
+    vector.withUnsafeMutableBufferPointer { vector in
+      guard let weights = vector.baseAddress else { return }
+      let biases = weights + classes.count * dimension
+      inParallel(classes.count) { index in
+        withUnsafeTemporaryAllocation(of: Double.self, capacity: dimension + 1) { scratch in
+          guard let block = scratch.baseAddress else { return }
+          block.initialize(from: weights + index * dimension, count: dimension)
+          (block + dimension).initialize(to: biases[index])
+          classes[index].factor.solve(block)
+          for column in 0..<dimension { weights[index * dimension + column] = block[column] * classes[index].scale }
+          biases[index] = block[dimension] * classes[index].scale
+        }
+      }
+    }
+  }
+}
