@@ -84,6 +84,23 @@ struct StoredProblem: Decodable, Sendable, CustomTestStringConvertible {
     #expect(alone.sweep.isEmpty)
   }
 
+  /// Heads given up early change nothing: each λ fitted to its end on its own leads to the same choice.
+  @Test func givingUpHopelessStrengthsLeavesTheChoice() throws {
+    let (x, y) = syntheticSamples(rows: 1000, dimension: 50, classes: 8, seed: 11)
+    let noisyLabels = y.enumerated().map { $0.offset % 5 == 0 ? ($0.element + 3) % 8 : $0.element }
+    let rows = { (range: Range<Int>) in try labelled(Array(x[range.lowerBound * 50..<range.upperBound * 50]), Array(noisyLabels[range])) }
+    let data = try LinearTrainingData(train: rows(0..<400), validation: rows(400..<1000), classes: (0..<8).map { "\($0)" })
+    let swept = try LinearHeadTrainer().train(data)
+    #expect(swept.sweep.contains { !$0.converged })
+    let alone = try swept.sweep.map { point in
+      try LinearHeadTrainer(options: LinearTrainingOptions(l2: .fixed(point.l2))).train(data)
+    }
+    let scores = try alone.map { (l2: $0.l2, score: try #require($0.validation)) }
+    let best = try #require(scores.max { ($0.score.top1, -$0.score.logLoss, $0.l2) < ($1.score.top1, -$1.score.logLoss, $1.l2) })
+    #expect(swept.l2 == best.l2)
+    #expect(swept.sweep.reduce(0) { $0 + $1.iterations } < alone.reduce(0) { $0 + $1.iterations })
+  }
+
   @Test func withoutAValidationSplitTrainingSamplesAreHeldOutThenTrainedOn() throws {
     let (x, y) = noisySamples(rows: 150, seed: 3)
     let data = try LinearTrainingData(train: labelled(x, y), classes: ["a", "b", "c"])

@@ -37,13 +37,14 @@ final class LinearProblem {
 
   /// Fits a head for every λ, all together.
   ///
-  /// - Parameter start: `[P]`, for all heads; zeros if nil.
+  /// - Parameter starts: `[P]` for each; an empty one stands for zeros.
   func solve(
-    l2: [Double], from start: [Double]?, options: LBFGSOptions, onEvaluation: @escaping (SolverProgress) throws -> Void
+    l2: [Double], from starts: [[Double]], options: LBFGSOptions, onEvaluation: @escaping (SolverProgress) throws -> Void
   ) throws -> [SolverResult] {
+    precondition(l2.count == starts.count)
     let objective = PenalisedObjective(dataTerm, l2: l2, classCounts: classCounts, curvatureModel: curvatureModel)
-    let one = start ?? [Double](repeating: 0, count: dataTerm.parameterCount)
-    return try LBFGS(options: options).minimise(objective, from: l2.flatMap { _ in one }, onEvaluation: onEvaluation)
+    let zeros = [Double](repeating: 0, count: dataTerm.parameterCount)
+    return try LBFGS(options: options).minimise(objective, from: starts.flatMap { $0.isEmpty ? zeros : $0 }, onEvaluation: onEvaluation)
   }
 
   /// Top-1 and log loss of each head on samples with raw features; one pass for all.

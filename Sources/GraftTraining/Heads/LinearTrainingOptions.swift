@@ -1,4 +1,7 @@
-/// How strongly weights are penalised.
+/// How strongly weights are penalised: λ in mean cross-entropy + λ/2·‖W‖².
+///
+/// On N samples λ = 1/(C·N) of scikit-learn's LogisticRegression. With two classes that fits the difference of the two rows
+/// of W alone, whose penalty is half as large here: λ = 2/(C·N).
 public enum L2Strength: Sendable, Equatable {
   /// This λ.
   case fixed(Double)
@@ -78,4 +81,31 @@ public struct LinearTrainingProgress: Sendable {
   }
   public let stage: Stage
   public let solver: SolverProgress
+}
+
+extension LinearTrainingData {
+  func check() throws(TrainingDataError) {
+    guard classes.count >= 2 else {
+      throw TrainingDataError(
+        message: "there is \(classes.isEmpty ? "no class" : "a single class, \(classes[0])"): a classifier needs two or more. Add a folder a class.")
+    }
+    if let twice = Dictionary(grouping: classes, by: { $0 }).filter({ $0.value.count > 1 }).keys.min() {
+      throw TrainingDataError(message: "two classes are called \(twice)")
+    }
+    let counts = try train.classCounts(classCount: classes.count)
+    let missing = zip(classes, counts).filter { $0.1 == 0 }.map(\.0)
+    guard missing.isEmpty else {
+      let names = missing.prefix(5).joined(separator: ", ") + (missing.count > 5 ? " and \(missing.count - 5) more" : "")
+      throw TrainingDataError(message: "no training sample shows \(names). Add samples to the train split, or remove the class.")
+    }
+    guard let validation else { return }
+    guard validation.features.dimension == train.features.dimension else {
+      throw TrainingDataError(
+        message: "validation samples have \(validation.features.dimension) features and training samples \(train.features.dimension)")
+    }
+    guard validation.rowCount > 0 else {
+      throw TrainingDataError(message: "the validation split is empty; leave it away, and training samples are held out instead")
+    }
+    _ = try validation.classCounts(classCount: classes.count)
+  }
 }

@@ -49,10 +49,12 @@ public struct SweepPoint: Sendable, Equatable, Codable {
   public let top1: Double
   public let logLoss: Double
   public let iterations: Int
+  /// False for a strength that was given up before its minimum, being worse than a stronger one already.
+  public let converged: Bool
 
   private enum CodingKeys: String, CodingKey {
     case l2, top1
     case logLoss = "log_loss"
-    case iterations
+    case iterations, converged
   }
 }

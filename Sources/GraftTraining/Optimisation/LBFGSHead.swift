@@ -3,8 +3,8 @@ struct LBFGSHead {
   /// Iterations after which the preconditioner is asked for again: early and ever more rarely, as the point, and with it
   /// the Hessian, moves less and less.
   static let refreshIterations: Set<Int> = [3, 8, 20, 50, 125]
-  /// Over how many iterations a decrease must show.
-  static let stallWindow = 20
+  /// After how many iterations without progress, or what share of all, what is left is rounding.
+  static let patience = (iterations: 20, share: 0.25)
 
   private let index: Int
   private let options: LBFGSOptions
@@ -16,8 +16,9 @@ struct LBFGSHead {
   private var history: LBFGSHistory
   private var preconditioner: (any Preconditioner)?
   private var lineSearch: LineSearch?
-  private var recent: [(loss: Double, gradientMaximum: Double)] = []
-  private var bestGradientBeforeRecent = Double.infinity
+  private var lowestLoss = Double.infinity
+  private var lowestGradient = Double.infinity
+  private var lastProgress = 0
   private var iterations = 0
   private var evaluations = 0
   private var status: SolverStatus?
@@ -75,10 +76,11 @@ struct LBFGSHead {
     loss = newLoss
     gradient = newGradient
     gradientMaximum = VectorMath.largestMagnitude(newGradient)
-    recent.append((newLoss, gradientMaximum))
-    if recent.count > Self.stallWindow + 1 {
-      bestGradientBeforeRecent = min(bestGradientBeforeRecent, recent.removeFirst().gradientMaximum)
-    }
+    let isLower = loss < lowestLoss - 0.01 * options.lossPrecision * abs(loss)
+    let isFlatter = gradientMaximum < 0.9 * lowestGradient
+    if isLower { lowestLoss = loss }
+    if isFlatter { lowestGradient = gradientMaximum }
+    if isLower || isFlatter { lastProgress = iterations }
   }
 
   private mutating func startSearch() throws {
@@ -111,11 +113,9 @@ struct LBFGSHead {
     move(firstStep)
   }
 
-  /// Neither the loss nor the gradient got better in the last iterations: what is left is rounding.
+  /// Neither the loss nor the gradient has got lower for a while. Slow problems, which have taken long already, get longer.
   private var isStalled: Bool {
-    guard recent.count == Self.stallWindow + 1, let oldest = recent.first else { return false }
-    let bestGradient = recent.reduce(.infinity) { min($0, $1.gradientMaximum) }
-    return oldest.loss - loss <= 0.01 * options.lossPrecision * abs(loss) && bestGradient > 0.9 * bestGradientBeforeRecent
+    iterations - lastProgress > max(Self.patience.iterations, Int(Self.patience.share * Double(iterations)))
   }
 
   /// A failed search is tried once more without the history, which rounding may have spoilt.
