@@ -1,0 +1,42 @@
+// y[outer, inner] = mean, sum or maximum over length of x[outer, length, inner], rows of `inner` ldx apart.
+#include "gpu/rows.h"
+
+static inline float reduce_pair(float a, float b, int operation) {
+  return operation == GRAFT_REDUCE_MAXIMUM ? (b > a ? b : a) : a + b;
+}
+
+static inline float reduce_start(int operation) { return operation == GRAFT_REDUCE_MAXIMUM ? -INFINITY : 0.0f; }
+
+// Rows without an inner dimension (inner = ldx = 1): ROW_ITEMS work-items a row. Work-groups: ROW_COUNT rows.
+__kernel ROWS_GROUP void reduce_rows(__global const float *restrict x, __global float *restrict y, const GraftReduceParams p) {
+  __local float scratch[ROW_SCRATCH];
+  size_t row = row_index();
+  int length = row < (size_t)p.outer ? p.length : 0;
+  float value = reduce_start(p.operation);
+  for (int i = row_lane(); i < length; i += ROW_ITEMS) value = reduce_pair(value, x[row * p.length + i], p.operation);
+  value = row_total(value, scratch, p.operation == GRAFT_REDUCE_MAXIMUM);
+  if (length > 0 && row_lane() == 0) y[row * p.ldy] = p.operation == GRAFT_REDUCE_MEAN ? value / p.length : value;
+}
+
+// Columns: 32 neighbouring work-items have neighbouring columns and walk every 8th row; the 8 shares are added in order.
+// Work-groups: 32 × 8 as one dimension; index = outer blocks + block of columns.
+#define COLUMNS 32
+#define SHARES 8
+__kernel __attribute__((reqd_work_group_size(COLUMNS * SHARES, 1, 1))) void reduce_columns(
+    __global const float *restrict x, __global float *restrict y, const GraftReduceParams p) {
+  __local float scratch[COLUMNS * SHARES];
+  uint blocks = ((uint)p.inner + COLUMNS - 1) / COLUMNS, outer = get_group_id(0) / blocks;
+  int lane = get_local_id(0) % COLUMNS, share = get_local_id(0) / COLUMNS;
+  int column = (int)(get_group_id(0) - (size_t)outer * blocks) * COLUMNS + lane;
+  x += (size_t)outer * p.length * p.ldx + column;
+  float value = reduce_start(p.operation);
+  if (column < p.inner) {
+    for (int i = share; i < p.length; i += SHARES) value = reduce_pair(value, x[(size_t)i * p.ldx], p.operation);
+  }
+  scratch[get_local_id(0)] = value;
+  barrier(CLK_LOCAL_MEM_FENCE);
+  if (share == 0 && column < p.inner) {
+    for (int s = 1; s < SHARES; ++s) value = reduce_pair(value, scratch[s * COLUMNS + lane], p.operation);
+    y[(size_t)outer * p.ldy + column] = p.operation == GRAFT_REDUCE_MEAN ? value / p.length : value;
+  }
+}

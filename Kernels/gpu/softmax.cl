@@ -1,0 +1,62 @@
+// Softmax and the loss of a classifier, shifted by the greatest logit so that nothing overflows.
+#include "gpu/rows.h"
+
+// y[row, i] = exp(x[row, i] - max) / sum, or its logarithm; inner = 1. Work-groups: ROW_COUNT rows of ROW_ITEMS work-items.
+__kernel ROWS_GROUP void softmax_rows(__global const float *restrict x, __global float *restrict y, const GraftSoftmaxParams p) {
+  __local float scratch[ROW_SCRATCH];
+  size_t row = row_index();
+  int lane = row_lane(), length = row < (size_t)p.outer ? p.length : 0;
+  x += row * p.length;
+  y += row * p.length;
+  float greatest = -INFINITY, total = 0.0f;
+  for (int i = lane; i < length; i += ROW_ITEMS) greatest = x[i] > greatest ? x[i] : greatest;
+  greatest = row_total(greatest, scratch, true);
+  for (int i = lane; i < length; i += ROW_ITEMS) total += exp(x[i] - greatest);
+  total = row_total(total, scratch, false);
+  float scale = 1.0f / total, shift = log(total);
+  for (int i = lane; i < length; i += ROW_ITEMS) y[i] = p.logarithm ? x[i] - greatest - shift : exp(x[i] - greatest) * scale;
+}
+
+// The same over the middle dimension of [outer, length, inner]. Work-items: (outer, inner), neighbours in inner.
+__kernel void softmax_columns(__global const float *restrict x, __global float *restrict y, const GraftSoftmaxParams p) {
+  uint index = (uint)get_global_id(0);
+  if (index >= (uint)p.outer * (uint)p.inner) return;
+  uint outer = index / (uint)p.inner;
+  size_t start = (size_t)outer * p.length * p.inner + (index - outer * p.inner);
+  x += start;
+  y += start;
+  float greatest = -INFINITY, total = 0.0f;
+  for (int i = 0; i < p.length; ++i) {
+    float value = x[(size_t)i * p.inner];
+    greatest = value > greatest ? value : greatest;
+  }
+  for (int i = 0; i < p.length; ++i) total += exp(x[(size_t)i * p.inner] - greatest);
+  float scale = 1.0f / total, shift = log(total);
+  for (int i = 0; i < p.length; ++i) {
+    size_t at = (size_t)i * p.inner;
+    y[at] = p.logarithm ? x[at] - greatest - shift : exp(x[at] - greatest) * scale;
+  }
+}
+
+// loss[row] = log sum exp(logits[row]) - logits[row, label], gradient[row] = softmax(logits[row]) - onehot(label). A label
+// that is no class marks a row that does not count: loss and gradient 0. Work-groups as softmax_rows.
+__kernel ROWS_GROUP void cross_entropy(
+    __global const float *restrict logits, __global const int *restrict labels, __global float *restrict loss,
+    __global float *restrict gradient, const GraftCrossEntropyParams p) {
+  __local float scratch[ROW_SCRATCH];
+  size_t row = row_index();
+  bool exists = row < (size_t)p.rows;
+  int lane = row_lane(), classes = exists ? p.classes : 0, label = exists ? labels[row] : -1;
+  bool counts = label >= 0 && label < p.classes;
+  logits += row * p.ldx;
+  gradient += row * p.classes;
+  float greatest = -INFINITY, total = 0.0f;
+  for (int i = lane; i < classes; i += ROW_ITEMS) greatest = logits[i] > greatest ? logits[i] : greatest;
+  greatest = row_total(greatest, scratch, true);
+  for (int i = lane; i < classes; i += ROW_ITEMS) total += exp(logits[i] - greatest);
+  total = row_total(total, scratch, false);
+  float scale = 1.0f / total;
+  for (int i = lane; i < classes; i += ROW_ITEMS)
+    gradient[i] = counts ? exp(logits[i] - greatest) * scale - (i == label ? 1.0f : 0.0f) : 0.0f;
+  if (exists && lane == 0) loss[row] = counts ? log(total) + (greatest - logits[label]) : 0.0f;
+}
