@@ -6,6 +6,9 @@
 #ifndef VECTOR
 #define VECTOR 1  // 4 needs innermost strides of 1, and innermost extent, other strides and offsets to be multiples of 4
 #endif
+#ifndef GROUP
+#define GROUP 256  // work-items of a group of `transpose`, a multiple of 32
+#endif
 #ifndef RANK
 #define RANK 1  // known, so that the extents are no array that is indexed at run time
 #endif
@@ -36,10 +39,10 @@ __kernel void copy(__global const uint *restrict x, __global uint *restrict y, c
 
 // dims = [b, i, j], x contiguous along j (stridesX[2] = 1), y along i (stridesY[1] = 1): blocks of 32 × 32 by way of local
 // memory, so that both sides move whole lines. Rows of the block are 33 apart: a column then lies in 32 different banks.
-// Work-groups: 32 × 8 work-items as one dimension, 4 rows each; index = (b blocks of i + …) blocks of j + ….
+// Work-groups: 32 × LINES work-items as one dimension; index = (b blocks of i + …) blocks of j + ….
 #define BLOCK 32
-#define LINES 8
-__kernel __attribute__((reqd_work_group_size(BLOCK * LINES, 1, 1))) void transpose(
+#define LINES (GROUP / BLOCK)
+__kernel __attribute__((reqd_work_group_size(GROUP, 1, 1))) void transpose(
     __global const uint *restrict x, __global uint *restrict y, const GraftCopyParams p) {
   __local uint block[BLOCK * (BLOCK + 1)];
   uint across = ((uint)p.dims[2] + BLOCK - 1) / BLOCK, down = ((uint)p.dims[1] + BLOCK - 1) / BLOCK;

@@ -18,11 +18,11 @@ __kernel ROWS_GROUP void reduce_rows(__global const float *restrict x, __global 
   if (length > 0 && row_lane() == 0) y[row * p.ldy] = p.operation == GRAFT_REDUCE_MEAN ? value / p.length : value;
 }
 
-// Columns: 32 neighbouring work-items have neighbouring columns and walk every 8th row; the 8 shares are added in order.
-// Work-groups: 32 × 8 as one dimension; index = outer blocks + block of columns.
-#define COLUMNS 32
-#define SHARES 8
-__kernel __attribute__((reqd_work_group_size(COLUMNS * SHARES, 1, 1))) void reduce_columns(
+// Columns: COLUMNS neighbouring work-items have neighbouring columns and walk every SHARES-th row; the shares are added in
+// order. Work-groups: COLUMNS × SHARES as one dimension; index = outer blocks + block of columns.
+#define COLUMNS (ROW_SCRATCH < 32 ? ROW_SCRATCH : 32)
+#define SHARES (ROW_SCRATCH / COLUMNS)
+__kernel ROWS_GROUP void reduce_columns(
     __global const float *restrict x, __global float *restrict y, const GraftReduceParams p) {
   __local float scratch[COLUMNS * SHARES];
   uint blocks = ((uint)p.inner + COLUMNS - 1) / COLUMNS, outer = get_group_id(0) / blocks;

@@ -7,7 +7,7 @@
 //
 //     a group:   LANES_K × LANES_W work-items, each NARROW sums over every LANES_K-th k (VECTOR at a time) of one w
 //                wide along k: 32 × 8, neighbours at neighbouring k;  across k: 8 × 32, neighbours at neighbouring w
-//     then       local memory [NARROW, LANES_K, LANES_W], added over LANES_K in order, one result a work-item
+//     then       local memory [NARROW, LANES_K, LANES_W], added over LANES_K in order, one result a work-item (NARROW ≤ 8 ≤ LANES_K)
 //
 // Work-groups: one dimension,  index = ((split batch + b) blocks of w + …);  splits of k as in gemm.cl.
 #include "gpu/activation.h"
@@ -28,18 +28,20 @@
 #define VECTOR 1  // 4 needs both operands along k, with k, lda, ldb and the strides of the batch multiples of 4
 #endif
 
-#define ITEMS 256
+#ifndef GROUP
+#define GROUP 256  // work-items of a group, a multiple of 32
+#endif
 #if WIDE_ALONG_K
 #define LANES_K 32
 #else
 #define LANES_K 8
 #endif
-#define LANES_W (ITEMS / LANES_K)
+#define LANES_W (GROUP / LANES_K)
 
-__kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void gemm_skinny(
+__kernel __attribute__((reqd_work_group_size(GROUP, 1, 1))) void gemm_skinny(
     __global const float *restrict a, __global const float *restrict b, __global const float *restrict bias,
     __global const float *restrict residual, __global float *restrict y, const GraftGemmParams p) {
-  __local float shares[NARROW * ITEMS];
+  __local float shares[NARROW * GROUP];
   const int wideCount = ROWS_WIDE ? p.m : p.n, narrowCount = ROWS_WIDE ? p.n : p.m;
   const int wideLd = ROWS_WIDE ? p.lda : p.ldb, narrowLd = ROWS_WIDE ? p.ldb : p.lda;
   uint blocks = ((uint)wideCount + LANES_W - 1) / LANES_W, index = get_group_id(0), slice = index / blocks;

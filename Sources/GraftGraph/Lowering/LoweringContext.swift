@@ -107,9 +107,7 @@ public struct LoweringContext {
     let p = GraftFillParams(count: Int64(elementCount), value: value)
     switch traits.family {
     case .cpu: launch("copy", "fill_value", [target], p, grid: Grid(divideUp(elementCount, 16384)), flops: 0, bytes: Double(elementCount) * 4)
-    case .gpu:
-      launch(
-        "copy", "fill_value", [target], p, grid: .covering(elementCount, workGroup: (256, 1, 1)), flops: 0, bytes: Double(elementCount) * 4)
+    case .gpu: launchItems("copy", "fill_value", [target], p, count: elementCount, flops: 0, bytes: Double(elementCount) * 4)
     }
   }
 

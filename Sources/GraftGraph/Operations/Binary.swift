@@ -81,7 +81,21 @@ public struct Binary: Operation {
         (cut.stridesA.0, cut.stridesB.0, cut.stridesY.0) = (p.stridesA.0 * 1024, p.stridesB.0 * 1024, p.stridesY.0 * 1024)
       }
       context.launch("elementwise", "binary", [.value(a), .value(b), .value(y)], cut, grid: Grid(divideUp(count, 16)))
-    case .gpu: throw LoweringError(context, "has no kernel in the GPU family yet")
+    case .gpu: lowerForGPU(&context, p, dims: dims, strides: s)
     }
+  }
+
+  /// Vectors along the last dimension where every operand has whole ones there, or one element that repeats.
+  private func lowerForGPU(_ context: inout LoweringContext, _ p: GraftBinaryParams, dims: [Int], strides: [[Int]]) {
+    let last = dims.count - 1
+    let operands = [Operand.value(context.inputs[0]), .value(context.inputs[1]), .value(context.output)]
+    let repeats = strides.map { $0[last] == 0 }
+    let inRuns = strides.allSatisfy { $0[last] <= 1 && $0[last] >= 0 } && strides[2][last] == 1
+    let starts = zip(operands, repeats).filter { !$1 }.map(\.0)
+    let steps = zip(strides, repeats).filter { !$1 }.flatMap { $0.0[..<last] }
+    let width = inRuns ? context.vector([dims[last]] + steps, starts) : 1
+    context.launchItems(
+      "elementwise", "binary", operands, p, count: dims.reduce(1, *) / width,
+      options: LoweringContext.vectorOption(width) + [.init("RANK", dims.count)] + activation.gpuOptions)
   }
 }

@@ -101,7 +101,7 @@ public struct Conv2D: Operation {
       x: .value(x), bias: hasBias ? .value(context.inputs[2]) : nil, residual: residual.map { .value($0) }, y: .value(context.output))
     switch context.traits.family {
     case .cpu: lowerForCPU(&context, p, operands)
-    case .gpu: throw LoweringError(context, "has no kernel in the GPU family yet")
+    case .gpu: lowerForGPU(&context, p, operands)
     }
   }
 
@@ -139,5 +139,50 @@ public struct Conv2D: Operation {
     context.launch(
       "conv", "conv", [operands.x, packed, operands.bias, operands.residual, zeros, operands.y], p,
       grid: Grid(tiling.grid.x, tiling.grid.y, groups))
+  }
+
+  /// Depthwise directly; 1 × 1 as a product of pixels and weights; the rest as an implicit product (Kernels/gpu/conv.cl).
+  private func lowerForGPU(_ context: inout LoweringContext, _ p: GraftConvParams, _ operands: ConvolutionOperands) {
+    let w = context.inputs[1], ws = context.shape(w)
+    let taps = ws[2] * ws[3], outputs = ws[0] / groups
+    if ws[1] == 1, ws[0] == groups {
+      let packed = packForGPU(&context, groups: 1, outputs: ws[0], inputs: 1, taps: taps)
+      return depthwiseForGPU(&context, p, operands, packed)
+    }
+    let packed = packForGPU(&context, groups: groups, outputs: outputs, inputs: ws[1], taps: taps)
+    let product = ProductOperands(a: operands.x, b: packed, bias: operands.bias, residual: operands.residual, y: operands.y)
+    guard taps == 1, groups == 1, stride == Pair(1), padding == Padding2D() else {
+      return context.convolutionForGPU(p, product, activation)
+    }
+    let matrix = GraftGemmParams(
+      strideA: 0, strideB: 0, strideY: 0, strideR: 0, batch: 1, m: p.n * p.oh * p.ow, n: p.oc, k: p.c, lda: p.ldx,
+      ldb: Int32(divideUp(outputs, 4) * 4), ldy: p.ldy, ldr: p.ldr, transposeA: 0, transposeB: 0, rowsPerItem: 0, panelsPerItem: 0,
+      epilogue: p.epilogue)
+    context.productForGPU(matrix, product, activation, packedB: true)
+  }
+
+  /// The weights as matrices [taps inputs, outputs], a group at a time, outputs padded to a multiple of 4.
+  private func packForGPU(_ context: inout LoweringContext, groups: Int, outputs: Int, inputs: Int, taps: Int) -> Operand {
+    let w = context.inputs[1], count = groups * taps * inputs * divideUp(outputs, 4) * 4
+    return context.derived(from: w, key: "gpu \(groups) \(inputs)", elementCount: count) { context, target in
+      let pack = GraftPackParams(
+        strideBatch: 0, batch: 1, groups: Int32(groups), oc: Int32(outputs), c: Int32(inputs), taps: Int32(taps), strideO: Int32(inputs * taps),
+        strideC: Int32(taps), strideTap: 1, strideGroup: Int32(outputs * inputs * taps))
+      context.launchItems("pack", "pack", [.value(w), target], pack, count: count, flops: 0, bytes: Double(8 * count))
+    }
+  }
+
+  private func depthwiseForGPU(_ context: inout LoweringContext, _ p: GraftConvParams, _ operands: ConvolutionOperands, _ weights: Operand) {
+    let all = [operands.x, operands.bias, operands.residual, operands.y]
+    let width = context.vector([Int(p.c), Int(p.ldx), Int(p.ldy)] + (operands.residual == nil ? [] : [Int(p.ldr)]), all)
+    // A width and stride known to the compiler let a row's inputs stay in registers, as far as those reach.
+    let known = p.dilationW == 1 && p.kw <= 7 && p.strideW <= 2
+    let pixels = 4
+    context.launchItems(
+      "depthwise", "depthwise", [operands.x, weights, operands.bias, operands.residual, operands.y], p,
+      count: Int(p.n) * Int(p.oh) * divideUp(Int(p.ow), pixels) * Int(p.c) / width,
+      options: LoweringContext.vectorOption(width) + activation.gpuOptions + [
+        .init("PIXELS", pixels), .init("KERNEL_W", known ? Int(p.kw) : 0), .init("STRIDE_W", known ? Int(p.strideW) : 1),
+      ])
   }
 }

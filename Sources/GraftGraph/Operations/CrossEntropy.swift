@@ -52,7 +52,9 @@ public struct CrossEntropy: Operation {
     let operands: [Operand?] = context.inputs.map { .value($0) } + (givesGradient ? [other, result] : [result, other])
     switch context.traits.family {
     case .cpu: context.launch("reduce", "cross_entropy", operands, p, grid: Grid(shape[0]))
-    case .gpu: throw LoweringError(context, "has no kernel in the GPU family yet")
+    case .gpu:
+      let groups = context.rowGroups(rows: shape[0], length: shape[1])
+      context.launchGroups("softmax", "cross_entropy", operands, p, count: groups.count, size: groups.size, options: groups.options)
     }
   }
 }

@@ -114,7 +114,9 @@ public struct MatMul: Operation {
     let residual: Operand? = hasResidual ? .value(context.inputs[context.inputs.count - 1]) : nil
     switch context.traits.family {
     case .cpu: lowerForCPU(&context, p, bias: bias, residual: residual, matricesA: batchA, matricesB: batchB)
-    case .gpu: throw LoweringError(context, "has no kernel in the GPU family yet")
+    case .gpu:
+      let operands = ProductOperands(a: .value(a), b: .value(b), bias: bias, residual: residual, y: .value(context.output))
+      context.productForGPU(p, operands, activation)
     }
   }
 

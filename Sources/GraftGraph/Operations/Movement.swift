@@ -23,7 +23,14 @@ extension LoweringContext {
       case .cpu:
         launch("copy", "transpose", [source, target], p, grid: Grid(divideUp(extents[1], 16), extents[0]), flops: 0, bytes: 8 * elements)
         return
-      case .gpu: break
+      case .gpu:
+        // Thinner than a quarter of a block, a plain copy wastes less.
+        if extents[1] >= 8, extents[2] >= 8, groupSize >= 32 {
+          launchGroups(
+            "copy", "transpose", [source, target], p, count: extents[0] * divideUp(extents[1], 32) * divideUp(extents[2], 32), size: groupSize,
+            options: [.init("GROUP", groupSize)], flops: 0, bytes: 8 * elements)
+          return
+        }
       }
     }
     guard extents.count <= Int(GRAFT_MAX_RANK) else { throw LoweringError(self, "moves more than \(GRAFT_MAX_RANK) dimensions") }
@@ -38,7 +45,13 @@ extension LoweringContext {
       }
       let rows = cut.rank == p.rank ? extents.dropLast().reduce(1, *) : Int(cut.dims.0)
       launch("copy", "copy", [source, target], cut, grid: Grid(divideUp(rows, 16)), flops: 0, bytes: 8 * elements)
-    case .gpu: throw LoweringError(self, "has no kernel in the GPU family yet")
+    case .gpu:
+      let inRuns = strides.allSatisfy { $0.last == 1 }
+      let steps = strides.flatMap { $0.dropLast() } + [extents[extents.count - 1], fromOffset, toOffset]
+      let width = inRuns ? vector(steps, [source, target]) : 1
+      launchItems(
+        "copy", "copy", [source, target], p, count: extents.reduce(1, *) / width,
+        options: LoweringContext.vectorOption(width) + [.init("RANK", extents.count)], flops: 0, bytes: 8 * elements)
     }
   }
 

@@ -90,7 +90,9 @@ public struct LayerNorm: Operation {
     ]
     switch context.traits.family {
     case .cpu: context.launch("norm", "layer_norm", operands, p, grid: Grid(divideUp(rows, 16)))
-    case .gpu: throw LoweringError(context, "has no kernel in the GPU family yet")
+    case .gpu:
+      let groups = context.rowGroups(rows: rows, length: channels)
+      context.launchGroups("norm", "layer_norm", operands, p, count: groups.count, size: groups.size, options: groups.options)
     }
   }
 }
@@ -134,7 +136,7 @@ public struct LocalResponseNorm: Operation {
       size: Int32(size), alpha: alpha, beta: beta, k: k)
     switch context.traits.family {
     case .cpu: context.launch("norm", "lrn", [.value(x), .value(context.output)], p, grid: Grid(divideUp(rows, 16)))
-    case .gpu: throw LoweringError(context, "has no kernel in the GPU family yet")
+    case .gpu: context.launchItems("norm", "lrn", [.value(x), .value(context.output)], p, count: rows * channels)
     }
   }
 }

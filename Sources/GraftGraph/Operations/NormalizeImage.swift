@@ -33,7 +33,10 @@ public struct NormalizeImage: Operation {
     let operands: [Operand?] = context.inputs.map { .value($0) } + [.value(context.output)]
     switch context.traits.family {
     case .cpu: context.launch("elementwise", "normalize_image", operands, p, grid: Grid(divideUp(pixels, 1024)))
-    case .gpu: throw LoweringError(context, "has no kernel in the GPU family yet")
+    case .gpu:
+      let width = Int(p.ldy) == shape[3] ? context.vector([], [.value(context.output)]) : 1
+      context.launchItems(
+        "elementwise", "normalize_image", operands, p, count: divideUp(pixels * shape[3], width), options: LoweringContext.vectorOption(width))
     }
   }
 }

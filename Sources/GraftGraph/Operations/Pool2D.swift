@@ -82,7 +82,11 @@ public struct Pool2D: Operation {
       average: function == .average ? 1 : 0, countsPadding: countsPadding ? 1 : 0, padEndH: Int32(padding.bottom), padEndW: Int32(padding.right))
     switch context.traits.family {
     case .cpu: context.launch("pool", "pool", [.value(context.inputs[0]), .value(context.output)], p, grid: Grid(y[0] * y[1]))
-    case .gpu: throw LoweringError(context, "has no kernel in the GPU family yet")
+    case .gpu:
+      let operands: [Operand?] = [.value(context.inputs[0]), .value(context.output)]
+      let width = context.vector([x[3], Int(p.ldx), Int(p.ldy)], operands)
+      context.launchItems(
+        "pool", "pool", operands, p, count: y.reduce(1, *) / width, options: LoweringContext.vectorOption(width))
     }
   }
 }

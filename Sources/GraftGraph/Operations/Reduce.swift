@@ -77,7 +77,37 @@ public struct Reduce: Operation {
       outer: Int32(outer), length: Int32(length), inner: Int32(inner), ldx: Int32(ldx), ldy: Int32(inner), operation: function.rawValue)
     switch context.traits.family {
     case .cpu: context.launch("reduce", "reduce", [source, .value(context.output)], p, grid: Grid(outer, divideUp(inner, 256)))
-    case .gpu: throw LoweringError(context, "has no kernel in the GPU family yet")
+    case .gpu: lowerForGPU(&context, p, source)
     }
+  }
+
+  /// One pass, or two where few results have many terms: k rows of sums first, then their sum.
+  private func lowerForGPU(_ context: inout LoweringContext, _ p: GraftReduceParams, _ source: Operand) {
+    let (outer, length, inner) = (Int(p.outer), Int(p.length), Int(p.inner))
+    let parts = partCount(length, results: outer * inner, context)
+    guard parts > 1 else { return pass(&context, p, from: source, to: .value(context.output)) }
+    let partial = context.scratch(elementCount: outer * parts * inner)
+    var (first, second) = (p, p)
+    (first.outer, first.length) = (Int32(outer * parts), Int32(length / parts))
+    (second.length, second.ldx) = (Int32(parts), p.inner)
+    pass(&context, first, from: source, to: partial)
+    pass(&context, second, from: partial, to: .value(context.output))
+  }
+
+  private func pass(_ context: inout LoweringContext, _ p: GraftReduceParams, from source: Operand, to target: Operand) {
+    let (outer, inner) = (Int(p.outer), Int(p.inner))
+    let alongRows = inner == 1 && p.ldx == 1
+    let groups = context.rowGroups(rows: outer, length: alongRows ? Int(p.length) : 256)
+    context.launchGroups(
+      "reduce", alongRows ? "reduce_rows" : "reduce_columns", [source, target], p, count: alongRows ? groups.count : outer * divideUp(inner, min(32, context.groupSize)),
+      size: groups.size, options: groups.options)
+  }
+
+  /// Equal parts of `length`, enough of them to give every multiprocessor a few groups; 1 if there are enough results or no
+  /// such divisor.
+  private func partCount(_ length: Int, results: Int, _ context: LoweringContext) -> Int {
+    let wanted = 4 * max(1, context.traits.computeUnits) / max(1, divideUp(results, 32))
+    guard wanted > 1, length >= 4096 else { return 1 }
+    return (2...min(wanted, length / 256)).last { length % $0 == 0 } ?? 1
   }
 }

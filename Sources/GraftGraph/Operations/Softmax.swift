@@ -40,7 +40,13 @@ public struct Softmax: Operation {
     switch context.traits.family {
     case .cpu:
       context.launch("reduce", "softmax", [.value(context.inputs[0]), .value(context.output)], p, grid: Grid(Int(p.outer), Int(p.inner)))
-    case .gpu: throw LoweringError(context, "has no kernel in the GPU family yet")
+    case .gpu:
+      let operands: [Operand?] = [.value(context.inputs[0]), .value(context.output)]
+      guard p.inner == 1 else {
+        return context.launchItems("softmax", "softmax_columns", operands, p, count: Int(p.outer) * Int(p.inner))
+      }
+      let groups = context.rowGroups(rows: Int(p.outer), length: shape[axis])
+      context.launchGroups("softmax", "softmax_rows", operands, p, count: groups.count, size: groups.size, options: groups.options)
     }
   }
 }

@@ -58,7 +58,11 @@ public struct Unary: Operation {
     ]
     switch context.traits.family {
     case .cpu: context.launch("elementwise", "unary", operands, p, grid: Grid(divideUp(rows, 16), divideUp(channels, 4096)))
-    case .gpu: throw LoweringError(context, "has no kernel in the GPU family yet")
+    case .gpu:
+      let width = context.vector([channels, ldx, ldy], operands)
+      context.launchItems(
+        "elementwise", "unary", operands, p, count: rows * channels / width,
+        options: LoweringContext.vectorOption(width) + activation.gpuOptions)
     }
   }
 }

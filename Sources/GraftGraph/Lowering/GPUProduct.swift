@@ -1,0 +1,110 @@
+import CKernels
+import GraftDevice
+
+/// Operands of a product or a convolution.
+struct ProductOperands {
+  var a, b: Operand
+  var bias, residual: Operand?
+  var y: Operand
+}
+
+extension LoweringContext {
+  /// Appends a product on the GPU family: y[b] = epilogue(op(a[b]) op(b[b])).
+  ///
+  /// `packedB`: b's rows are padded with zeros to a multiple of 4 columns (`Kernels/gpu/pack.cl`).
+  mutating func productForGPU(_ p: GraftGemmParams, _ operands: ProductOperands, _ activation: Activation, packedB: Bool = false) {
+    let (m, n, k, batch) = (Int(p.m), Int(p.n), Int(p.k), Int(p.batch))
+    guard m > 0, n > 0, batch > 0 else { return }
+    let (transposeA, transposeB) = (p.transposeA != 0, p.transposeB != 0)
+    // Along k, whole vectors of k; across it, whole vectors of rows or columns.
+    let vectors = GEMMVectors(
+      a: vector([transposeA ? m : k, Int(p.lda), Int(p.strideA)], [operands.a]),
+      b: vector([transposeB ? k : packedB ? 0 : n, Int(p.ldb), Int(p.strideB)], [operands.b]),
+      y: vector(
+        [n, Int(p.ldy), Int(p.strideY)] + (operands.residual == nil ? [] : [Int(p.ldr), Int(p.strideR)]),
+        [operands.bias, operands.residual, operands.y]))
+    let transposes: [KernelReference.Option] = [.init("TRANSPOSE_A", transposeA ? 1 : 0), .init("TRANSPOSE_B", transposeB ? 1 : 0)]
+    switch ProductKernel.choose(m: m, n: n, k: k, count: batch, vectors: vectors, mayBeSkinny: true, traits: traits) {
+    case .naive:
+      launchItems(
+        "naive", "gemm_naive", [operands.a, operands.b, operands.bias, operands.residual, operands.y], p, count: batch * m * n,
+        options: transposes + activation.gpuOptions)
+    case .tiled(let tile, let splits):
+      split(splits, p, operands, activation, vectors) { context, p, operands, activation, vectors in
+        context.launchGroups(
+          "gemm", "gemm", [operands.a, operands.b, operands.bias, operands.residual, operands.y], p,
+          count: tile.blockCount(m: m, n: n) * batch * splits, size: tile.itemCount,
+          options: tile.options(vectors: vectors) + transposes + activation.gpuOptions)
+      }
+    case .skinny(let splits):
+      // The larger operand is read once, and the smaller side's results stay in registers.
+      let rowsWide = m > n, (wideAlongK, narrowAlongK) = rowsWide ? (!transposeA, transposeB) : (transposeB, !transposeA)
+      let width = wideAlongK && narrowAlongK ? min(vectors.a, vectors.b) : 1
+      let narrow = [1, 2, 4, 8].first { $0 >= min(m, n) } ?? ProductKernel.narrowLimit
+      let lanesK = wideAlongK ? 32 : 8
+      let options: [KernelReference.Option] = [
+        .init("NARROW", narrow), .init("ROWS_WIDE", rowsWide ? 1 : 0), .init("WIDE_ALONG_K", wideAlongK ? 1 : 0),
+        .init("NARROW_ALONG_K", narrowAlongK ? 1 : 0), .init("VECTOR", width), .init("GROUP", groupSize),
+      ]
+      split(splits, p, operands, activation, vectors) { context, p, operands, activation, _ in
+        context.launchGroups(
+          "skinny", "gemm_skinny", [operands.a, operands.b, operands.bias, operands.residual, operands.y], p,
+          count: divideUp(max(m, n), context.groupSize / lanesK) * batch * splits, size: context.groupSize,
+          options: options + activation.gpuOptions)
+      }
+    }
+  }
+
+  /// Appends a convolution on the GPU family; `operands.b` holds packed weights.
+  mutating func convolutionForGPU(_ p: GraftConvParams, _ operands: ProductOperands, _ activation: Activation) {
+    let (rows, groups, channels) = (Int(p.n) * Int(p.oh) * Int(p.ow), Int(p.groups), Int(p.oc))
+    let outputs = channels / groups, inputs = Int(p.c) / groups, k = inputs * Int(p.kh) * Int(p.kw)
+    guard rows > 0 else { return }
+    let vectors = GEMMVectors(
+      a: vector([inputs, Int(p.ldx)], [operands.a]), b: 4,
+      y: vector(
+        [outputs, Int(p.ldy)] + (operands.residual == nil ? [] : [Int(p.ldr)]), [operands.bias, operands.residual, operands.y]))
+    switch ProductKernel.choose(m: rows, n: outputs, k: k, count: groups, vectors: vectors, mayBeSkinny: false, traits: traits) {
+    case .naive, .skinny:
+      launchItems(
+        "naive", "conv_naive", [operands.a, operands.b, operands.bias, operands.residual, operands.y], p, count: rows * channels,
+        options: activation.gpuOptions)
+    case .tiled(let tile, let splits):
+      // The partial sums of a split are one matrix [rows, channels], whatever the groups.
+      let product = GraftGemmParams(
+        strideA: 0, strideB: 0, strideY: 0, strideR: 0, batch: 1, m: Int32(rows), n: p.oc, k: Int32(k), lda: 0, ldb: 0, ldy: p.ldy, ldr: p.ldr,
+        transposeA: 0, transposeB: 0, rowsPerItem: 0, panelsPerItem: 0, epilogue: p.epilogue)
+      split(splits, product, operands, activation, vectors) { context, product, operands, activation, vectors in
+        var (p, vectors) = (p, vectors)
+        (p.ldy, p.epilogue) = (product.ldy, product.epilogue)
+        if outputs % 4 != 0 { vectors.y = 1 }
+        context.launchGroups(
+          "conv", "conv", [operands.a, operands.b, operands.bias, operands.residual, operands.y], p,
+          count: tile.blockCount(m: rows, n: outputs) * groups * splits, size: tile.itemCount,
+          options: tile.options(vectors: vectors) + activation.gpuOptions)
+      }
+    }
+  }
+
+  /// Emits a product whole, or as `count` sums over parts of k, each a dense matrix of scratch, and a second pass that adds
+  /// them in order and applies the epilogue.
+  private mutating func split(
+    _ count: Int, _ p: GraftGemmParams, _ operands: ProductOperands, _ activation: Activation, _ vectors: GEMMVectors,
+    _ emit: (inout LoweringContext, GraftGemmParams, ProductOperands, Activation, GEMMVectors) -> Void
+  ) {
+    guard count > 1 else { return emit(&self, p, operands, activation, vectors) }
+    let (m, n, batch) = (Int(p.m), Int(p.n), Int(p.batch))
+    var (partial, partialOperands, partialVectors) = (p, operands, vectors)
+    partial.epilogue = epilogue(.none)
+    (partial.ldy, partial.strideY) = (p.n, Int64(m * n))
+    partialOperands.y = scratch(elementCount: count * batch * m * n)
+    (partialOperands.bias, partialOperands.residual) = (nil, nil)
+    partialVectors.y = vector([n], [])
+    emit(&self, partial, partialOperands, .none, partialVectors)
+    var sum = p
+    sum.k = Int32(count)
+    launchItems(
+      "split_sum", "split_sum", [partialOperands.y, operands.bias, operands.residual, operands.y], sum, count: batch * m * n / vectors.y,
+      options: LoweringContext.vectorOption(vectors.y) + activation.gpuOptions, flops: 0, bytes: Double(4 * (count + 1)) * Double(batch * m * n))
+  }
+}
