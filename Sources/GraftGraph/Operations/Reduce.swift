@@ -99,7 +99,8 @@ public struct Reduce: Operation {
     let alongRows = inner == 1 && p.ldx == 1
     let groups = context.rowGroups(rows: outer, length: alongRows ? Int(p.length) : 256)
     context.launchGroups(
-      "reduce", alongRows ? "reduce_rows" : "reduce_columns", [source, target], p, count: alongRows ? groups.count : outer * divideUp(inner, min(32, context.groupSize)),
+      "reduce", alongRows ? "reduce_rows" : "reduce_columns", [source, target], p,
+      count: alongRows ? groups.count : outer * divideUp(inner, min(32, context.groupSize)),
       size: groups.size, options: groups.options)
   }
 
