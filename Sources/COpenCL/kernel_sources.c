@@ -52,6 +52,54 @@ static const KernelSource sources[] = {
   {"cpu/tile.h", (const char[]){
 #embed "../../Kernels/cpu/tile.h" suffix(, 0)
   }},
+  {"gpu/activation.h", (const char[]){
+#embed "../../Kernels/gpu/activation.h" suffix(, 0)
+  }},
+  {"gpu/conv.cl", (const char[]){
+#embed "../../Kernels/gpu/conv.cl" suffix(, 0)
+  }},
+  {"gpu/copy.cl", (const char[]){
+#embed "../../Kernels/gpu/copy.cl" suffix(, 0)
+  }},
+  {"gpu/depthwise.cl", (const char[]){
+#embed "../../Kernels/gpu/depthwise.cl" suffix(, 0)
+  }},
+  {"gpu/elementwise.cl", (const char[]){
+#embed "../../Kernels/gpu/elementwise.cl" suffix(, 0)
+  }},
+  {"gpu/gemm.cl", (const char[]){
+#embed "../../Kernels/gpu/gemm.cl" suffix(, 0)
+  }},
+  {"gpu/naive.cl", (const char[]){
+#embed "../../Kernels/gpu/naive.cl" suffix(, 0)
+  }},
+  {"gpu/norm.cl", (const char[]){
+#embed "../../Kernels/gpu/norm.cl" suffix(, 0)
+  }},
+  {"gpu/pack.cl", (const char[]){
+#embed "../../Kernels/gpu/pack.cl" suffix(, 0)
+  }},
+  {"gpu/pool.cl", (const char[]){
+#embed "../../Kernels/gpu/pool.cl" suffix(, 0)
+  }},
+  {"gpu/reduce.cl", (const char[]){
+#embed "../../Kernels/gpu/reduce.cl" suffix(, 0)
+  }},
+  {"gpu/rows.h", (const char[]){
+#embed "../../Kernels/gpu/rows.h" suffix(, 0)
+  }},
+  {"gpu/skinny.cl", (const char[]){
+#embed "../../Kernels/gpu/skinny.cl" suffix(, 0)
+  }},
+  {"gpu/softmax.cl", (const char[]){
+#embed "../../Kernels/gpu/softmax.cl" suffix(, 0)
+  }},
+  {"gpu/split_sum.cl", (const char[]){
+#embed "../../Kernels/gpu/split_sum.cl" suffix(, 0)
+  }},
+  {"gpu/tile.h", (const char[]){
+#embed "../../Kernels/gpu/tile.h" suffix(, 0)
+  }},
 };
 
 static const int source_count = sizeof sources / sizeof sources[0];
