@@ -27,7 +27,7 @@ public struct Backbone: Sendable {
     switch FileKind(of: try HostBytes(mapping: path)) {
     case .zip, .torchLegacy, .safetensors:
       let weights = try StateDictionary(path: path)
-      let told = try architecture ?? ModelConfiguration.beside(model: path)?.architecture
+      let told = architecture
       content = .architecture(try Architecture.recognise(weights, name: told), weights)
     default: content = .onnx(try ONNXFile(path: path))
     }
@@ -55,7 +55,7 @@ public struct Backbone: Sendable {
   }
 
   /// The preprocessing the architecture was trained with, where the architecture is known.
-  public var trainedPreprocessing: Preprocessing? {
+  public var trainedPreprocessing: PretrainedConfiguration? {
     if case .architecture(let architecture, _) = content { architecture.preprocessing } else { nil }
   }
 

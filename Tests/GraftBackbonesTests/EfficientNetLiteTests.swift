@@ -104,7 +104,7 @@ import Testing
 
   @Test(arguments: [(224, 3, 2, 0, 1), (225, 3, 2, 1, 1), (112, 3, 1, 1, 1), (56, 5, 2, 1, 2), (7, 5, 1, 2, 2), (1, 3, 2, 1, 1), (4, 1, 2, 0, 0)])
   func samePaddingPutsTheOddZeroAfter(extent: Int, kernel: Int, stride: Int, before: Int, after: Int) {
-    #expect(Padding.same.amounts(extent: extent, kernel: kernel, stride: stride) == (before, after))
+    #expect(LayerPadding.same.amounts(extent: extent, kernel: kernel, stride: stride) == (before, after))
   }
 
   @Test func damageIsNamed() throws {

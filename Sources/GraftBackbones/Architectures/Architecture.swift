@@ -6,7 +6,7 @@ public struct Architecture: Sendable {
   public let name: String
   public let layers: [LayerSpec]
   /// What the weights were trained with, unless a file beside them says otherwise.
-  public let preprocessing: Preprocessing
+  public let preprocessing: PretrainedConfiguration
   /// What had to be assumed because the weights do not tell; sentences to show to the user.
   public let assumptions: [String]
 

@@ -77,9 +77,9 @@ public struct EfficientNetLite: Sendable, Hashable {
   ///
   /// The filter is what comes nearest to the original's resize (TensorFlow's without antialiasing), as timm found:
   /// bicubic for the small variants, bilinear for the large.
-  public var preprocessing: Preprocessing {
+  public var preprocessing: PretrainedConfiguration {
     let size = variant.resolution
-    return Preprocessing(
+    return PretrainedConfiguration(
       height: size, width: size, interpolation: variant.rawValue < 3 ? .bicubic : .bilinear, cropFraction: Double(size) / Double(size + 32),
       mean: .init(repeating: 127.0 / 255, count: 3), standardDeviation: .init(repeating: 128.0 / 255, count: 3))
   }

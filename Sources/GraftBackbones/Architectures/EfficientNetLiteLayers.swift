@@ -80,7 +80,7 @@ extension EfficientNetLite {
 
     mutating func convolution(
       _ name: String, _ names: ConvolutionNames, from inChannels: Int, to outChannels: Int, kernel: Int, stride: Int = 1, groups: Int = 1,
-      activation: Activation = .relu6, residual: Int? = nil
+      activation: LayerActivation = .relu6, residual: Int? = nil
     ) {
       let normalization = BatchNormSpec(
         scale: "\(names.normalization).weight", bias: "\(names.normalization).bias", mean: "\(names.normalization).running_mean",

@@ -35,11 +35,11 @@ public struct ConvolutionSpec: Sendable, Hashable {
   /// Height and width of the kernel.
   public let kernel: Int
   public let stride: Int
-  public let padding: Padding
+  public let padding: LayerPadding
   /// 1, or the number of channels for a depthwise convolution.
   public let groups: Int
   public let normalization: BatchNormSpec
-  public let activation: Activation
+  public let activation: LayerActivation
   /// The index of the layer whose output is added, if any.
   public let residual: Int?
 
@@ -63,14 +63,14 @@ public struct LinearSpec: Sendable, Hashable {
   public let outChannels: Int
 }
 
-public enum Activation: String, Sendable, Hashable {
+public enum LayerActivation: String, Sendable, Hashable {
   case identity
   /// `min(max(x, 0), 6)`.
   case relu6
 }
 
 /// Zeros around an image.
-public enum Padding: Sendable, Hashable {
+public enum LayerPadding: Sendable, Hashable {
   /// TensorFlow's SAME: as many as make the output `ceil(extent / stride)`, the odd one after the image. They depend on
   /// the extent, and may differ before and after.
   case same

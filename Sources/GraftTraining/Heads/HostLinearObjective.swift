@@ -95,7 +95,7 @@ final class HostLinearObjective: LinearObjective {
 }
 
 /// Sums of softmax cross-entropy over rows.
-private struct SoftmaxSums {
+struct SoftmaxSums {
   let classes: Int
   /// `[H]`
   var losses: [Double]

@@ -1,5 +1,5 @@
 /// What an image goes through before a network sees it, in timm's terms.
-public struct Preprocessing: Sendable, Hashable {
+public struct PretrainedConfiguration: Sendable, Hashable {
   public enum Interpolation: String, Sendable, Hashable, CaseIterable {
     case bilinear, bicubic
   }

@@ -1,0 +1,155 @@
+import Foundation
+import GraftDevice
+import GraftGraph
+
+/// Linear heads on a device: the two products of an evaluation, logits X·Wᵀ + b and gradient Rᵀ·X, are launches; the
+/// softmax between them is taken in double precision on the host, so that losses agree with the reference to 1e-7.
+///
+/// All heads asked for are stacked into one product of K = heads·C outputs.
+public final class DeviceLinearBackend: LinearBackend {
+  private let device: any Device
+  /// Plans by rows, depth and outputs: sweeps come back to the same few.
+  private var plans: [[Int]: LinearPlan] = [:]
+  /// Rows of one product.
+  static let blockRowCount = 1024
+
+  public init(device: any Device) { self.device = device }
+
+  public func objective(_ data: LabelledFeatures, classCount: Int) throws -> any LinearObjective {
+    guard data.rowCount > 0 else { throw TrainingDataError(message: "there are no samples to train on") }
+    _ = try data.classCounts(classCount: classCount)
+    return DeviceLinearObjective(data, classCount: classCount, backend: self)
+  }
+
+  public func logits(_ chunk: FeatureChunk, weight: [Float], bias: [Float], into logits: inout [Float]) throws {
+    let count = chunk.rowCount * bias.count
+    if logits.count != count { logits = [Float](repeating: 0, count: count) }
+    let rows = min(Self.blockRowCount, max(1, chunk.rowCount))
+    let plan = try self.plan(rows: rows, depth: chunk.dimension, outputs: bias.count)
+    try plan.setHeads(weight: weight, bias: bias)
+    for first in stride(from: 0, to: chunk.rowCount, by: rows) {
+      let count = min(rows, chunk.rowCount - first)
+      try plan.logits(UnsafeBufferPointer(rebasing: chunk.values[first * chunk.dimension..<(first + count) * chunk.dimension]), rowCount: count)
+      logits.replaceSubrange(first * bias.count..<(first + count) * bias.count, with: plan.logits[..<(count * bias.count)])
+    }
+  }
+
+  fileprivate func plan(rows: Int, depth: Int, outputs: Int) throws -> LinearPlan {
+    let key = [rows, depth, outputs]
+    if let known = plans[key] { return known }
+    // A sweep's heads finish one by one: each count is its own plan, and old ones would pile up.
+    if plans.count >= 8 { plans.removeAll() }
+    let plan = try LinearPlan(device: device, rows: rows, depth: depth, outputs: outputs)
+    plans[key] = plan
+    return plan
+  }
+}
+
+/// The two products for blocks of a fixed number of rows.
+private final class LinearPlan {
+  let rows, depth, outputs: Int
+  private let forward: Plan
+  private let backward: Plan
+  private(set) var logits: [Float]
+  private var padded: [Float]
+  private var gradient: [Float]
+
+  init(device: any Device, rows: Int, depth: Int, outputs: Int) throws {
+    (self.rows, self.depth, self.outputs) = (rows, depth, outputs)
+    var graph = Graph()
+    let x = graph.addInput(TensorType([rows, depth]), name: "features")
+    let weight = graph.addInput(TensorType([outputs, depth]), name: "weight"), bias = graph.addInput(TensorType([outputs]), name: "bias")
+    graph.outputs = [try graph.add(MatMul(transposeB: true, hasBias: true), [x, weight, bias], name: "logits")]
+    forward = try Plan(graph, device: device)
+    var other = Graph()
+    let residual = other.addInput(TensorType([rows, outputs]), name: "residual"), features = other.addInput(TensorType([rows, depth]), name: "features")
+    other.outputs = [try other.add(MatMul(transposeA: true), [residual, features], name: "gradient")]
+    backward = try Plan(other, device: device)
+    logits = [Float](repeating: 0, count: rows * outputs)
+    padded = [Float](repeating: 0, count: rows * depth)
+    gradient = [Float](repeating: 0, count: outputs * depth)
+  }
+
+  func setHeads(weight: [Float], bias: [Float]) throws {
+    try forward.write(weight, to: forward.graph.inputs[1])
+    try forward.write(bias, to: forward.graph.inputs[2])
+  }
+
+  /// Fills `logits` for a block; a short one is followed by rows of zeros.
+  func logits(_ block: UnsafeBufferPointer<Float>, rowCount: Int) throws {
+    try write(block, to: forward, forward.graph.inputs[0])
+    try forward.run()
+    try logits.withUnsafeMutableBytes { try forward.read(forward.graph.outputs[0], into: $0) }
+  }
+
+  /// Adds Rᵀ·X to `sum`; rows of the residual beyond the block must be zero.
+  func addGradient(_ residual: [Float], _ block: UnsafeBufferPointer<Float>, to sum: inout [Double]) throws {
+    try backward.write(residual, to: backward.graph.inputs[0])
+    try write(block, to: backward, backward.graph.inputs[1])
+    try backward.run()
+    try gradient.withUnsafeMutableBytes { try backward.read(backward.graph.outputs[0], into: $0) }
+    sum.withUnsafeMutableBufferPointer { sum in
+      gradient.withUnsafeBufferPointer { gradient in for index in gradient.indices { sum[index] += Double(gradient[index]) } }
+    }
+  }
+
+  private func write(_ block: UnsafeBufferPointer<Float>, to plan: Plan, _ input: ValueID) throws {
+    if block.count == rows * depth { return try plan.write(UnsafeRawBufferPointer(block), to: input) }
+    for index in padded.indices { padded[index] = index < block.count ? block[index] : 0 }
+    try plan.write(padded, to: input)
+  }
+}
+
+/// The data term of linear heads on a device.
+private final class DeviceLinearObjective: LinearObjective {
+  let classCount: Int
+  private let data: LabelledFeatures
+  private let backend: DeviceLinearBackend
+
+  init(_ data: LabelledFeatures, classCount: Int, backend: DeviceLinearBackend) {
+    (self.data, self.classCount, self.backend) = (data, classCount, backend)
+  }
+
+  var rowCount: Int { data.rowCount }
+  var dimension: Int { data.features.dimension }
+
+  func evaluate(
+    parameters: [Double], heads: [Int], losses: inout [Double], gradients: inout [Double], curvatures: inout [Double]
+  ) throws {
+    let (classes, width, outputs) = (classCount, dimension, heads.count * classCount)
+    var weight: [Float] = []
+    var bias: [Float] = []
+    weight.reserveCapacity(outputs * width)
+    for head in heads {
+      let begin = head * parameterCount
+      weight.append(contentsOf: parameters[begin..<begin + classes * width].lazy.map(Float.init))
+      bias.append(contentsOf: parameters[begin + classes * width..<begin + parameterCount].lazy.map(Float.init))
+    }
+    let rows = min(DeviceLinearBackend.blockRowCount, rowCount)
+    let plan = try backend.plan(rows: rows, depth: width, outputs: outputs)
+    try plan.setHeads(weight: weight, bias: bias)
+    var sums = SoftmaxSums(heads: heads.count, classes: classes)
+    var weightGradient = [Double](repeating: 0, count: outputs * width)
+    try data.features.forEachChunk { chunk in
+      for first in stride(from: 0, to: chunk.rowCount, by: rows) {
+        let count = min(rows, chunk.rowCount - first)
+        let block = UnsafeBufferPointer(rebasing: chunk.values[first * width..<(first + count) * width])
+        try plan.logits(block, rowCount: count)
+        var residual = Array(plan.logits[..<(count * outputs)])
+        sums.add(&residual, labels: data.labels[chunk.firstRow + first..<chunk.firstRow + first + count])
+        residual += [Float](repeating: 0, count: (rows - count) * outputs)
+        try plan.addGradient(residual, block, to: &weightGradient)
+      }
+    }
+    let scale = 1 / Double(rowCount)
+    for (slot, head) in heads.enumerated() {
+      losses[head] = sums.losses[slot] * scale
+      let begin = head * parameterCount
+      for index in 0..<classes * width { gradients[begin + index] = weightGradient[slot * classes * width + index] * scale }
+      for output in 0..<classes {
+        gradients[begin + classes * width + output] = sums.residuals[slot * classes + output] * scale
+        curvatures[head * classes + output] = sums.curvatures[slot * classes + output] * scale
+      }
+    }
+  }
+}
