@@ -8,7 +8,9 @@ struct Console: Sendable {
   let quiet: Bool
   /// Whether people see standard error as it happens: colours and a line that is rewritten are for them only.
   let isTerminal = isatty(STDERR_FILENO) == 1
-  var usesColor: Bool { isTerminal && ProcessInfo.processInfo.environment["NO_COLOR"] == nil && ProcessInfo.processInfo.environment["TERM"] != "dumb" }
+  var usesColor: Bool {
+    isTerminal && ProcessInfo.processInfo.environment["NO_COLOR"] == nil && ProcessInfo.processInfo.environment["TERM"] != "dumb"
+  }
 
   /// A remark on standard error, unless --quiet.
   func note(_ text: String) {
@@ -43,7 +45,7 @@ extension ReportingCommand {
     do {
       try execute()
       // A result that could not be written is an error like any other.
-      guard fflush(stdout) == 0 else { throw FileError(path: "standard output", action: "write to", code: errno) }
+      guard fflush(nil) == 0 else { throw FileError(path: "standard output", action: "write to", code: errno) }
     } catch let error as ExitCode {
       throw error
     } catch let error as ValidationError {
@@ -60,7 +62,10 @@ extension ReportingCommand {
 func exitStatus(of error: any Error) -> Int32 {
   switch error {
   case is FileError: 74
-  case is ImportError, is ShapeError, is TensorError: 65
+  case is ImportError, is ShapeError, is TensorError, is NpyError, is ImageError, is DataSetError, is StoreError, is BrokenImageError: 65
+  case is HeadError, is TrainingDataError, is EvaluationError, is ModelConfigurationError, is PreprocessingError: 65
+  case is DeviceChoiceError, is TrainingOptionError: 64
+  case is CancelledError, is StoppedError: 130
   default: 70
   }
 }

@@ -29,7 +29,9 @@ struct DeviceOptions: ParsableArguments {
   func make(_ console: Console) throws -> any Device {
     let chosen = try Devices.choose(device, kernels: kernels, threadCount: threads)
     let traits = chosen.traits
-    let what = traits.kind == .cpu ? "\(traits.instructionSet), \(traits.threadCount) thread\(traits.threadCount == 1 ? "" : "s")" : "\(traits.family.rawValue) kernels"
+    let what =
+      traits.kind == .cpu
+      ? "\(traits.instructionSet), \(traits.threadCount) thread\(traits.threadCount == 1 ? "" : "s")" : "\(traits.family.rawValue) kernels"
     console.note("device: \(traits.identifier): \(traits.name) (\(what))")
     return chosen
   }

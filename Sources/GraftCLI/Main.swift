@@ -21,6 +21,7 @@ struct GraftCommand: ParsableCommand {
       """,
     version: GraftVersion.text,
     subcommands: [
-      DevicesCommand.self, InspectCommand.self, RunCommand.self, BenchCommand.self,
+      ExtractCommand.self, TrainCommand.self, EvaluateCommand.self, PredictCommand.self, ImportCommand.self, InspectCommand.self, RunCommand.self,
+      BenchCommand.self, DevicesCommand.self,
     ])
 }

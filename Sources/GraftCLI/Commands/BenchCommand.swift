@@ -5,7 +5,8 @@ import Graft
 struct BenchCommand: ReportingCommand {
   static let configuration = CommandConfiguration(
     commandName: "bench", abstract: "Measure how fast a model runs.",
-    discussion: "Random images, one plan, as many runs as fit the time. With --profile, the time of each kernel beside its arithmetic and its memory traffic.")
+    discussion:
+      "Random images, one plan, as many runs as fit the time. With --profile, the time of each kernel beside its arithmetic and its memory traffic.")
 
   @Argument(help: "A model file: .onnx, or the .pth or .safetensors of a known architecture.") var model: String
   @Option(help: "Images a run.") var batchSize = 16
@@ -57,9 +58,8 @@ struct BenchCommand: ReportingCommand {
     let clock = ContinuousClock()
     let begin = clock.now
     let device = try computing.make(console)
-    let backbone = try Backbone(path: model)
-    let configuration = try ModelConfiguration.beside(model: model)
-    let shape = try backbone.inputShape(batchSize: batchSize, height: configuration?.inputSize?[1], width: configuration?.inputSize?[2])
+    let (backbone, configuration) = try loadBackbone(model, console)
+    let shape = try backbone.inputShape(batchSize: batchSize, height: configuration.fields.inputSize?[1], width: configuration.fields.inputSize?[2])
     let plan = try Plan(try backbone.graph(inputShape: shape), device: device)
     var generator = SystemRandomNumberGenerator()
     let input = plan.graph.inputs[0]
@@ -102,7 +102,9 @@ struct BenchCommand: ReportingCommand {
       String(
         format: "%.1f images/s (from %.1f to %.1f, %d runs of %d), %.2f GFLOP an image, %.1f GFLOP/s", rates.median, rates.minimum, rates.maximum,
         times.count, batchSize, flops / Double(batchSize) / 1e9, flops / Double(batchSize) * rates.median / 1e9))
-    console.result("activations \(byteText(plan.arenaByteCount)), weights \(byteText(plan.keptByteCount)), first result after \(String(format: "%.2f", startSeconds)) s")
+    console.result(
+      "activations \(byteText(plan.arenaByteCount)), weights \(byteText(plan.keptByteCount)), first result after \(String(format: "%.2f", startSeconds)) s"
+    )
     try console.object(
       Report(
         model: model, device: device.traits.identifier, precision: computing.precision, kernels: device.traits.family.rawValue, batchSize: batchSize,

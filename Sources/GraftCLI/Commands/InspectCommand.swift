@@ -45,12 +45,10 @@ struct InspectCommand: ReportingCommand {
 
   func execute() throws {
     let console = output.console
-    let backbone = try Backbone(path: model)
-    let configuration = try ModelConfiguration.beside(model: model)
+    let (backbone, configuration) = try loadBackbone(model, console)
     let shape = try backbone.inputShape(
-      batchSize: 1, height: inputSize ?? configuration?.inputSize?[1], width: inputSize ?? configuration?.inputSize?[2])
+      batchSize: 1, height: inputSize ?? configuration.fields.inputSize?[1], width: inputSize ?? configuration.fields.inputSize?[2])
     let graph = try backbone.graph(inputShape: shape)
-    for assumption in backbone.assumptions { console.warn(assumption) }
     let whole = try graph.removingDeadNodes().foldingConstants()
     var layers: [Layer] = []
     for node in whole.nodes where !(node.operation is Transpose || node.operation is Reshape) {
@@ -74,7 +72,9 @@ struct InspectCommand: ReportingCommand {
           + layers.map { [$0.name, $0.operation, "\($0.shape)", $0.parameters == 0 ? "" : "\($0.parameters)", String(format: "%.2f", $0.megaflops)] },
         rightAligned: [3, 4]))
     console.result(
-      String(format: "\n%.2f million parameters, %.2f GFLOP an image\n\ncuts (--cut NAME), in the model's own order of dimensions:", Double(parameters) / 1e6, gigaflops))
+      String(
+        format: "\n%.2f million parameters, %.2f GFLOP an image\n\ncuts (--cut NAME), in the model's own order of dimensions:",
+        Double(parameters) / 1e6, gigaflops))
     console.result(
       tableText(
         [["cut", "shape", "a sample"]] + cuts.map { [$0.name, "\($0.shape)", byteText($0.bytesPerSample) + ($0.isDefault ? "  (default)" : "")] }))

@@ -50,5 +50,6 @@ public struct LabelledFeatures {
 /// Samples no head can be trained on.
 public struct TrainingDataError: Error, CustomStringConvertible, Equatable {
   public let message: String
+  public init(message: String) { self.message = message }
   public var description: String { message }
 }

@@ -62,7 +62,8 @@ private final class LinearPlan {
     graph.outputs = [try graph.add(MatMul(transposeB: true, hasBias: true), [x, weight, bias], name: "logits")]
     forward = try Plan(graph, device: device)
     var other = Graph()
-    let residual = other.addInput(TensorType([rows, outputs]), name: "residual"), features = other.addInput(TensorType([rows, depth]), name: "features")
+    let residual = other.addInput(TensorType([rows, outputs]), name: "residual"),
+      features = other.addInput(TensorType([rows, depth]), name: "features")
     other.outputs = [try other.add(MatMul(transposeA: true), [residual, features], name: "gradient")]
     backward = try Plan(other, device: device)
     logits = [Float](repeating: 0, count: rows * outputs)

@@ -104,7 +104,7 @@ public struct HeadError: Error, CustomStringConvertible, Equatable {
   public let problem: String
   public let remedy: String
 
-  init(file: String?, problem: String, remedy: String = "The file is damaged or not one that Graft wrote; train the head again.") {
+  public init(file: String?, problem: String, remedy: String = "The file is damaged or not one that Graft wrote; train the head again.") {
     (self.file, self.problem, self.remedy) = (file ?? "a new head", problem, remedy)
   }
 

@@ -19,6 +19,8 @@ public struct HeadMetadata: Sendable, Equatable {
   public var backboneSHA256: String?
   /// The backbone's file name, without folders.
   public var backboneFile: String?
+  /// Where the backbone's file was when the features were extracted.
+  public var backbonePath: String?
   /// How pictures become the backbone's input: a JSON object.
   public var preprocessing: String?
   public var featureNormalisation: FeatureNormalisation
@@ -30,7 +32,8 @@ public struct HeadMetadata: Sendable, Equatable {
   public var graftVersion: String
 
   public init(
-    kind: Kind = .linear, classes: [String], cut: String?, backboneSHA256: String?, backboneFile: String?, preprocessing: String?,
+    kind: Kind = .linear, classes: [String], cut: String?, backboneSHA256: String?, backboneFile: String?, backbonePath: String? = nil,
+    preprocessing: String?,
     featureNormalisation: FeatureNormalisation, l2: Double, metrics: [String: Double] = [:], graftVersion: String
   ) {
     formatVersion = Self.currentFormatVersion
@@ -39,6 +42,7 @@ public struct HeadMetadata: Sendable, Equatable {
     self.cut = cut
     self.backboneSHA256 = backboneSHA256
     self.backboneFile = backboneFile
+    self.backbonePath = backbonePath
     self.preprocessing = preprocessing
     self.featureNormalisation = featureNormalisation
     self.l2 = l2
@@ -52,6 +56,7 @@ public struct HeadMetadata: Sendable, Equatable {
     case kind, classes, cut
     case backboneSHA256 = "backbone_sha256"
     case backboneFile = "backbone_file"
+    case backbonePath = "backbone_path"
     case preprocessing
     case featureNormalisation = "feature_normalisation"
     case l2, metrics
@@ -72,6 +77,7 @@ public struct HeadMetadata: Sendable, Equatable {
     strings[.cut] = cut
     strings[.backboneSHA256] = backboneSHA256
     strings[.backboneFile] = backboneFile
+    strings[.backbonePath] = backbonePath
     strings[.preprocessing] = preprocessing
     return Dictionary(uniqueKeysWithValues: strings.map { ($0.key.rawValue, $0.value) })
   }
@@ -106,7 +112,8 @@ public struct HeadMetadata: Sendable, Equatable {
     }
     self.init(
       kind: kind, classes: classes, cut: strings[Key.cut.rawValue], backboneSHA256: strings[Key.backboneSHA256.rawValue],
-      backboneFile: strings[Key.backboneFile.rawValue], preprocessing: strings[Key.preprocessing.rawValue],
+      backboneFile: strings[Key.backboneFile.rawValue], backbonePath: strings[Key.backbonePath.rawValue],
+      preprocessing: strings[Key.preprocessing.rawValue],
       featureNormalisation: normalisation, l2: l2, metrics: metrics, graftVersion: try required(.graftVersion))
     formatVersion = version
   }

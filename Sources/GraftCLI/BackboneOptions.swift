@@ -1,0 +1,74 @@
+import ArgumentParser
+import Foundation
+import Graft
+
+/// The backbone, its cut and what images go through before it.
+struct PreprocessingOptions: ParsableArguments {
+  @Option(help: ArgumentHelp("Height and width of the network's input (default: from the JSON file beside the model).", valueName: "pixels"))
+  var inputSize: Int?
+  @Option(help: ArgumentHelp("The filter of the resize: bilinear, bicubic, nearest, box, hamming or lanczos.", valueName: "filter"))
+  var interpolation: String?
+  @Option(help: ArgumentHelp("The part of the resized short side that the centre crop takes.", valueName: "ratio")) var cropPct: Double?
+  @Option(help: ArgumentHelp("Mean of red, green and blue, where full intensity is 1: R,G,B.", valueName: "r,g,b")) var mean: String?
+  @Option(help: ArgumentHelp("Standard deviation, likewise.", valueName: "r,g,b")) var std: String?
+  @Option(help: ArgumentHelp("Composite transparent pictures over this colour (#rrggbb); by default alpha is dropped.", valueName: "colour"))
+  var background: String?
+  @Flag(help: "Turn pictures as their EXIF orientation says; by default it is ignored, as torchvision does.") var exif = false
+  @Option(help: ArgumentHelp("Refuse pictures of more pixels than this.", valueName: "count")) var maxPixels = ImageDecoder.defaultPixelLimit
+
+  func validate() throws {
+    if maxPixels < 1 { throw ValidationError("--max-pixels takes a positive number, not \(maxPixels).") }
+    _ = try fields()
+  }
+
+  /// What the flags say.
+  func fields() throws -> PreprocessingFields {
+    func triple(_ text: String?, _ flag: String) throws -> [Double]? {
+      guard let text else { return nil }
+      let numbers = text.split(separator: ",", omittingEmptySubsequences: false).map { Double($0.trimmingCharacters(in: .whitespaces)) }
+      guard numbers.count == 3, !numbers.contains(nil) else {
+        throw ValidationError("--\(flag) takes three numbers, as 0.485,0.456,0.406, not '\(text)'.")
+      }
+      return numbers.compactMap(\.self)
+    }
+    var filter: Interpolation?
+    if let interpolation {
+      guard let known = Interpolation(rawValue: interpolation) else {
+        throw ValidationError("--interpolation takes \(Interpolation.allCases.map(\.rawValue).joined(separator: ", ")), not '\(interpolation)'.")
+      }
+      filter = known
+    }
+    var color: RGBColor?
+    if let background {
+      guard let known = RGBColor(background) else { throw ValidationError("--background takes a colour as #ffffff, not '\(background)'.") }
+      color = known
+    }
+    return PreprocessingFields(
+      inputSize: inputSize.map { [3, $0, $0] }, interpolation: filter, cropPct: cropPct, mean: try triple(mean, "mean"), std: try triple(std, "std"),
+      background: color, exif: exif ? true : nil)
+  }
+
+  /// The preprocessing for a backbone: flags, else the file beside it, else what its architecture was trained with.
+  func resolve(_ backbone: Backbone, _ configuration: ModelConfiguration) throws -> Preprocessing {
+    var known = configuration.fields
+    if let trained = backbone.trainedPreprocessing {
+      known = known.over(
+        PreprocessingFields(
+          inputSize: [trained.channels, trained.height, trained.width], interpolation: Interpolation(rawValue: trained.interpolation.rawValue),
+          cropPct: trained.cropFraction, mean: trained.mean, std: trained.standardDeviation))
+    }
+    // What a model file says of its own input.
+    if let shape = backbone.inputs.first?.shape, shape.count == 4, shape[1] == 3, let height = shape[2], let width = shape[3] {
+      known = known.over(PreprocessingFields(inputSize: [3, height, width]))
+    }
+    return try fields().over(known).resolved()
+  }
+}
+
+/// A backbone and the configuration beside it.
+func loadBackbone(_ path: String, _ console: Console) throws -> (Backbone, ModelConfiguration) {
+  let configuration = try ModelConfiguration.read(beside: path)
+  let backbone = try Backbone(path: path, architecture: configuration.architecture)
+  for assumption in backbone.assumptions where configuration.architecture == nil { console.warn(assumption) }
+  return (backbone, configuration)
+}

@@ -1,0 +1,131 @@
+import ArgumentParser
+import Foundation
+import Graft
+
+struct ExtractCommand: ReportingCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "extract", abstract: "Compute a backbone's features of a folder of images, once.",
+    discussion: """
+      PATH holds a folder a class, or train, val and test folders of such. Without those, 20 % of the images become test
+      data, by a hash of their content, so that adding images moves none.
+
+      What is in the store already is not computed again: an interrupted run goes on where it stopped, and new images cost
+      only themselves. A store belongs to one backbone, cut and preprocessing; with others it is refused, never mixed.
+      """)
+
+  @Option(help: ArgumentHelp("A model file: .onnx, or the .pth or .safetensors of a known architecture.", valueName: "model")) var backbone: String
+  @Option(help: ArgumentHelp("The folder of images.", valueName: "path")) var data: String
+  @Option(name: .customLong("output"), help: ArgumentHelp("The store, a folder.", valueName: "store")) var store: String
+  @Option(help: ArgumentHelp("Where the frozen part ends (default: the classifier's input; see 'graft inspect').", valueName: "name")) var cut:
+    String?
+  @Option(help: "Images computed at a time.") var batchSize = 16
+  @Option(help: ArgumentHelp("Rows committed at a time (default 4096; never more than 64 MiB).", valueName: "count")) var shardRows: Int?
+  @Option(help: ArgumentHelp("Number format of the stored features: float32 or float16.", valueName: "format")) var featureType = "float32"
+  @Option(help: ArgumentHelp("The part of the images that becomes test data where folders don't say.", valueName: "ratio")) var testFraction: Double?
+  @Option(help: ArgumentHelp("Draws another test split.", valueName: "number")) var seed: UInt64?
+  @Option(help: ArgumentHelp("Threads that decode (default: every core).", valueName: "count")) var decodingThreads: Int?
+  @Flag(help: "Make a broken image an error instead of skipping it.") var strict = false
+  @Flag(help: "Compute everything anew, replacing the store.") var rebuild = false
+  @Flag(help: "Compute damaged shards again.") var repair = false
+  @OptionGroup var preprocessing: PreprocessingOptions
+  @OptionGroup var computing: DeviceOptions
+  @OptionGroup var output: OutputOptions
+
+  func validate() throws {
+    guard batchSize > 0, batchSize <= 65536 else { throw ValidationError("--batch-size takes a positive number, not \(batchSize).") }
+    if let shardRows, shardRows < 1 { throw ValidationError("--shard-rows takes a positive number, not \(shardRows).") }
+    if let decodingThreads, !(1...1024).contains(decodingThreads) {
+      throw ValidationError("--decoding-threads takes 1 to 1024, not \(decodingThreads).")
+    }
+    guard featureType == "float32" || featureType == "float16" else {
+      throw ValidationError("--feature-type takes float32 or float16, not '\(featureType)'.")
+    }
+    if let testFraction, !(0...1).contains(testFraction) { throw ValidationError("--test-fraction takes a number from 0 to 1, not \(testFraction).") }
+    if rebuild, repair { throw ValidationError("--rebuild and --repair exclude each other.") }
+  }
+
+  private struct Skipped: Encodable {
+    let path, reason: String
+  }
+
+  private struct Report: Encodable {
+    let store, backbone, cut, device: String
+    let cutShape: [Int]
+    let extracted, reused, skipped, removed, ignored: Int
+    let seconds: Double
+    let shares: [String: Double]
+    let skippedImages: [Skipped]
+    enum CodingKeys: String, CodingKey {
+      case store, backbone, cut, device, extracted, reused, skipped, removed, ignored, seconds, shares
+      case cutShape = "cut_shape"
+      case skippedImages = "skipped_images"
+    }
+  }
+
+  func execute() throws {
+    let console = output.console
+    let (model, configuration) = try loadBackbone(backbone, console)
+    let preprocessing = try preprocessing.resolve(model, configuration)
+    let frozen = try FrozenBackbone.describe(model, cut: cut, preprocessing: preprocessing)
+    let device = try computing.make(console)
+    let key = FeatureKey(
+      backboneSHA256: try model.hash(), cut: frozen.cut, cutShape: frozen.featureShape, preprocessing: preprocessing.canonicalJSON,
+      precision: computing.precision, featureType: featureType == "float16" ? .float16 : .float32)
+    var options = ExtractionOptions()
+    if let decodingThreads { options.decodingThreads = decodingThreads }
+    (options.shardRows, options.strict) = (shardRows, strict)
+    if seed != nil || testFraction != nil {
+      options.split = SplitRule(seed: seed ?? SplitRule.default.seed, testFraction: testFraction ?? SplitRule.default.testFraction)
+    }
+    options.opening = rebuild ? .rebuilding : repair ? .repairing : .resuming
+    options.facts = [
+      "backbone_path": URL(fileURLWithPath: backbone).standardizedFileURL.path, "backbone_file": URL(fileURLWithPath: backbone).lastPathComponent,
+      "graft_version": GraftVersion.text, "device": device.traits.identifier,
+    ]
+    let decoder = preprocessing.decoder(pixelLimit: self.preprocessing.maxPixels)
+    let run = FeatureExtraction(data: try ImageFolder(path: data), store: store, key: key, imageByteCount: preprocessing.byteCount, options: options)
+    { bytes, path, target in
+      preprocessing.apply(to: try decoder.decode(bytes, path: path), into: target)
+    }
+    console.note("cut: \(frozen.cut) \(frozen.featureShape), \(byteText(key.featureCount * key.featureType.byteCount)) an image")
+    let line = ProgressLine(console)
+    let interruption = Interruption()
+    let summary: ExtractionSummary
+    do {
+      summary = try run.run(
+        computing: { try FrozenBackbone(model, cut: cut, preprocessing: preprocessing, batchSize: batchSize, device: device) },
+        cancellation: interruption.flag, progress: { line.show(progressText($0)) })
+    } catch {
+      line.finish()
+      throw error
+    }
+    line.finish()
+    for image in summary.skippedImages.prefix(10) { console.warn("skipped \(image.path): \(image.reason)") }
+    if summary.skipped > 10 { console.warn("\(summary.skipped - 10) more were skipped; the table 'sample' in \(store)/index.sqlite has them all") }
+    for name in summary.emptyClasses { console.warn("the folder '\(name)' holds no image") }
+    console.result(
+      String(
+        format: "%d extracted, %d reused, %d skipped in %.1f s%@", summary.extracted, summary.reused, summary.skipped, summary.seconds,
+        summary.extracted > 0 ? " (\(sharesText(summary.shares)))" : ""))
+    console.note("next: graft train \(store) --output head.safetensors")
+    try console.object(
+      Report(
+        store: store, backbone: backbone, cut: frozen.cut, device: device.traits.identifier, cutShape: frozen.featureShape,
+        extracted: summary.extracted,
+        reused: summary.reused, skipped: summary.skipped, removed: summary.removed, ignored: summary.ignored, seconds: summary.seconds,
+        shares: ["decoding": summary.shares.decoding, "device": summary.shares.device, "writing": summary.shares.writing],
+        skippedImages: summary.skippedImages.map { Skipped(path: $0.path, reason: $0.reason) }))
+  }
+
+  private func sharesText(_ shares: TimeShares) -> String {
+    String(format: "waiting for images %.0f %%, device %.0f %%, writing %.0f %%", shares.decoding * 100, shares.device * 100, shares.writing * 100)
+  }
+
+  private func progressText(_ progress: ExtractionProgress) -> String {
+    var text = String(format: "%d of %d images, %.1f images/s", progress.done, progress.total, progress.imagesPerSecond)
+    if let left = progress.secondsLeft {
+      text += left >= 60 ? String(format: ", %d min %02d s left", Int(left) / 60, Int(left) % 60) : String(format: ", %.0f s left", left)
+    }
+    return text + ", \(sharesText(progress.shares))" + (progress.skipped > 0 ? ", \(progress.skipped) skipped" : "")
+  }
+}
