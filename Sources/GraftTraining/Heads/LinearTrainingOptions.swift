@@ -92,6 +92,7 @@ extension LinearTrainingData {
     if let twice = Dictionary(grouping: classes, by: { $0 }).filter({ $0.value.count > 1 }).keys.min() {
       throw TrainingDataError(message: "two classes are called \(twice)")
     }
+    guard train.features.dimension > 0 else { throw TrainingDataError(message: "the samples have no features") }
     let counts = try train.classCounts(classCount: classes.count)
     let missing = zip(classes, counts).filter { $0.1 == 0 }.map(\.0)
     guard missing.isEmpty else {
