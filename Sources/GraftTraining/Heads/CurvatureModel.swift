@@ -10,12 +10,13 @@ import Foundation
 ///     M ≈ ρ·(diag(variance) + m·mᵀ) + (1 − ρ)/n·Σ x̃·x̃ᵀ = ρ·diag(variance) + BᵀB,   ρ = D/(D + n), m the mean of x̃.
 ///
 /// With a diagonal and a matrix of n + 1 rows, solving takes 4·n·D operations and factoring n²·D: less than a pass over
-/// the features. On features of real networks it cuts L-BFGS's iterations by a factor of five to twenty.
+/// the features. On synthetic rectified features (N = 20,000, D = 1280, C = 50, λ = 0.005) L-BFGS then takes 17 to 21
+/// iterations where scikit-learn's takes 284; the smaller λ is, the smaller the gain.
 ///
 /// Sources: Böhning, "Multinomial logistic regression algorithm", 1992 (the Hessian's bound); Ledoit and Wolf, "A
 /// well-conditioned estimator for large-dimensional covariance matrices", 2004 (shrinkage); Woodbury's identity.
 package final class CurvatureModel {
-  /// Rows sampled; more made no difference to the number of iterations.
+  /// Rows sampled. With the shrinkage, D/4 rows took about as many iterations as all (D = 64 to 320).
   package static let sampleLimit = 128
   /// Factors are shared among strengths λ/s closer than the square root of this.
   static let strengthRatio = 8.0
