@@ -69,7 +69,7 @@ extension ONNXImporter {
     let conv = Conv2D(
       stride: window.stride, padding: window.padding, dilation: window.dilation, groups: try node.integer("group") ?? 1, hasBias: has(node, 2))
     let y = try add(conv, [try channelsLast(x), w] + (has(node, 2) ? [try value(node, 2)] : []), node)
-    define(node, try channelsFirst(y))
+    try define(node, try channelsFirst(y))
   }
 
   mutating func pool(_ node: ONNXNode, _ function: Pool2D.Function) throws {
@@ -81,13 +81,13 @@ extension ONNXImporter {
       function, size: window.size, stride: window.stride, padding: window.padding, ceilMode: try node.integer("ceil_mode") ?? 0 != 0,
       countsPadding: try node.integer("count_include_pad") ?? 0 != 0)
     pool.dilation = window.dilation
-    define(node, try channelsFirst(try add(pool, [try channelsLast(x)], node)))
+    try define(node, try channelsFirst(try add(pool, [try channelsLast(x)], node)))
   }
 
   mutating func globalPool(_ node: ONNXNode, _ function: Reduce.Function) throws {
     let x = try value(node, 0), rank = shape(x).count
     guard rank >= 3 else { throw node.error("its input has shape \(shape(x)), and [N, C, …] is expected", remedy: ImportError.fetchAgain) }
-    define(node, try add(Reduce(function, axes: Array(2..<rank), keepsDimensions: true), [x], node))
+    try define(node, try add(Reduce(function, axes: Array(2..<rank), keepsDimensions: true), [x], node))
   }
 
   mutating func batchNorm(_ node: ONNXNode) throws {
@@ -100,9 +100,9 @@ extension ONNXImporter {
     let vectors = try (1...4).map { try value(node, $0) }
     let norm = BatchNorm(epsilon: Double(try node.float("epsilon") ?? 1e-5))
     if shape(x).count == 2 {
-      define(node, try add(norm, [x] + vectors, node))
+      try define(node, try add(norm, [x] + vectors, node))
     } else {
-      define(node, try channelsFirst(try add(norm, [try channelsLast(x)] + vectors, node)))
+      try define(node, try channelsFirst(try add(norm, [try channelsLast(x)] + vectors, node)))
     }
   }
 
@@ -114,7 +114,7 @@ extension ONNXImporter {
       size: size, alpha: try node.float("alpha") ?? 1e-4, beta: try node.float("beta") ?? 0.75, k: try node.float("bias") ?? 1)
     let x = try value(node, 0)
     guard shape(x).count >= 3 else { throw node.error("its input has shape \(shape(x)), and [N, C, …] is expected", remedy: ImportError.fetchAgain) }
-    define(node, try channelsFirst(try add(norm, [try channelsLast(x)], node)))
+    try define(node, try channelsFirst(try add(norm, [try channelsLast(x)], node)))
   }
 
   mutating func layerNorm(_ node: ONNXNode) throws {
@@ -129,6 +129,6 @@ extension ONNXImporter {
     }
     for index in inputs.indices.dropFirst() where shape(inputs[index]) != [inner] { inputs[index] = try add(Reshape([inner]), [inputs[index]], node) }
     let y = try add(norm, inputs, node)
-    define(node, shape(y) == dimensions ? y : try add(Reshape(dimensions), [y], node))
+    try define(node, shape(y) == dimensions ? y : try add(Reshape(dimensions), [y], node))
   }
 }

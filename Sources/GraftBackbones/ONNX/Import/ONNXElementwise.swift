@@ -42,7 +42,7 @@ extension ONNXImporter {
       let y = tensor.doubles().map { activation($0) }
       define(node, host: try hostTensor(tensor.shape, y, like: tensor, node))
     } else {
-      define(node, try add(Unary(activation), [try value(node, 0)], node))
+      try define(node, try add(Unary(activation), [try value(node, 0)], node))
     }
   }
 
@@ -56,7 +56,7 @@ extension ONNXImporter {
       return value
     }
     let (low, high) = (try bound("min", 1, -.greatestFiniteMagnitude), try bound("max", 2, .greatestFiniteMagnitude))
-    define(node, try add(Unary(.clip(low, high)), [try value(node, 0)], node))
+    try define(node, try add(Unary(.clip(low, high)), [try value(node, 0)], node))
   }
 
   mutating func prelu(_ node: ONNXNode) throws {
@@ -66,14 +66,14 @@ extension ONNXImporter {
     if shape(slope).count == 1, shape(x).count > 2, shape(slope)[0] == shape(x)[1], shape(slope)[0] != 1 {
       slope = try add(Reshape([shape(slope)[0]] + Array(repeating: 1, count: shape(x).count - 2)), [slope], node)
     }
-    define(node, try add(Binary(.prelu), [x, slope], node))
+    try define(node, try add(Binary(.prelu), [x, slope], node))
   }
 
   mutating func binary(_ node: ONNXNode, _ function: Binary.Function) throws {
     if let tensors = allHost(node), tensors.count == 2 {
       return define(node, host: try hostBinary(node, tensors, function))
     }
-    define(node, try add(Binary(function), [try value(node, 0), try value(node, 1)], node))
+    try define(node, try add(Binary(function), [try value(node, 0), try value(node, 1)], node))
   }
 
   /// Arithmetic of shapes: integers divide towards zero, as ONNX says.
@@ -102,21 +102,21 @@ extension ONNXImporter {
     if node.inputs.count == 2 { return try binary(node, function) }
     var result = try value(node, 0)
     for index in node.inputs.indices.dropFirst() { result = try add(Binary(function), [result, try value(node, index)], node) }
-    define(node, result)
+    try define(node, result)
   }
 
   mutating func mean(_ node: ONNXNode) throws {
     var result = try value(node, 0)
     for index in node.inputs.indices.dropFirst() { result = try add(Binary(.add), [result, try value(node, index)], node) }
     let factor = graph.addConstant(HostTensor([1], [1 / Float(node.inputs.count)]))
-    define(node, try add(Binary(.multiply), [result, factor], node))
+    try define(node, try add(Binary(.multiply), [result, factor], node))
   }
 
   mutating func identity(_ node: ONNXNode) throws {
     try refuseOutputs(node, after: 1)
     switch try imported(node, 0) {
     case .host(let tensor): define(node, host: tensor)
-    case .value(let id): define(node, id)
+    case .value(let id): try define(node, id)
     }
   }
 
@@ -127,7 +127,7 @@ extension ONNXImporter {
       guard let code = try node.integer("to"), let target = ElementType(onnx: Int32(truncatingIfNeeded: code)), target.isFloatingPoint else {
         throw node.error("it turns values that depend on the data into integers", remedy: "Export the model without it.")
       }
-      define(node, id)
+      try define(node, id)
     case .host(let tensor):
       guard let code = try node.integer("to"), let target = ElementType(onnx: Int32(truncatingIfNeeded: code)) else {
         throw node.error("the type it casts to is not known", remedy: ImportError.fetchAgain)
@@ -143,9 +143,9 @@ extension ONNXImporter {
     guard !dimensions.isEmpty else { throw node.error("its input is a scalar", remedy: ImportError.fetchAgain) }
     let axis = try axis(node, try node.integer("axis") ?? (old ? min(1, dimensions.count - 1) : -1), rank: dimensions.count)
     guard old, dimensions[(axis + 1)...].contains(where: { $0 != 1 }) else {
-      return define(node, try add(Softmax(axis: axis, logarithm: logarithm), [x], node))
+      return try define(node, try add(Softmax(axis: axis, logarithm: logarithm), [x], node))
     }
     let flat = try add(Reshape([dimensions[..<axis].reduce(1, *), dimensions[axis...].reduce(1, *)]), [x], node)
-    define(node, try add(Reshape(dimensions), [try add(Softmax(axis: 1, logarithm: logarithm), [flat], node)], node))
+    try define(node, try add(Reshape(dimensions), [try add(Softmax(axis: 1, logarithm: logarithm), [flat], node)], node))
   }
 }

@@ -19,6 +19,8 @@ struct ONNXImporter {
   let file: ONNXFile
   var graph = Graph()
   var names: [String: Imported] = [:]
+  /// Values that have a name of the file.
+  private var defined: Set<ValueID> = []
   /// The graph's value for a host tensor that has been used as one.
   private var constants: [String: ValueID] = [:]
 
@@ -44,7 +46,9 @@ struct ONNXImporter {
       guard let byteCount = try? TensorError.byteCount(shape: shape, elementType: .float32), byteCount <= 1 << 40 else {
         throw ImportError(file: file.path, what: "input \(quoted(input.name)) would have shape \(shape)", remedy: "Give another with --input-shape.")
       }
-      importer.names[input.name] = .value(importer.graph.addInput(TensorType(shape), name: input.name))
+      let id = importer.graph.addInput(TensorType(shape), name: input.name)
+      importer.names[input.name] = .value(id)
+      importer.defined.insert(id)
     }
     for node in file.nodes {
       guard let handler = handlers[node.opType] else { continue }
@@ -149,11 +153,21 @@ struct ONNXImporter {
     try graph.add(operation, inputs, name: node.name.isEmpty ? node.outputs.first ?? "" : node.name)
   }
 
-  mutating func define(_ node: ONNXNode, _ id: ValueID, output: Int = 0) {
+  mutating func define(_ node: ONNXNode, _ id: ValueID, output: Int = 0) throws {
     guard output < node.outputs.count, !node.outputs[output].isEmpty else { return }
-    // An identity keeps the name of what it repeats, unless the file asks for this one as an output.
-    if graph[id].name.isEmpty { graph.rename(id, node.outputs[output]) }
-    names[node.outputs[output]] = .value(id)
+    let name = node.outputs[output]
+    var id = id
+    if !defined.insert(id).inserted {
+      // An identity: what it repeats keeps its name, and the file's outputs get a value of their own.
+      guard file.outputs.contains(where: { $0.name == name }) else {
+        names[name] = .value(id)
+        return
+      }
+      id = try graph.add(Reshape(shape(id)), [id], name: name)
+      defined.insert(id)
+    }
+    graph.rename(id, name)
+    names[name] = .value(id)
   }
 
   mutating func define(_ node: ONNXNode, host tensor: HostTensor, output: Int = 0) {

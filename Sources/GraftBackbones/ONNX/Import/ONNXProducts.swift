@@ -25,7 +25,7 @@ extension ONNXImporter {
       if vectorA { dimensions.remove(at: dimensions.count - (vectorB ? 1 : 2)) }
       y = try add(Reshape(dimensions), [y], node)
     }
-    define(node, y)
+    try define(node, y)
   }
 
   /// y = α op(a) op(b) + β c.
@@ -42,6 +42,6 @@ extension ONNXImporter {
       if beta != 1 { c = try add(Binary(.multiply), [c, graph.addConstant(HostTensor([1], [beta]))], node) }
       y = try add(Binary(.add), [y, c], node)
     }
-    define(node, y)
+    try define(node, y)
   }
 }

@@ -73,7 +73,7 @@ extension ONNXImporter {
     case .host(let tensor):
       _ = try Reshape(dimensions).outputType([TensorType(tensor.shape, tensor.elementType)])
       define(node, host: tensor.reshaped(dimensions))
-    case .value(let id): define(node, try add(Reshape(dimensions), [id], node))
+    case .value(let id): try define(node, try add(Reshape(dimensions), [id], node))
     }
   }
 
@@ -144,7 +144,7 @@ extension ONNXImporter {
       let y = operation.reference([ReferenceTensor(tensor)])
       return define(node, host: try hostTensor(y.shape, y.values, like: tensor, node))
     }
-    define(node, try add(operation, [try value(node, 0)], node))
+    try define(node, try add(operation, [try value(node, 0)], node))
   }
 
   mutating func concat(_ node: ONNXNode) throws {
@@ -157,7 +157,7 @@ extension ONNXImporter {
     }
     let inputs = try node.inputs.indices.map { try value(node, $0) }
     guard let first = inputs.first else { throw node.error("it has no inputs", remedy: ImportError.fetchAgain) }
-    define(node, try add(Concat(axis: try axis(node, given, rank: shape(first).count)), inputs, node))
+    try define(node, try add(Concat(axis: try axis(node, given, rank: shape(first).count)), inputs, node))
   }
 
   mutating func split(_ node: ONNXNode) throws {
@@ -175,7 +175,7 @@ extension ONNXImporter {
     for (output, size) in sizes.enumerated() {
       var starts = Array(repeating: 0, count: dimensions.count), extents = dimensions
       (starts[axis], extents[axis]) = (start, size)
-      define(node, try add(Slice(starts: starts, sizes: extents, steps: Array(repeating: 1, count: dimensions.count)), [x], node), output: output)
+      try define(node, try add(Slice(starts: starts, sizes: extents, steps: Array(repeating: 1, count: dimensions.count)), [x], node), output: output)
       start += size
     }
   }
@@ -212,7 +212,7 @@ extension ONNXImporter {
       let y = operation.reference([ReferenceTensor(tensor)])
       return define(node, host: try hostTensor(y.shape, y.values, like: tensor, node))
     }
-    define(node, try add(operation, [try value(node, 0)], node))
+    try define(node, try add(operation, [try value(node, 0)], node))
   }
 
   /// Elements by constant indices: on the host for shapes, as slices for data.
@@ -247,7 +247,7 @@ extension ONNXImporter {
       return try add(Slice(starts: starts, sizes: extents, steps: Array(repeating: 1, count: dimensions.count)), [x], node)
     }
     let joined = parts.count == 1 ? parts[0] : try add(Concat(axis: axis), parts, node)
-    define(node, try add(Reshape(result), [joined], node))
+    try define(node, try add(Reshape(result), [joined], node))
   }
 
   mutating func pad(_ node: ONNXNode) throws {
@@ -270,7 +270,7 @@ extension ONNXImporter {
       result = try add(Slice(starts: starts, sizes: sizes, steps: Array(repeating: 1, count: rank)), [x], node)
       (before, after) = (before.map { max(0, $0) }, after.map { max(0, $0) })
     }
-    define(node, try add(Pad(before: before, after: after, value: value), [result], node))
+    try define(node, try add(Pad(before: before, after: after, value: value), [result], node))
   }
 
   mutating func expand(_ node: ONNXNode) throws {
@@ -285,15 +285,15 @@ extension ONNXImporter {
       return define(node, host: try hostTensor(shape, y.values, like: tensor, node))
     }
     let x = try value(node, 0)
-    define(node, shape == from ? x : try add(Expand(shape), [x], node))
+    try define(node, shape == from ? x : try add(Expand(shape), [x], node))
   }
 
   mutating func reduce(_ node: ONNXNode, _ function: Reduce.Function) throws {
     let x = try value(node, 0), rank = shape(x).count
     let given = try integers(node, attribute: "axes", input: 1)
-    if given?.isEmpty ?? true, try node.integer("noop_with_empty_axes") ?? 0 != 0 { return define(node, x) }
+    if given?.isEmpty ?? true, try node.integer("noop_with_empty_axes") ?? 0 != 0 { return try define(node, x) }
     let axes = try given.flatMap { $0.isEmpty ? nil : $0 }?.map { try axis(node, $0, rank: rank) } ?? Array(0..<rank)
     let keeps = try node.integer("keepdims") ?? 1 != 0
-    define(node, try add(Reduce(function, axes: axes, keepsDimensions: keeps), [x], node))
+    try define(node, try add(Reduce(function, axes: axes, keepsDimensions: keeps), [x], node))
   }
 }
