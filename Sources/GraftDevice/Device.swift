@@ -61,6 +61,9 @@ public struct DeviceTraits: Sendable {
   /// Threads the device computes with; 0 where the driver decides.
   public var threadCount: Int
 
+  /// Slices of buffers start at multiples of this: OpenCL's base address alignment; 4 where any element will do.
+  public var sliceAlignmentByteCount = 4
+
   public init(
     kind: Kind, identifier: String, name: String, vendor: String, driver: String, family: KernelFamily, computeUnits: Int,
     memoryByteCount: Int, maximumBufferByteCount: Int, localMemoryByteCount: Int, maximumWorkGroupSize: Int, vectorWidth: Int, panelVectors: Int,

@@ -90,11 +90,13 @@ public struct OpenCLDeviceInfo: Sendable {
 
   /// The description shared by all devices.
   public func traits(family: KernelFamily? = nil) -> DeviceTraits {
-    DeviceTraits(
+    var traits = DeviceTraits(
       kind: .openCL, identifier: identifier, name: name, vendor: vendor, driver: "\(platformName) \(driver)", family: family ?? preferredFamily,
       computeUnits: computeUnits, memoryByteCount: memoryByteCount, maximumBufferByteCount: maximumBufferByteCount,
       localMemoryByteCount: localMemoryByteCount, maximumWorkGroupSize: maximumWorkGroupSize, vectorWidth: vectorWidth,
       panelVectors: panelVectors, instructionSet: version, numericFormats: numericFormats, isGPU: isGPU, threadCount: 0)
+    traits.sliceAlignmentByteCount = sliceAlignment
+    return traits
   }
 
   /// `vload_half` and `vstore_half` are core: every device stores halves. Arithmetic on them is an extension.

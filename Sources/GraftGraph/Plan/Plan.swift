@@ -35,7 +35,7 @@ public final class Plan {
         device: device.traits.identifier, call: "plan '\(large.name)' \(large.type)", name: "more than 2³¹ elements",
         remedy: "Use a smaller --batch-size.")
     }
-    let layouts = graph.rowLayouts()
+    let layouts = graph.rowLayouts(alignmentByteCount: device.traits.sliceAlignmentByteCount)
     guard let firstNode = graph.nodes.first else {
       // Nothing to compute: outputs are inputs or constants.
       (slices, keptByteCount) = try Plan.placeFixed(graph, graph.outputs, device: device)
