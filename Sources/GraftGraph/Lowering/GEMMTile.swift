@@ -78,7 +78,7 @@ package enum ProductKernel: Sendable, Hashable {
   ///
   /// Every tile and power of two of splits is judged by a model: multiprocessors take blocks in waves, a wave of one block
   /// each hides little latency, and a second pass over the partial sums costs memory traffic and a launch.
-  static func choose(m: Int, n: Int, k: Int, count: Int, vectors: GEMMVectors, mayBeSkinny: Bool, traits: DeviceTraits) -> ProductKernel {
+  package static func choose(m: Int, n: Int, k: Int, count: Int, vectors: GEMMVectors, mayBeSkinny: Bool, traits: DeviceTraits) -> ProductKernel {
     if let forced { return forced }
     let units = max(1, traits.computeUnits)
     let group = groupSize(traits)
