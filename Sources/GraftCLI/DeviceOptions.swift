@@ -27,12 +27,14 @@ struct DeviceOptions: ParsableArguments {
 
   /// The device, and a line that says which one was taken.
   func make(_ console: Console) throws -> any Device {
+    DeviceNotes.setHandler { console.note($0) }
     let chosen = try Devices.choose(device, kernels: kernels, threadCount: threads)
     let traits = chosen.traits
     let what =
       traits.kind == .cpu
       ? "\(traits.instructionSet), \(traits.threadCount) thread\(traits.threadCount == 1 ? "" : "s")" : "\(traits.family.rawValue) kernels"
-    console.note("device: \(traits.identifier): \(traits.name) (\(what))")
+    let why = device == "auto" && traits.kind == .cpu ? "; no GPU with an OpenCL driver was found" : ""
+    console.note("device: \(traits.identifier): \(traits.name) (\(what)\(why))")
     return chosen
   }
 }

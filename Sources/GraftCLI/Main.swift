@@ -7,7 +7,7 @@ struct GraftCommand: ParsableCommand {
     commandName: "graft",
     abstract: "Transfer learning on the GPU you have: photos in, trained head out.",
     discussion: """
-      A pretrained backbone is frozen, the features it computes for your photos are kept on disk, and heads are trained on
+      A pretrained backbone is frozen, the features it computes for your photos are kept on disk, and heads are trained on \
       them in seconds:
 
         graft extract  --backbone model.onnx --data photos --output features
@@ -17,7 +17,9 @@ struct GraftCommand: ParsableCommand {
 
       An interrupted extraction goes on where it stopped; new photos cost only themselves.
 
-      Exit status: 0 done, 64 usage, 65 bad data, 70 our fault, 74 input or output.
+      Completions for a shell: graft --generate-completion-script bash|zsh|fish.
+
+      Exit status: 0 done, 64 usage, 65 bad data, 70 our fault, 74 input or output, 130 stopped.
       """,
     version: GraftVersion.text,
     subcommands: [

@@ -6,10 +6,10 @@ struct ExtractCommand: ReportingCommand {
   static let configuration = CommandConfiguration(
     commandName: "extract", abstract: "Compute a backbone's features of a folder of images, once.",
     discussion: """
-      PATH holds a folder a class, or train, val and test folders of such. Without those, 20 % of the images become test
+      PATH holds a folder a class, or train, val and test folders of such. Without those, 20 % of the images become test \
       data, by a hash of their content, so that adding images moves none.
 
-      What is in the store already is not computed again: an interrupted run goes on where it stopped, and new images cost
+      What is in the store already is not computed again: an interrupted run goes on where it stopped, and new images cost \
       only themselves. A store belongs to one backbone, cut and preprocessing; with others it is refused, never mixed.
       """)
 

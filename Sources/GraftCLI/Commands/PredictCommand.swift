@@ -6,7 +6,7 @@ struct PredictCommand: ReportingCommand {
   static let configuration = CommandConfiguration(
     commandName: "predict", abstract: "Name what pictures show.",
     discussion: """
-      The backbone is looked for where --backbone says, else beside the head, else where a store of the head's features
+      The backbone is looked for where --backbone says, else beside the head, else where a store of the head's features \
       found it; its hash must be the one the head was trained with.
       """)
 

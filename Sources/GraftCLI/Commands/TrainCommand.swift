@@ -5,8 +5,8 @@ struct TrainCommand: ReportingCommand {
   static let configuration = CommandConfiguration(
     commandName: "train", abstract: "Train a head on a store's features.",
     discussion: """
-      A linear classifier: mean cross-entropy + λ/2 ‖W‖², the bias not penalised, by L-BFGS. λ is 1/(C·N) of
-      scikit-learn's LogisticRegression. Without --l2 a sweep chooses λ on the validation split, or on a fifth of the
+      A linear classifier: mean cross-entropy + λ/2 ‖W‖², the bias not penalised, by L-BFGS. λ is 1/(C·N) of \
+      scikit-learn's LogisticRegression. Without --l2 a sweep chooses λ on the validation split, or on a fifth of the \
       training data where there is none; the head is then trained on all training data. Test data is never looked at.
       """)
 

@@ -150,7 +150,10 @@ struct ONNXImporter {
   }
 
   mutating func add(_ operation: any Operation, _ inputs: [ValueID], _ node: ONNXNode) throws -> ValueID {
-    try graph.add(operation, inputs, name: node.name.isEmpty ? node.outputs.first ?? "" : node.name)
+    let id = try graph.add(any: operation, inputs, name: node.name.isEmpty ? node.outputs.first ?? "" : node.name)
+    // Only what a name of the file stands for is a place to cut.
+    graph.rename(id, "")
+    return id
   }
 
   mutating func define(_ node: ONNXNode, _ id: ValueID, output: Int = 0) throws {
