@@ -62,6 +62,7 @@ extension ReportingCommand {
 func exitStatus(of error: any Error) -> Int32 {
   switch error {
   case is FileError: 74
+  case let error as ImageError where error.kind == .unreadable: 74
   case is ImportError, is ShapeError, is TensorError, is NpyError, is ImageError, is DataSetError, is StoreError, is BrokenImageError: 65
   case is HeadError, is TrainingDataError, is EvaluationError, is ModelConfigurationError, is PreprocessingError: 65
   case is DeviceChoiceError, is TrainingOptionError: 64
