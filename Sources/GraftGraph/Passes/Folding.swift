@@ -79,6 +79,7 @@ extension Rewriter {
   /// The producer again with the affine map in its weights and bias; nil if it has none or they are not constants.
   fileprivate mutating func fold(_ affine: Graph.ChannelAffine, into producer: Graph.Node) throws -> ValueID? {
     var inputs = producer.inputs
+    if let unary = producer.operation as? Unary { return try compose(affine, with: unary, producer) }
     let outputsFirst: Bool
     var hadBias = false
     var operation: any Operation
@@ -105,5 +106,18 @@ extension Rewriter {
     let biasValue = addConstant(HostTensor([channels], shifted))
     if hadBias { inputs[2] = biasValue } else { inputs.insert(biasValue, at: 2) }
     return try add(operation, inputs, name: producer.name)
+  }
+
+  /// Two scales and shifts after one another as one; nil where the first ends in an activation or is no constant.
+  private mutating func compose(_ affine: Graph.ChannelAffine, with first: Unary, _ producer: Graph.Node) throws -> ValueID? {
+    let vectors = producer.inputs.dropFirst().compactMap { constant($0)?.doubles() }
+    guard first.activation == .none, vectors.count == producer.inputs.count - 1 else { return nil }
+    let channels = affine.scale.count
+    let scale = first.hasScale ? vectors[0] : [Double](repeating: 1, count: channels)
+    let shift = first.hasShift ? vectors[vectors.count - 1] : [Double](repeating: 0, count: channels)
+    let scales: [Float] = (0..<channels).map { Float(scale[$0] * affine.scale[$0]) }
+    let shifts: [Float] = (0..<channels).map { Float(shift[$0] * affine.scale[$0] + affine.shift[$0]) }
+    let inputs = [producer.inputs[0], addConstant(HostTensor([channels], scales)), addConstant(HostTensor([channels], shifts))]
+    return try add(Unary(.none, hasScale: true, hasShift: true), inputs, name: producer.name)
   }
 }
