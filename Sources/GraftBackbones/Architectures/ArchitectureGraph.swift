@@ -11,7 +11,7 @@ extension Architecture {
     }
     var graph = Graph()
     let input = graph.addInput(TensorType(inputShape), name: "input")
-    var x = try graph.add(Transpose([0, 2, 3, 1]), [input])
+    var x = input
     var outputs: [ValueID] = []
     var features: ValueID?
     func constant(_ name: String) throws -> ValueID {
@@ -20,28 +20,36 @@ extension Architecture {
       }
       return graph.addConstant(tensor, name: name)
     }
+    // Between layers images are channels first, as PyTorch's, so that a cut has the shape users know.
+    let toLast = Transpose([0, 2, 3, 1])
+    /// A node inside a layer: its value has no name, and so is no cut.
+    func inner(_ operation: some Operation, _ inputs: [ValueID], _ layer: LayerSpec) throws -> ValueID {
+      let value = try graph.add(operation, inputs, name: layer.name)
+      graph.rename(value, "")
+      return value
+    }
     for layer in layers {
       switch layer.operation {
       case .convolution(let spec):
         let shape = graph.type(of: x).shape
         let (h, w) = (
-          spec.padding.amounts(extent: shape[1], kernel: spec.kernel, stride: spec.stride),
-          spec.padding.amounts(extent: shape[2], kernel: spec.kernel, stride: spec.stride)
+          spec.padding.amounts(extent: shape[2], kernel: spec.kernel, stride: spec.stride),
+          spec.padding.amounts(extent: shape[3], kernel: spec.kernel, stride: spec.stride)
         )
         let conv = Conv2D(
           stride: Pair(spec.stride), padding: Padding2D(top: h.before, left: w.before, bottom: h.after, right: w.after), groups: spec.groups)
-        var y = try graph.add(conv, [x, try constant(spec.weight)], name: layer.name)
+        var y = try inner(conv, [try inner(toLast, [x], layer), try constant(spec.weight)], layer)
         let norm = spec.normalization
         let vectors = try [norm.scale, norm.bias, norm.mean, norm.variance].map { try constant($0) }
-        y = try graph.add(BatchNorm(epsilon: norm.epsilon), [y] + vectors, name: "\(layer.name).norm")
-        if let residual = spec.residual { y = try graph.add(Binary(.add), [y, outputs[residual]], name: "\(layer.name).add") }
+        y = try inner(BatchNorm(epsilon: norm.epsilon), [y] + vectors, layer)
+        if let residual = spec.residual { y = try inner(Binary(.add), [y, try inner(toLast, [outputs[residual]], layer)], layer) }
         switch spec.activation {
         case .identity: break
-        case .relu6: y = try graph.add(Unary(.clip(0, 6)), [y], name: "\(layer.name).relu6")
+        case .relu6: y = try inner(Unary(.clip(0, 6)), [y], layer)
         }
-        x = y
+        x = try inner(Transpose([0, 3, 1, 2]), [y], layer)
       case .globalAveragePool:
-        x = try graph.add(Reduce(.mean, axes: [1, 2], keepsDimensions: false), [x], name: layer.name)
+        x = try graph.add(Reduce(.mean, axes: [2, 3], keepsDimensions: false), [x], name: layer.name)
         features = x
       case .linear(let spec):
         x = try graph.add(MatMul(transposeB: true, hasBias: true), [x, try constant(spec.weight), try constant(spec.bias)], name: layer.name)

@@ -49,14 +49,14 @@ struct InspectCommand: ReportingCommand {
     let shape = try backbone.inputShape(
       batchSize: 1, height: inputSize ?? configuration.fields.inputSize?[1], width: inputSize ?? configuration.fields.inputSize?[2])
     let graph = try backbone.graph(inputShape: shape)
-    let whole = try graph.removingDeadNodes().foldingConstants()
+    let whole = try graph.removingDeadNodes().foldingConstants().sinkingTransposes().removingDeadNodes()
     var layers: [Layer] = []
     for node in whole.nodes where !(node.operation is Transpose || node.operation is Reshape) {
       let inputs = node.inputs.map { whole.type(of: $0) }
       let parameters = node.inputs.reduce(0) { $0 + (whole.constant($1)?.elementCount ?? 0) }
       layers.append(
         Layer(
-          name: node.name, operation: node.operation.kind, shape: whole.type(of: node.output).shape, parameters: parameters,
+          name: node.name, operation: words(node.operation), shape: whole.type(of: node.output).shape, parameters: parameters,
           megaflops: node.operation.flops(inputs, whole.type(of: node.output)) / 1e6))
     }
     var counted: Set<ValueID> = []
@@ -82,5 +82,17 @@ struct InspectCommand: ReportingCommand {
       Report(
         model: model, kind: backbone.summary, sha256: try backbone.hash(), inputShape: shape, parameters: parameters, gigaflops: gigaflops,
         layers: layers, cuts: cuts))
+  }
+
+  /// An operation with what tells it from others of its kind.
+  private func words(_ operation: any Operation) -> String {
+    switch operation {
+    case let unary as Unary where !unary.hasScale && !unary.hasShift: "\(unary.activation)"
+    case let binary as Binary: "\(binary.function)"
+    case let pool as Pool2D: "\(pool.function) pool \(pool.size.h)×\(pool.size.w)"
+    case let reduce as Reduce: "\(reduce.function) over \(reduce.axes)"
+    case let conv as Conv2D where conv.groups > 1: "\(operation.kind), \(conv.groups) groups"
+    default: operation.kind
+    }
   }
 }
