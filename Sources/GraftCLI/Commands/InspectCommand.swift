@@ -85,7 +85,7 @@ struct InspectCommand: ReportingCommand {
   }
 
   /// An operation with what tells it from others of its kind.
-  private func words(_ operation: any Operation) -> String {
+  private func words(_ operation: any GraftGraph.Operation) -> String {
     switch operation {
     case let unary as Unary where !unary.hasScale && !unary.hasShift: "\(unary.activation)"
     case let binary as Binary: "\(binary.function)"
