@@ -65,7 +65,7 @@ let package = Package(
     .testTarget(name: "GraftBackbonesTests", dependencies: ["GraftBackbones"], resources: [.copy("Fixtures")], swiftSettings: strict),
     .testTarget(name: "GraftDataTests", dependencies: ["GraftData"], resources: [.copy("Fixtures")], swiftSettings: strict),
     .testTarget(name: "GraftTrainingTests", dependencies: ["GraftTraining"], resources: [.copy("Fixtures")], swiftSettings: strict),
-    .testTarget(name: "EndToEndTests", dependencies: ["Graft"], swiftSettings: strict),
+    .testTarget(name: "EndToEndTests", dependencies: ["Graft"], resources: [.copy("Fixtures")], swiftSettings: strict),
   ],
   cLanguageStandard: .gnu17
 )

@@ -1,5 +1,6 @@
 import GraftDevice
 import Synchronization
+import Testing
 
 /// A device the tests run on, made once.
 struct TestDevice: Sendable, CustomStringConvertible {
@@ -8,10 +9,21 @@ struct TestDevice: Sendable, CustomStringConvertible {
   func make() -> any Device { device }
 }
 
-/// Every device and family of kernels this machine has: each instruction set of the CPU.
+/// Every device and family of kernels this machine has: each instruction set of the CPU, and an OpenCL device with each family.
 enum TestDevices {
-  static let all: [TestDevice] = native
+  static let all: [TestDevice] = native + openCL
   static let native: [TestDevice] = InstructionSet.supported.map {
     TestDevice(description: "cpu \($0.name)", device: try! CPUDevice(threadCount: 3, instructionSet: $0))
   }
+  /// Both families on the OpenCL device that `--device opencl` takes: PoCL where there is no GPU.
+  static let openCL: [TestDevice] = [KernelChoice.cpu, .gpu].compactMap { kernels in
+    (try? Devices.choose("opencl", kernels: kernels)).map { TestDevice(description: "opencl, \(kernels) kernels", device: $0) }
+  }
+  static let hasOpenCL = ((try? OpenCLPlatform.devices()) ?? []).contains { $0.obstacle == nil }
+}
+
+@Suite struct TestDevicesTests {
+  /// Skipped where there is no OpenCL device; a device that is there and cannot be opened is a failure, not a silent gap.
+  @Test(.enabled(if: TestDevices.hasOpenCL, "no OpenCL device, so its kernels are not tested here: install pocl-opencl-icd"))
+  func bothFamiliesAreTested() { #expect(TestDevices.openCL.count == 2) }
 }

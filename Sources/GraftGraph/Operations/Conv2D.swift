@@ -45,8 +45,9 @@ public struct Conv2D: Operation {
       stride.h > 0 && stride.w > 0 && dilation.h > 0 && dilation.w > 0 && groups > 0, kind, "strides, dilations and groups must be positive")
     try ShapeError.expect(
       padding.top >= 0 && padding.left >= 0 && padding.bottom >= 0 && padding.right >= 0, kind, "padding must not be negative")
+    let (inChannels, overflow) = w[1].multipliedReportingOverflow(by: groups)
     try ShapeError.expect(
-      w[1] * groups == x[3] && w[0] % groups == 0 && w[0] > 0 && w[1] > 0 && w[2] > 0 && w[3] > 0, kind,
+      !overflow && inChannels == x[3] && w[0] % groups == 0 && w[0] > 0 && w[1] > 0 && w[2] > 0 && w[3] > 0, kind,
       "weights \(w) in \(groups) groups do not fit an input of \(x[3]) channels")
     let h = x[1] + padding.top + padding.bottom - (w[2] - 1) * dilation.h - 1
     let width = x[2] + padding.left + padding.right - (w[3] - 1) * dilation.w - 1

@@ -69,11 +69,8 @@ public struct Reshape: Operation {
 
   public func outputType(_ inputs: [TensorType]) throws(ShapeError) -> TensorType {
     try ShapeError.expect(inputs.count == 1, Self.kind, "\(inputs.count) inputs were given")
-    var count = 1
-    for extent in shape {
-      let (product, overflow) = count.multipliedReportingOverflow(by: extent)
-      try ShapeError.expect(extent >= 0 && !overflow, Self.kind, "\(shape) is not a shape")
-      count = product
+    guard let count = try? TensorError.byteCount(shape: shape, elementType: .uint8) else {
+      throw ShapeError(Self.kind, "\(shape) is not a shape")
     }
     try ShapeError.expect(
       count == inputs[0].elementCount, Self.kind, "\(inputs[0].shape) has \(inputs[0].elementCount) elements, \(shape) has \(count)")

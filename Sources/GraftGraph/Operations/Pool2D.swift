@@ -41,6 +41,10 @@ public struct Pool2D: Operation {
     )
     try ShapeError.expect(
       padding.top >= 0 && padding.left >= 0 && padding.bottom >= 0 && padding.right >= 0, kind, "padding must not be negative")
+    let reach = Pair((size.h - 1) * dilation.h, (size.w - 1) * dilation.w)
+    try ShapeError.expect(
+      max(padding.top, padding.bottom) <= reach.h && max(padding.left, padding.right) <= reach.w, kind,
+      "padding must be smaller than the window, so that every window sees the image")
     let x = inputs[0].shape
     let h = extent(x[1], size.h, stride.h, dilation.h, padding.top, padding.bottom)
     let w = extent(x[2], size.w, stride.w, dilation.w, padding.left, padding.right)

@@ -60,7 +60,7 @@ public struct Reduce: Operation {
         dims: [count / max(1, channels), channels], from: .value(x), fromStrides: [stride, 1], to: .value(context.output), toStrides: [channels, 1])
       return
     }
-    guard last - first + 1 == axes.count else { throw LoweringError(context, "reduces axes that are not neighbours: \(axes) of \(shape)") }
+    guard last - first + 1 == axes.count else { return try lowerApart(&context) }
     let outer = shape[..<first].reduce(1, *), length = shape[first...last].reduce(1, *), inner = shape[(last + 1)...].reduce(1, *)
     let channels = shape.last ?? 1, stride = context.rowStride(x)
     var (source, ldx) = (Operand.value(x), inner)
@@ -77,6 +77,26 @@ public struct Reduce: Operation {
       outer: Int32(outer), length: Int32(length), inner: Int32(inner), ldx: Int32(ldx), ldy: Int32(inner), operation: function.rawValue)
     switch context.traits.family {
     case .cpu: context.launch("reduce", "reduce", [source, .value(context.output)], p, grid: Grid(outer, divideUp(inner, 256)))
+    case .gpu: lowerForGPU(&context, p, source)
+    }
+  }
+
+  /// Axes that lie apart: a copy with those that stay in front, then one pass over its rows.
+  private func lowerApart(_ context: inout LoweringContext) throws {
+    let x = context.inputs[0], shape = context.shape(x), strides = context.strides(of: x)
+    let kept = shape.indices.filter { !axes.contains($0) }
+    let outer = kept.reduce(1) { $0 * shape[$1] }, length = axes.reduce(1) { $0 * shape[$1] }
+    // In the source's order, so that its last dimension stays the contiguous one.
+    let order = kept + axes
+    let dense = rowMajorStrides(order.map { shape[$0] })
+    var toStrides = dense
+    for (place, d) in order.enumerated() { toStrides[d] = dense[place] }
+    let source = context.scratch(elementCount: outer * length)
+    try context.copy(dims: shape, from: .value(x), fromStrides: strides, to: source, toStrides: toStrides)
+    let p = GraftReduceParams(
+      outer: Int32(outer), length: Int32(length), inner: 1, ldx: 1, ldy: 1, operation: function.rawValue)
+    switch context.traits.family {
+    case .cpu: context.launch("reduce", "reduce", [source, .value(context.output)], p, grid: Grid(outer, 1))
     case .gpu: lowerForGPU(&context, p, source)
     }
   }

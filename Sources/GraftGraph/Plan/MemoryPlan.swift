@@ -1,22 +1,24 @@
 /// A block of memory and the launches during which it is in use.
-struct Lifetime {
-  var byteCount: Int
-  var first: Int
-  var last: Int
+package struct Lifetime {
+  package var byteCount: Int
+  package var first: Int
+  package var last: Int
+
+  package init(byteCount: Int, first: Int, last: Int) { (self.byteCount, self.first, self.last) = (byteCount, first, last) }
 }
 
 /// Places blocks in one arena so that those alive at the same time never overlap.
 ///
 /// Largest first, each at the lowest offset where it fits (greedy by size; Pisarchyk and Lee, "Efficient Memory Management for
 /// Deep Neural Net Inference", 2020).
-struct MemoryPlan {
+package struct MemoryPlan {
   /// One offset a block, in bytes, each a multiple of `alignment`.
-  let offsets: [Int]
-  let byteCount: Int
+  package let offsets: [Int]
+  package let byteCount: Int
   /// A multiple of every OpenCL device's base address alignment known.
-  static let alignment = 1024
+  package static let alignment = 1024
 
-  init(_ blocks: [Lifetime]) {
+  package init(_ blocks: [Lifetime]) {
     func aligned(_ count: Int) -> Int { (max(count, 1) + MemoryPlan.alignment - 1) / MemoryPlan.alignment * MemoryPlan.alignment }
     var offsets = [Int](repeating: 0, count: blocks.count)
     var placed: [Int] = []

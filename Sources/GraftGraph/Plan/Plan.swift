@@ -30,7 +30,7 @@ public final class Plan {
   public init(_ graph: Graph, device: any Device, optimizes: Bool = true) throws {
     let graph = optimizes ? try graph.optimized() : graph
     (self.graph, self.device) = (graph, device)
-    if let large = graph.values.first(where: { $0.type.elementCount > Int(Int32.max) }) {
+    if let large = graph.values.first(where: { $0.type.shape.reduce(1) { $0 * max(1, $1) } > Int(Int32.max) }) {
       throw DeviceError(
         device: device.traits.identifier, call: "plan '\(large.name)' \(large.type)", name: "more than 2³¹ elements",
         remedy: "Use a smaller --batch-size.")

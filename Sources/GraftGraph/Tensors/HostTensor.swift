@@ -107,14 +107,19 @@ public struct TensorError: Error, CustomStringConvertible {
 
   public init(message: String) { self.message = message }
 
+  /// More than any tensor has, and so few that sums and products with strides and padding stay far from overflow.
+  private static let largestCount = 1 << 40
+
   /// Bytes of a tensor, checked for overflow and for negative extents.
+  ///
+  /// Every part of an accepted shape has a product that fits as well, also beside an extent of 0.
   public static func byteCount(shape: [Int], elementType: ElementType) throws(TensorError) -> Int {
-    var count = elementType.byteCount
+    var count = 1
     for extent in shape {
-      let (product, overflow) = count.multipliedReportingOverflow(by: extent)
-      guard extent >= 0, !overflow else { throw TensorError(message: "shape \(shape) is not one a tensor can have") }
+      let (product, overflow) = count.multipliedReportingOverflow(by: max(1, extent))
+      guard extent >= 0, !overflow, product <= largestCount else { throw TensorError(message: "shape \(shape) is not one a tensor can have") }
       count = product
     }
-    return count
+    return shape.contains(0) ? 0 : count * elementType.byteCount
   }
 }

@@ -13,6 +13,9 @@ extension ONNXImporter {
     "LayerNormalization": { try $0.layerNorm($1) },
   ]
 
+  /// Far more than any network pads; what asks for more is damaged, and would fill memory with zeros.
+  static let largestPad = 4096
+
   /// kernel, strides, dilations and padding of a window over height and width.
   private struct Window {
     var size, stride, dilation: Pair
@@ -44,8 +47,8 @@ extension ONNXImporter {
       pads = [h.0, w.0, h.1, w.1]
     default: throw node.error("its auto_pad \(quoted(automatic)) is not known", remedy: ImportError.fetchAgain)
     }
-    guard pads.count == 4, pads.allSatisfy({ (0...1 << 20).contains($0) }) else {
-      throw node.error("its pads \(pads) should be four numbers that are not negative", remedy: ImportError.fetchAgain)
+    guard pads.count == 4, pads.allSatisfy({ (0...Self.largestPad).contains($0) }) else {
+      throw node.error("its pads \(pads) should be four numbers from 0 to \(Self.largestPad)", remedy: ImportError.fetchAgain)
     }
     return Window(size: size, stride: stride, dilation: dilation, padding: Padding2D(top: pads[0], left: pads[1], bottom: pads[2], right: pads[3]))
   }

@@ -70,16 +70,21 @@ extension ONNXImporter {
   }
 
   mutating func binary(_ node: ONNXNode, _ function: Binary.Function) throws {
-    if let tensors = allHost(node), tensors.count == 2 {
+    if let tensors = allHost(node), tensors.count == 2, isSmall(tensors) || !tensors[0].elementType.isFloatingPoint {
       return define(node, host: try hostBinary(node, tensors, function))
     }
     try define(node, try add(Binary(function), [try value(node, 0), try value(node, 1)], node))
   }
 
+  /// Whether what two tensors broadcast to is computed here; larger results of floats become nodes.
+  private func isSmall(_ tensors: [HostTensor]) -> Bool {
+    broadcastShape(tensors[0].shape, tensors[1].shape)?.reduce(1, *) ?? 0 <= Self.hostLimit
+  }
+
   /// Arithmetic of shapes: integers divide towards zero, as ONNX says.
   private func hostBinary(_ node: ONNXNode, _ tensors: [HostTensor], _ function: Binary.Function) throws -> HostTensor {
     let a = ReferenceTensor(tensors[0]), b = ReferenceTensor(tensors[1])
-    _ = try Binary(function).outputType([TensorType(a.shape), TensorType(b.shape)])
+    _ = try checked(node, try Binary(function).outputType([TensorType(a.shape), TensorType(b.shape)]).shape)
     return try hostTensor(Binary(function).reference([a, b]), like: tensors[0], node)
   }
 

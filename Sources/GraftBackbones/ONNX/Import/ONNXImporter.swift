@@ -19,6 +19,8 @@ struct ONNXImporter {
   let file: ONNXFile
   var graph = Graph()
   var names: [String: Imported] = [:]
+  /// Elements that nodes have made out of nothing.
+  var filledCount = 0
   /// Values that have a name of the file.
   private var defined: Set<ValueID> = []
   /// The graph's value for a host tensor that has been used as one.
@@ -105,7 +107,9 @@ struct ONNXImporter {
     case .value(let id): return id
     case .host(let tensor):
       if let known = constants[node.inputs[index]] { return known }
-      let id = graph.addConstant(tensor, name: node.inputs[index])
+      // Kernels read floats: integers beside data (an exponent, say) become some.
+      let floats = tensor.elementType.isFloatingPoint ? tensor : HostTensor(tensor.shape, tensor.floats())
+      let id = graph.addConstant(floats, name: node.inputs[index])
       constants[node.inputs[index]] = id
       return id
     }
@@ -128,11 +132,11 @@ struct ONNXImporter {
     return try host(node, input, attribute).integers().map { Int($0) }
   }
 
-  /// The inputs if all of them are known now.
+  /// The inputs if all of them are known now, and few enough to compute with here; what is larger becomes nodes.
   func allHost(_ node: ONNXNode) -> [HostTensor]? {
     var tensors: [HostTensor] = []
     for name in node.inputs where !name.isEmpty {
-      guard case .host(let tensor)? = names[name] else { return nil }
+      guard case .host(let tensor)? = names[name], tensor.elementCount <= Self.hostLimit else { return nil }
       tensors.append(tensor)
     }
     return tensors.isEmpty ? nil : tensors

@@ -22,8 +22,10 @@ extension ONNXImporter {
     "ReduceMax": { try $0.reduce($1, .maximum) },
   ]
 
-  /// Elements a tensor made on the host may have: shapes are tiny, and a hostile file should not fill memory.
-  private static let hostLimit = 1 << 26
+  /// Elements a tensor that is computed on the host may have: shapes are tiny, and a hostile file should not fill memory.
+  static let hostLimit = 1 << 16
+  /// Elements that nodes may make out of nothing (ConstantOfShape), all together.
+  private static let filledLimit = 1 << 24
 
   mutating func constant(_ node: ONNXNode) throws {
     if let tensor = try node.tensor("value") { return define(node, host: tensor) }
@@ -35,16 +37,19 @@ extension ONNXImporter {
   }
 
   mutating func constantOfShape(_ node: ONNXNode) throws {
-    let shape = try checked(node, try host(node, 0, "shape").integers().map { Int($0) })
+    let shape = try host(node, 0, "shape").integers().map { Int($0) }
     let value = try node.tensor("value")
-    let count = shape.reduce(1, *)
+    guard let count = try? TensorError.byteCount(shape: shape, elementType: .uint8), count <= Self.filledLimit - filledCount else {
+      throw node.error("the shape \(shape) it asks for is not one it can have", remedy: ImportError.fetchAgain)
+    }
+    filledCount += count
     let element = value?.doubles().first ?? 0
     let like = value ?? HostTensor([1], [0])
     define(node, host: try hostTensor(shape, Array(repeating: element, count: count), like: like, node))
   }
 
   /// A shape that a file asks for, refused if negative or out of proportion.
-  private func checked(_ node: ONNXNode, _ shape: [Int]) throws -> [Int] {
+  func checked(_ node: ONNXNode, _ shape: [Int]) throws -> [Int] {
     let bytes = try? TensorError.byteCount(shape: shape, elementType: .uint8)
     guard let bytes, bytes <= Self.hostLimit else {
       throw node.error("the shape \(shape) it asks for is not one it can have", remedy: ImportError.fetchAgain)
@@ -149,7 +154,7 @@ extension ONNXImporter {
 
   mutating func concat(_ node: ONNXNode) throws {
     guard let given = try node.integer("axis") else { throw node.error("it has no axis", remedy: ImportError.fetchAgain) }
-    if let tensors = allHost(node), let first = tensors.first, tensors.reduce(0, { $0 + $1.elementCount }) <= 65_536 {
+    if let tensors = allHost(node), let first = tensors.first, tensors.reduce(0, { $0 + $1.elementCount }) <= Self.hostLimit {
       let operation = Concat(axis: try axis(node, given, rank: first.shape.count))
       _ = try operation.outputType(tensors.map { TensorType($0.shape) })
       let y = operation.reference(tensors.map(ReferenceTensor.init))
@@ -228,7 +233,8 @@ extension ONNXImporter {
       return place
     }
     let result = Array(dimensions[..<axis]) + indices.shape + dimensions[(axis + 1)...]
-    if case .host(let tensor) = source, tensor.elementCount <= 65_536, wanted.count <= 65_536 {
+    if case .host(let tensor) = source, !tensor.elementType.isFloatingPoint || tensor.elementCount <= Self.hostLimit {
+      _ = try checked(node, result)
       let x = ReferenceTensor(tensor)
       let outer = dimensions[..<axis].reduce(1, *), inner = dimensions[(axis + 1)...].reduce(1, *)
       var values: [Double] = []
@@ -256,7 +262,7 @@ extension ONNXImporter {
     guard mode == "constant" else { throw node.error("its mode \(quoted(mode)) is not supported", remedy: "Only constant padding is.") }
     guard let pads = try integers(node, attribute: "pads", input: 1) else { throw node.error("it has no pads", remedy: ImportError.fetchAgain) }
     let axes = try (has(node, 3) ? host(node, 3, "axes").integers().map { try axis(node, Int($0), rank: rank) } : Array(0..<rank))
-    guard pads.count == 2 * axes.count, pads.allSatisfy((-(1 << 20)...(1 << 20)).contains) else {
+    guard pads.count == 2 * axes.count, pads.allSatisfy((-Self.largestPad...Self.largestPad).contains) else {
       throw node.error("its pads \(pads) do not fit \(shape(x))", remedy: ImportError.fetchAgain)
     }
     let value = try node.float("value") ?? (has(node, 2) ? host(node, 2, "value").floats().first ?? 0 : 0)

@@ -1,0 +1,102 @@
+import Foundation
+import Graft
+import Testing
+
+/// The command: what it prints, how it ends, and what it leaves behind.
+@Suite(.serialized) struct CommandTests {
+  private let model = Fixture.path("tiny.onnx")
+
+  @Test func theWholeJob() throws {
+    let folder = try TemporaryFolder()
+    try Photos.write(to: folder["photos"], count: 12)
+    try Data("no picture".utf8).write(to: URL(fileURLWithPath: folder["photos/grass/broken.jpg"]))
+    let extract = ["extract", "--backbone", model, "--data", folder["photos"], "--output", folder["store"], "--device", "cpu", "--json"]
+    let extracted = try GraftProcess(extract, folder: folder).wait()
+    #expect(extracted.status == 0, "\(extracted.messages)")
+    let report = try extracted.json()
+    #expect(report["extracted"] as? Int == 36 && report["skipped"] as? Int == 1 && report["cut"] as? String == "features")
+    #expect(extracted.messages.contains("broken.jpg"))
+    #expect(try GraftProcess(extract, folder: folder).wait().json()["reused"] as? Int == 36)
+
+    let trained = try GraftProcess.run("train", folder["store"], "--output", folder["head.safetensors"], "--device", "cpu", "--json", in: folder)
+    #expect(trained.status == 0, "\(trained.messages)")
+    let scored = try GraftProcess.run("evaluate", folder["head.safetensors"], folder["store"], "--device", "cpu", "--json", in: folder)
+    #expect(try scored.json()["top1"] as? Double == 1, "\(scored.output)\(scored.messages)")
+    let picture = folder["photos/red brick/0-3.tiff"]
+    let predicted = try GraftProcess.run("predict", folder["head.safetensors"], picture, "--device", "cpu", "--json", in: folder)
+    let predictions = try #require(JSONSerialization.jsonObject(with: Data(predicted.output.utf8)) as? [[String: Any]], "\(predicted.messages)")
+    let labels = try #require(predictions.first?["predictions"] as? [[String: Any]])
+    #expect(labels.first?["label"] as? String == "red brick")
+  }
+
+  /// Every mistake of a user: the status, and a message that names what was given.
+  @Test(
+    arguments: [
+      (["extract", "--backbone", "MISSING.onnx", "--data", "PHOTOS", "--output", "STORE"], 74, "MISSING.onnx"),
+      (["extract", "--backbone", "MODEL", "--data", "NOWHERE", "--output", "STORE"], 74, "NOWHERE"),
+      (["extract", "--backbone", "MODEL", "--data", "PHOTOS", "--output", "STORE", "--device", "gpu7"], 64, "gpu7"),
+      (["extract", "--backbone", "MODEL", "--data", "PHOTOS", "--output", "STORE", "--batch-size", "0"], 64, "--batch-size"),
+      (["extract", "--backbone", "MODEL", "--data", "PHOTOS", "--output", "STORE", "--cut", "nothing"], 65, "'nothing'"),
+      (["inspect", "PHOTOS/grass/0-0.tiff"], 65, "0-0.tiff"),
+      (["train", "PHOTOS", "--output", "h.safetensors"], 65, "photos"),
+      (["predict", "MODEL", "PHOTOS/grass/0-0.tiff"], 65, "tiny.onnx"),
+      (["run", "MODEL", "--input", "MODEL", "--output", "y.npy"], 65, "tiny.onnx"),
+      (["nonsense"], 64, "nonsense"),
+    ] as [([String], Int32, String)])
+  func mistakes(_ arguments: [String], _ status: Int32, _ words: String) throws {
+    let folder = try TemporaryFolder()
+    try Photos.write(to: folder["photos"], count: 1)
+    let places = ["MODEL": model, "PHOTOS": folder["photos"], "STORE": folder["store"], "NOWHERE": folder["NOWHERE"]]
+    let resolved = arguments.map { argument in
+      places.first { argument == $0.key || argument.hasPrefix($0.key + "/") }.map { $0.value + argument.dropFirst($0.key.count) } ?? argument
+    }
+    let outcome = try GraftProcess(resolved, folder: folder).wait()
+    #expect(!outcome.wasSignalled && outcome.status == status, "\(outcome.status): \(outcome.messages)")
+    #expect(outcome.messages.contains(words), "\(outcome.messages)")
+    #expect(outcome.output.isEmpty)
+  }
+
+  /// Without any OpenCL driver `auto` computes on the CPU and says so; asking for OpenCL is an error, not a fallback.
+  @Test func withoutOpenCL() throws {
+    let folder = try TemporaryFolder()
+    try Photos.write(to: folder["photos"], count: 3)
+    let none = ["OCL_ICD_VENDORS": folder["no vendors"]]
+    let extract = ["extract", "--backbone", model, "--data", folder["photos"], "--output", folder["store"]]
+    let outcome = try GraftProcess(extract, folder: folder, environment: none).wait()
+    #expect(outcome.status == 0 && outcome.messages.contains("device: cpu"), "\(outcome.messages)")
+    let refused = try GraftProcess(extract + ["--device", "opencl"], folder: folder, environment: none).wait()
+    #expect(refused.status == 64 && refused.messages.contains("there is no OpenCL device"), "\(refused.messages)")
+  }
+
+  /// Ctrl-C commits what is done and says how to go on; kill -9 loses no committed row. Both go on where they stopped.
+  @Test(arguments: [SIGINT, SIGTERM, SIGKILL])
+  func interruptedExtractionsGoOn(_ number: Int32) throws {
+    let folder = try TemporaryFolder()
+    try Photos.write(to: folder["photos"], count: 150, side: 200)
+    let extract = [
+      "extract", "--backbone", model, "--data", folder["photos"], "--output", folder["store"], "--device", "cpu", "--shard-rows", "16",
+      "--batch-size", "4", "--decoding-threads", "1", "--json",
+    ]
+    let process = try GraftProcess(extract, folder: folder)
+    // Once the first shard is there.
+    let deadline = ContinuousClock.now + .seconds(60)
+    while !FileManager.default.fileExists(atPath: folder["store/shards/000000.npy"]), ContinuousClock.now < deadline {
+      Thread.sleep(forTimeInterval: 0.001)
+    }
+    kill(process.process.processIdentifier, number)
+    let stopped = try process.wait()
+    if number == SIGKILL {
+      #expect(stopped.wasSignalled)
+    } else {
+      #expect(!stopped.wasSignalled && stopped.status == 130, "\(stopped.status) \(stopped.messages)")
+      #expect(stopped.messages.contains("again"), "\(stopped.messages)")
+      #expect(stopped.output.isEmpty)
+    }
+    let report = try GraftProcess(extract, folder: folder).wait().json()
+    let (extracted, reused) = (report["extracted"] as? Int ?? 0, report["reused"] as? Int ?? 0)
+    #expect(extracted + reused == 450 && extracted > 0)
+    // A kill may come before the transaction that names the first shard.
+    #expect(number == SIGKILL || reused >= 16, "\(reused) reused")
+    try FeatureStore.open(reading: folder["store"]).verify()
+  }
+}

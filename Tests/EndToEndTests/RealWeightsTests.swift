@@ -1,0 +1,32 @@
+import Foundation
+import Graft
+import Testing
+
+/// EfficientNet-Lite0's own weights, from the `.pth` on, against ONNX Runtime's features of the ONNX form
+/// (Tools/reference/efficientnet_features.py).
+@Suite(.enabled(if: RealWeightsTests.weights != nil, "run Tools/fetch efficientnet-lite0 first"))
+struct RealWeightsTests {
+  static let weights: String? = {
+    let environment = ProcessInfo.processInfo.environment
+    let caches = environment["XDG_CACHE_HOME"] ?? "\(environment["HOME"] ?? "")/.cache"
+    let path = "\(environment["GRAFT_CACHE"] ?? "\(caches)/graft")/efficientnet-lite0/efficientnet-lite0.pth"
+    return FileManager.default.fileExists(atPath: path) ? path : nil
+  }()
+
+  @Test func featuresAreThoseOfTheONNXForm() throws {
+    let expected = try #require(try SafetensorsFile(path: Fixture.path("efficientnet-lite0.features.safetensors"))["features"]).floats()
+    let graph = try Backbone(path: try #require(Self.weights)).graph(inputShape: [1, 3, 224, 224])
+    var frozen = graph
+    frozen.outputs = [try #require(graph.value(named: "features"))]
+    #expect(graph.defaultCut() == frozen.outputs[0])
+    let plan = try Plan(frozen, device: Devices.choose("cpu"))
+    let input = (0..<3 * 224 * 224).map { Float(Double(UInt64($0) * 2_654_435_761 % (1 << 32)) / 2_147_483_648 - 1) }
+    try plan.write(input, to: plan.graph.inputs[0])
+    try plan.run()
+    let found = try plan.read(plan.graph.outputs[0])
+    #expect(found.count == 1280 && expected.count == 1280)
+    #expect(expected.contains { $0 > 1 }, "features of zeros test nothing")
+    let error = zip(found, expected).reduce(Float(0)) { max($0, $1.0.isNaN ? .infinity : abs($1.0 - $1.1)) }
+    #expect(error < 1e-5, "largest difference \(error)")
+  }
+}

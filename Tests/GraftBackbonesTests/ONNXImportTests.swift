@@ -1,0 +1,63 @@
+import Foundation
+import GraftBackbones
+import GraftDevice
+import GraftGraph
+import Testing
+
+/// Operators in the forms that opsets 7 to 21 give them, against ONNX Runtime (Tools/reference/onnx_models.py).
+@Suite struct ONNXImportTests {
+  static let expected = Result { try SafetensorsFile(path: Fixture.path("operators/expected.safetensors")) }
+  static let models: [String] = ((try? FileManager.default.contentsOfDirectory(atPath: Fixture.path("operators"))) ?? [])
+    .filter { $0.hasSuffix(".onnx") && !$0.hasPrefix("refused-") }.map { String($0.dropLast(5)) }.sorted()
+  static let device = Result { try CPUDevice(threadCount: 2) }
+
+  @Test func everyModelIsThere() throws {
+    #expect(Set(try Self.expected.get().names) == Set(Self.models.flatMap { ["\($0).input", "\($0).output"] }))
+    #expect(Self.models.count > 100)
+  }
+
+  @Test(arguments: models, [true, false])
+  func agreesWithONNXRuntime(_ name: String, _ optimizes: Bool) throws {
+    let tensors = try Self.expected.get()
+    let x = try #require(tensors["\(name).input"]), y = try #require(tensors["\(name).output"])
+    let backbone = try Backbone(path: Fixture.path("operators/\(name).onnx"))
+    let graph = try backbone.graph(inputShape: x.shape)
+    // Normalisation is only ever run folded.
+    guard optimizes || !graph.nodes.contains(where: { $0.operation is BatchNorm }) else { return }
+    let plan = try Plan(graph, device: try Self.device.get(), optimizes: optimizes)
+    try plan.write(x.floats(), to: plan.graph.inputs[0])
+    try plan.run()
+    let output = plan.graph.outputs[0]
+    #expect(plan.graph.type(of: output).shape == y.shape)
+    #expect(plan.graph[output].name == "y")
+    let found = try plan.read(output), expected = y.floats()
+    let size = expected.reduce(1) { max($0, abs($1)) }
+    let error = zip(found, expected).reduce(Float(0)) { max($0, $1.0.isNaN ? .infinity : abs($1.0 - $1.1)) }
+    #expect(found.count == expected.count && error <= 2e-6 * size, "largest error \(error), largest value \(size)")
+  }
+
+  /// What a graph is not read for, in words of the file: the node's name, and no other node's.
+  @Test(arguments: [
+    ("convtranspose", "node 'up' (ConvTranspose): the operator 'ConvTranspose' is not supported (1 of 2 nodes)"),
+    ("resize", "node 'larger' (Resize): the operator 'Resize' is not supported (1 of 2 nodes)"),
+    ("domain", "node 'foreign' (com.example.Relu): the operator 'com.example.Relu' is not supported (1 of 2 nodes)"),
+    ("shape", "node 'bad shape' (Conv): weights [2, 5, 1, 1] in 1 groups do not fit an input of 3 channels"),
+    ("data-dependent", "node 'turns data' (Cast): it turns values that depend on the data into integers"),
+  ])
+  func refusals(_ name: String, _ words: String) throws {
+    let path = Fixture.path("operators/refused-\(name).onnx")
+    let backbone = try Backbone(path: path)
+    let shape = try #require(backbone.inputs.first).shape.compactMap { $0 }
+    let error = message { _ = try backbone.graph(inputShape: shape) }
+    #expect(error.hasPrefix("\(path): \(words)."), "\(error)")
+  }
+
+  @Test func aShapeOfAnotherRankIsRefused() throws {
+    let path = Fixture.path("operators/conv-7.onnx")
+    let error = message { _ = try Backbone(path: path).graph(inputShape: [2, 3, 7]) }
+    #expect(error.contains(path) && error.contains("[2, 3, 7]"))
+    for shape in [[2, 3, Int.max, Int.max], [-1, 3, 7, 6], [0, 3, 1 << 62, 1 << 62]] {
+      #expect(message { _ = try Backbone(path: path).graph(inputShape: shape) }.contains(path))
+    }
+  }
+}

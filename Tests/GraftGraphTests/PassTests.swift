@@ -1,0 +1,133 @@
+import GraftDevice
+import GraftGraph
+import Testing
+
+/// What the passes must keep (every result) and what they must remove.
+@Suite struct PassTests {
+  /// Random networks: the passes change no result, by the definitions in double precision.
+  @Test(arguments: 0..<120)
+  func optimizedGraphsDefineTheSame(_ seed: Int) throws {
+    let network = try RandomNetwork(seed: UInt64(seed), layerCount: 2 + seed % 7)
+    var generator = Generator(1)
+    let x = ReferenceTensor(network.graph.type(of: network.graph.inputs[0]).shape, &generator)
+    let expected = network.graph.reference([x])[0]
+    let optimized = try network.graph.optimized()
+    #expect(!optimized.nodes.contains { $0.operation is BatchNorm })
+    let found = optimized.reference([x])[0]
+    #expect(found.shape == expected.shape)
+    // Folded weights are rounded to float32 once more.
+    let size = expected.values.reduce(1) { max($0, abs($1)) }
+    #expect(largestError(found.values.map(Float.init), expected.values) < 2e-6 * size)
+  }
+
+  /// The same networks on every device, optimised and as they are.
+  @Test(arguments: 0..<16, TestDevices.all)
+  func devicesComputeWhatIsDefined(_ seed: Int, _ device: TestDevice) throws {
+    let graph = try RandomNetwork(seed: 1000 + UInt64(seed), layerCount: 2 + seed % 6, isBatchNormalized: false).graph
+    var generator = Generator(2)
+    let x = ReferenceTensor(graph.type(of: graph.inputs[0]).shape, &generator)
+    let expected = graph.reference([x])[0].values
+    let size = expected.reduce(1) { max($0, abs($1)) }
+    for optimizes in [true, false] {
+      let plan = try Plan(graph, device: device.make(), optimizes: optimizes)
+      try plan.write(x.tensor.floats(), to: plan.graph.inputs[0])
+      try plan.run()
+      let first = try plan.read(plan.graph.outputs[0])
+      #expect(largestError(first, expected) < 2e-5 * size, "optimizes: \(optimizes)")
+      try plan.run()
+      #expect(try plan.read(plan.graph.outputs[0]) == first, "another result the second time, optimizes: \(optimizes)")
+    }
+  }
+
+  /// Adds an operation on an image that is channels first.
+  private func onImage(_ graph: inout Graph, _ operation: some Operation, _ inputs: [ValueID]) throws -> ValueID {
+    let last = try graph.add(Transpose([0, 2, 3, 1]), [inputs[0]])
+    return try graph.add(Transpose([0, 3, 1, 2]), [try graph.add(operation, [last] + inputs.dropFirst())])
+  }
+
+  private func convolution(_ graph: inout Graph, _ x: ValueID, _ outputs: Int, size: Int = 3, seed: UInt64) throws -> ValueID {
+    var generator = Generator(seed)
+    let w = graph.addConstant(HostTensor([outputs, graph.type(of: x).shape[1], size, size], &generator))
+    return try onImage(&graph, Conv2D(padding: Padding2D(size / 2)), [x, w])
+  }
+
+  /// Of two transpositions an operation, one is left: the image's own.
+  @Test func transpositionsVanish() throws {
+    var graph = Graph()
+    var x = graph.addInput(TensorType([2, 3, 16, 16]), name: "image")
+    x = try convolution(&graph, x, 8, seed: 1)
+    let vectors = (0..<4).map { _ in graph.addConstant(HostTensor([8], Array(repeating: 1, count: 8))) }
+    x = try graph.add(Unary(.relu), [try onImage(&graph, BatchNorm(epsilon: 1e-3), [x] + vectors)])
+    x = try graph.add(Binary(.add), [try convolution(&graph, x, 8, seed: 2), x])
+    x = try onImage(&graph, Pool2D(.maximum, size: Pair(2)), [x])
+    x = try graph.add(Concat(axis: 1), [x, try convolution(&graph, x, 4, seed: 3)])
+    let gate = try convolution(&graph, try graph.add(Reduce(.mean, axes: [2, 3], keepsDimensions: true), [x]), 12, size: 1, seed: 4)
+    x = try graph.add(Binary(.multiply), [x, try graph.add(Unary(.sigmoid), [gate])])
+    x = try graph.add(Reduce(.mean, axes: [2, 3], keepsDimensions: true), [x])
+    x = try graph.add(Reshape([2, 12]), [x])
+    var generator = Generator(5)
+    graph.outputs = [try graph.add(MatMul(transposeB: true), [x, graph.addConstant(HostTensor([5, 12], &generator))])]
+    #expect(graph.nodes.count(where: { $0.operation is Transpose }) == 12)
+    let optimized = try graph.optimized()
+    let left = optimized.nodes.filter { $0.operation is Transpose }
+    #expect(left.count == 1 && left.first.map { $0.inputs == optimized.inputs } == true)
+    // Normalisation, activation and the residual sum went into the convolutions.
+    #expect(!optimized.nodes.contains { $0.operation is BatchNorm })
+    #expect(optimized.nodes.count(where: { ($0.operation as? Conv2D)?.hasResidual == true }) == 1)
+    #expect(optimized.nodes.count(where: { ($0.operation as? Conv2D)?.activation == .sigmoid }) == 1)
+  }
+
+  /// A channel shuffle is one transposition, not three.
+  @Test func aShuffleIsOneTransposition() throws {
+    var graph = Graph()
+    var x = graph.addInput(TensorType([2, 3, 5, 5]), name: "image")
+    x = try convolution(&graph, x, 8, seed: 1)
+    x = try graph.add(Transpose([0, 2, 1, 3, 4]), [try graph.add(Reshape([2, 2, 4, 5, 5]), [x])])
+    x = try convolution(&graph, try graph.add(Reshape([2, 8, 5, 5]), [x]), 4, seed: 2)
+    graph.outputs = [try graph.add(Reduce(.mean, axes: [2, 3], keepsDimensions: false), [x])]
+    #expect(try graph.optimized().nodes.count(where: { $0.operation is Transpose }) == 2)
+  }
+
+  /// DenseNet's concatenations: each layer writes its channels into the place where the next one reads them.
+  @Test(arguments: TestDevices.all)
+  func nestedConcatenationsCopyNothing(_ device: TestDevice) throws {
+    var graph = Graph()
+    let image = graph.addInput(TensorType([1, 3, 8, 8]), name: "image")
+    // Slices of 64 floats are aligned on every device.
+    var x = try convolution(&graph, image, 64, seed: 1)
+    for layer in 0..<3 {
+      let grown = try convolution(&graph, try graph.add(Unary(.relu), [x]), 64, seed: UInt64(2 + layer))
+      x = try graph.add(Concat(axis: 1), [x, grown])
+    }
+    graph.outputs = [try graph.add(Reduce(.mean, axes: [2, 3], keepsDimensions: false), [x])]
+    var generator = Generator(9)
+    let input = ReferenceTensor([1, 3, 8, 8], &generator)
+    let plan = try Plan(graph, device: device.make())
+    #expect(plan.graph.nodes.count(where: { $0.operation is Concat }) == 3)
+    try plan.write(input.tensor.floats(), to: plan.graph.inputs[0])
+    let copies = try plan.profile().filter { $0.label.hasPrefix("concat") }
+    #expect(copies.isEmpty, "\(copies.map(\.label))")
+    let expected = graph.reference([input])[0].values
+    #expect(largestError(try plan.read(plan.graph.outputs[0]), expected) < 1e-5 * expected.reduce(1) { max($0, abs($1)) })
+  }
+
+  /// Axes that lie apart, in every combination: what channels last makes of batch and channels, for one.
+  @Test(arguments: TestDevices.all)
+  func reductionsOverAnyAxes(_ device: TestDevice) throws {
+    var generator = Generator(4)
+    let x = ReferenceTensor([2, 5, 3, 7], &generator)
+    for axes in [[0, 2], [1, 3], [0, 3], [0, 1, 3], [0, 2, 3]] {
+      for function in [Reduce.Function.mean, .sum, .maximum] {
+        var graph = Graph()
+        let input = graph.addInput(TensorType(x.shape), name: "x")
+        graph.outputs = [try graph.add(Reduce(function, axes: axes, keepsDimensions: function == .sum), [input])]
+        let plan = try Plan(graph, device: device.make())
+        try plan.write(x.tensor.floats(), to: plan.graph.inputs[0])
+        try plan.run()
+        let expected = graph.reference([x])[0]
+        #expect(plan.graph.type(of: plan.graph.outputs[0]).shape == expected.shape)
+        #expect(largestError(try plan.read(plan.graph.outputs[0]), expected.values) < 1e-5, "\(function) over \(axes)")
+      }
+    }
+  }
+}

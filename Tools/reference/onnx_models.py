@@ -1,0 +1,235 @@
+#!/usr/bin/env python3
+"""Tiny ONNX models, one an operator and a form of its attributes, and what ONNX Runtime computes with them.
+
+Writes FOLDER/NAME.onnx, and FOLDER/expected.safetensors with the tensors NAME.input and NAME.output. The folder of the
+tests is Tests/GraftBackbonesTests/Fixtures/operators. Models under `refused` have no expected tensors: they must be errors.
+
+    onnx_models.py FOLDER
+"""
+import json
+import pathlib
+import struct
+import sys
+
+import numpy as np
+import onnxruntime
+from onnx import TensorProto, helper, numpy_helper
+
+# IR versions that came with the opsets; older runtimes read them so.
+IR_VERSION = {7: 3, 9: 4, 10: 5, 11: 6, 12: 7, 13: 7, 14: 7, 15: 8, 17: 8, 18: 8, 19: 9, 20: 9, 21: 10}
+
+folder = pathlib.Path(sys.argv[1])
+folder.mkdir(parents=True, exist_ok=True)
+random = np.random.default_rng(0)
+tensors = {}
+
+
+def weights(*shape):
+    return random.standard_normal(shape).astype(np.float32)
+
+
+def ints(*values):
+    return np.array(values, np.int64)
+
+
+def node(kind, inputs="x", outputs="y", name=None, **attributes):
+    return helper.make_node(kind, inputs.split(), outputs.split(), name=name or f"{kind} to {outputs}", **attributes)
+
+
+def model(nodes, opset, shape, constants, output="y", domains=()):
+    graph = helper.make_graph(
+        nodes, "test", [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info(output, TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()])
+    opsets = [helper.make_opsetid("", opset)] + [helper.make_opsetid(domain, 1) for domain in domains]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION[opset], producer_name="onnx_models.py")
+
+
+def case(name, opset, nodes, shape, low=-2.0, high=2.0, **constants):
+    """Constants named other than x are initializers."""
+    made = model(nodes if isinstance(nodes, list) else [nodes], opset, shape, constants)
+    path = folder / f"{name}.onnx"
+    path.write_bytes(made.SerializeToString())
+    x = random.uniform(low, high, shape).astype(np.float32)
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    tensors[f"{name}.input"], tensors[f"{name}.output"] = x, session.run(None, {"x": x})[0].astype(np.float32)
+
+
+def refused(name, opset, nodes, shape, domains=(), **constants):
+    (folder / f"refused-{name}.onnx").write_bytes(model(nodes, opset, shape, constants, domains=domains).SerializeToString())
+
+
+image = (2, 3, 7, 6)
+
+# Convolution and pooling.
+case("conv-7", 7, node("Conv", "x w b", pads=[1, 1, 1, 1]), image, w=weights(4, 3, 3, 3), b=weights(4))
+case("conv-same-upper", 11, node("Conv", "x w", auto_pad="SAME_UPPER", strides=[2, 2]), image, w=weights(2, 3, 4, 3))
+case("conv-same-lower", 11, node("Conv", "x w", auto_pad="SAME_LOWER", strides=[2, 1]), image, w=weights(2, 3, 4, 2))
+case("conv-valid", 11, node("Conv", "x w", auto_pad="VALID"), image, w=weights(2, 3, 2, 3))
+case("conv-dilated", 21, node("Conv", "x w", dilations=[2, 1], pads=[2, 0, 2, 0]), image, w=weights(2, 3, 3, 3))
+case("conv-groups", 13, node("Conv", "x w b", group=2, kernel_shape=[3, 3]), (1, 4, 5, 5), w=weights(6, 2, 3, 3), b=weights(6))
+case("conv-depthwise", 13, node("Conv", "x w", group=5, pads=[1, 1, 1, 1]), (1, 5, 6, 6), w=weights(5, 1, 3, 3))
+case("conv-asymmetric", 13, node("Conv", "x w", pads=[0, 1, 2, 3], strides=[2, 2]), image, w=weights(2, 3, 3, 3))
+case("maxpool-7", 7, node("MaxPool", kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1]), image)
+case("maxpool-ceil", 10, node("MaxPool", kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1), image)
+case("maxpool-dilated", 12, node("MaxPool", kernel_shape=[2, 2], dilations=[2, 2]), image)
+case("maxpool-same", 12, node("MaxPool", kernel_shape=[3, 2], strides=[2, 2], auto_pad="SAME_UPPER"), image)
+case("avgpool-7", 7, node("AveragePool", kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1]), image)
+case("avgpool-counted", 7, node("AveragePool", kernel_shape=[3, 3], strides=[2, 2], pads=[1, 0, 0, 1], count_include_pad=1), image)
+case("avgpool-ceil", 19, node("AveragePool", kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1], ceil_mode=1), (1, 2, 6, 6))
+case("avgpool-ceil-counted", 19,
+     node("AveragePool", kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1], ceil_mode=1, count_include_pad=1), (1, 2, 6, 6))
+case("avgpool-same-lower", 11, node("AveragePool", kernel_shape=[2, 2], strides=[1, 1], auto_pad="SAME_LOWER"), image)
+case("global-average", 7, node("GlobalAveragePool"), image)
+case("global-max", 7, node("GlobalMaxPool"), image)
+
+# Normalisation.
+statistics = dict(s=weights(3), b=weights(3), m=weights(3), v=np.abs(weights(3)) + 0.1)
+case("batchnorm-7", 7, node("BatchNormalization", "x s b m v", epsilon=1e-3), image, **statistics)
+case("batchnorm-9", 9, node("BatchNormalization", "x s b m v"), image, **statistics)
+case("batchnorm-15", 15, node("BatchNormalization", "x s b m v", training_mode=0), (4, 3), **statistics)
+case("lrn", 13, node("LRN", size=3, alpha=0.5, beta=0.6, bias=2.0), (1, 7, 3, 3))
+case("layernorm", 17, node("LayerNormalization", "x s b", epsilon=1e-3), (2, 3, 8), s=weights(8), b=weights(8))
+case("layernorm-axis", 17, node("LayerNormalization", "x s", axis=1), (2, 3, 4), s=weights(3, 4))
+
+# Functions of one element.
+for kind, opset, attributes in [
+    ("Relu", 7, {}), ("Sigmoid", 13, {}), ("Tanh", 13, {}), ("Erf", 9, {}), ("Exp", 13, {}), ("Neg", 13, {}), ("Abs", 13, {}), ("Softplus", 7, {}),
+    ("HardSwish", 14, {}), ("LeakyRelu", 7, {"alpha": 0.2}), ("LeakyRelu", 15, {}), ("Elu", 7, {"alpha": 0.7}), ("HardSigmoid", 7, {}),
+    ("HardSigmoid", 13, {"alpha": 0.3, "beta": 0.4}), ("Gelu", 20, {}), ("Gelu", 21, {"approximate": "tanh"}), ("Identity", 7, {})
+]:
+    case(f"{kind.lower()}-{opset}", opset, node(kind, **attributes), (3, 11), -5, 5)
+for kind in ["Log", "Sqrt", "Reciprocal"]:
+    case(kind.lower(), 13, node(kind), (3, 11), 0.05, 9)
+case("clip-7", 7, node("Clip", min=-0.5, max=1.0), (3, 11))
+case("clip-11", 11, node("Clip", "x least most"), (3, 11), least=np.float32(-1), most=np.float32(0.25))
+case("clip-13-max", 13, helper.make_node("Clip", ["x", "", "most"], ["y"]), (3, 11), most=np.float32(0.25))
+case("clip-13-none", 13, node("Clip"), (3, 11))
+case("prelu-7", 7, node("PRelu", "x s"), image, s=weights(3, 1, 1))
+case("prelu-15", 15, node("PRelu", "x s"), image, s=weights(1))
+case("dropout-7", 7, node("Dropout", ratio=0.3), (3, 11))
+case("dropout-13", 13, node("Dropout", "x r"), (3, 11), r=np.float32(0.3))
+case("cast", 13, [node("Cast", "x", "d", to=TensorProto.DOUBLE), node("Cast", "d", "y", to=TensorProto.FLOAT)], (3, 5))
+
+# Two tensors and more.
+for kind in ["Add", "Sub", "Mul", "Div"]:
+    case(f"{kind.lower()}-broadcast", 7, node(kind, "x c"), image, c=np.abs(weights(3, 1, 1)) + 0.5)
+case("sub-swapped", 13, node("Sub", "c x"), image, c=weights(1, 3, 7, 1))
+case("div-swapped", 13, node("Div", "c x"), (3, 5), 0.5, 2, c=weights(5))
+case("pow", 13, node("Pow", "x c"), (3, 5), 0.5, 2, c=np.float32(1.7))
+case("pow-integer", 15, node("Pow", "x c"), (3, 5), c=ints(3))
+for kind in ["Sum", "Max", "Min", "Mean"]:
+    case(f"{kind.lower()}-three", 13,
+         [node("Neg", "x", "n"), node(kind, "x c n")], (3, 5), c=weights(5))
+case("softmax-7", 7, node("Softmax"), (2, 3, 4))
+case("softmax-7-axis", 7, node("Softmax", axis=2), (2, 3, 4))
+case("softmax-13", 13, node("Softmax"), (2, 3, 4))
+case("softmax-13-axis", 13, node("Softmax", axis=1), (2, 3, 4, 2))
+case("logsoftmax-11", 11, node("LogSoftmax", axis=1), (2, 3, 4))
+case("logsoftmax-13", 13, node("LogSoftmax", axis=-2), (2, 3, 4))
+case("matmul-batched", 13, node("MatMul", "x w"), (2, 3, 4, 5), w=weights(5, 6))
+case("matmul-broadcast", 13, node("MatMul", "x w"), (2, 1, 4, 5), w=weights(3, 5, 2))
+case("matmul-vector", 13, node("MatMul", "x w"), (4, 5), w=weights(5))
+case("matmul-vector-first", 13, node("MatMul", "w x"), (3, 4, 5), w=weights(4))
+case("gemm-7", 7, node("Gemm", "x w c", alpha=0.5, beta=2.0, transB=1), (3, 5), w=weights(4, 5), c=weights(4))
+case("gemm-13-no-c", 13, node("Gemm", "x w", transA=1), (5, 3), w=weights(5, 4))
+case("gemm-column-c", 13, node("Gemm", "x w c"), (3, 5), w=weights(5, 4), c=weights(3, 1))
+
+# Movement.
+case("reshape-zero", 7, node("Reshape", "x s"), (2, 3, 4), s=ints(0, -1))
+case("reshape-allowzero", 14, node("Reshape", "x s", allowzero=1), (2, 3, 4), s=ints(4, 6))
+for axis, opset in [(0, 7), (2, 9), (3, 9), (-1, 11)]:
+    case(f"flatten-{axis}", opset, node("Flatten", axis=axis), (2, 3, 4))
+case("squeeze-7", 7, node("Squeeze", axes=[2, 3]), (2, 3, 1, 1))
+case("squeeze-11-negative", 11, node("Squeeze", axes=[-1]), (2, 1, 3, 1))
+case("squeeze-13", 13, node("Squeeze", "x a"), (2, 1, 3, 1), a=ints(1))
+case("squeeze-13-all", 13, node("Squeeze"), (2, 1, 3, 1))
+case("unsqueeze-7", 7, node("Unsqueeze", axes=[0, 3]), (2, 3))
+case("unsqueeze-13", 13, node("Unsqueeze", "x a"), (2, 3), a=ints(-1, 1))
+case("transpose", 7, node("Transpose", perm=[2, 0, 3, 1]), (2, 3, 4, 5))
+case("transpose-default", 13, node("Transpose"), (2, 3, 4))
+case("concat-7", 7, node("Concat", "x c x", axis=1), (2, 3, 2), c=weights(2, 1, 2))
+case("concat-11-negative", 11, node("Concat", "x c", axis=-1), (2, 3, 2), c=weights(2, 3, 4))
+case("split-7", 7, [node("Split", "x", "a b", axis=1, split=[1, 3]), node("Concat", "b a", axis=1)], (2, 4, 2))
+case("split-11-equal", 11, [node("Split", "x", "a b", axis=-1), node("Sub", "b a")], (2, 4))
+case("split-13", 13, [node("Split", "x s", "a b", axis=1), node("Concat", "b a", axis=1)], (2, 4, 2), s=ints(3, 1))
+case("split-18", 18, [node("Split", "x", "a b c", axis=0, num_outputs=3), node("Concat", "c b a", axis=0)], (7, 2))
+case("slice-7", 7, node("Slice", axes=[1, 2], starts=[1, -3], ends=[3, 1000]), (2, 4, 5))
+case("slice-10", 10, node("Slice", "x s e a t"), (2, 4, 5), s=ints(0, 4), e=ints(4, -1000), a=ints(1, 2), t=ints(2, -1))
+case("slice-13-end", 13, node("Slice", "x s e a"), (2, 4, 5), s=ints(-2), e=ints(2**63 - 1), a=ints(-1))
+case("slice-13-backwards", 13, node("Slice", "x s e a t"), (7, 3), s=ints(2**63 - 1), e=ints(-2**63), a=ints(0), t=ints(-3))
+case("gather", 13, node("Gather", "x i", axis=1), (2, 4, 3), i=ints(2, 0, -1))
+case("gather-scalar", 13, node("Gather", "x i", axis=2), (2, 4, 3), i=np.array(1, np.int64))
+case("pad-7", 7, node("Pad", pads=[0, 0, 1, 2, 0, 0, 3, 0], value=0.5), image)
+case("pad-11", 11, node("Pad", "x p v"), image, p=ints(0, 0, 1, 2, 0, 1, 0, 3), v=np.float32(-1))
+case("pad-13-negative", 13, node("Pad", "x p"), image, p=ints(0, 0, -1, 2, 0, 0, 1, -2))
+case("pad-18-axes", 18, helper.make_node("Pad", ["x", "p", "", "a"], ["y"]), image, p=ints(1, 2, 0, 1), a=ints(3, -2))
+case("expand", 9, node("Expand", "x s"), (3, 1), s=ints(2, 1, 4))
+for kind in ["ReduceMean", "ReduceSum", "ReduceMax"]:
+    name = kind.lower()
+    case(f"{name}-7", 7, node(kind, axes=[2, 3], keepdims=0), image)
+    case(f"{name}-11-negative", 11, node(kind, axes=[-1]), image)
+    case(f"{name}-18", 18, node(kind, "x a"), image, a=ints(1))
+    case(f"{name}-18-apart", 18, node(kind, "x a", keepdims=0), image, a=ints(1, 3))
+case("reducesum-13", 13, node("ReduceSum", "x a", keepdims=0), image, a=ints(0))
+case("reducemean-all", 13, node("ReduceMean", keepdims=0), image)
+case("reducesum-noop", 13, node("ReduceSum", noop_with_empty_axes=1), (2, 3))
+
+# Arithmetic of shapes.
+case("shape-reshape-9", 9, [
+    node("Shape", "x", "s"), node("Gather", "s zero", "n"), node("Unsqueeze", "n", "n1", axes=[0]), node("Concat", "n1 rest", "to", axis=0),
+    node("Reshape", "x to")
+], image, zero=np.array(0, np.int64), rest=ints(-1))
+case("shape-reshape-13", 13, [
+    node("Shape", "x", "s"), node("Slice", "s two four", "hw"), node("Gather", "hw zero", "h"),
+    node("Gather", "hw one", "w"), node("Mul", "h w", "p"), node("Unsqueeze", "p axis", "p1"), node("Concat", "free p1", "to", axis=0),
+    node("Reshape", "x to")
+], image, two=ints(2), four=ints(4), zero=np.array(0, np.int64), one=np.array(1, np.int64), axis=ints(0), free=ints(-1))
+case("shape-slice-15", 15, [node("Shape", "x", "s", start=-2), node("ConstantOfShape", "s", "ones", value=numpy_helper.from_array(np.ones(1, np.float32))),
+                            node("Add", "x ones")], image)
+case("shape-cast-13", 13, [
+    node("Shape", "x", "s"), node("Cast", "s", "f", to=TensorProto.FLOAT), node("Div", "f two", "half"), node("Cast", "half", "to", to=TensorProto.INT64),
+    node("Slice", "x starts to axes")
+], (4, 6), two=np.float32(2), starts=ints(0, 0), axes=ints(0, 1))
+case("constant-forms", 13, [
+    helper.make_node("Constant", [], ["a"], value_float=1.5), helper.make_node("Constant", [], ["b"], value_floats=[1.0, 2.0, 3.0]),
+    helper.make_node("Constant", [], ["c"], value_ints=[3, 2]), node("Mul", "x a", "m"), node("Add", "m b", "n"), node("Reshape", "n c")
+], (2, 3))
+
+# Together.
+case("shuffle", 13, [
+    node("Conv", "x w", "c", group=2), node("Reshape", "c five", "r"), node("Transpose", "r", "t", perm=[0, 2, 1, 3, 4]), node("Reshape", "t four", "u"),
+    node("Relu", "u", "v"), node("Conv", "v w", "d", group=2), node("Add", "d x", "e"), node("GlobalAveragePool", "e", "g"), node("Flatten", "g")
+], (2, 6, 4, 5), w=weights(6, 3, 1, 1), five=ints(0, 2, 3, 4, 5), four=ints(0, 6, 4, 5))
+case("channels-last", 13, [  # As TensorFlow's exporter writes it: transposed in, transposed out.
+    node("Transpose", "x", "n", perm=[0, 3, 1, 2]), node("Conv", "n w b", "c", auto_pad="SAME_UPPER", strides=[2, 2]), node("Relu", "c", "r"),
+    node("Transpose", "r", "l", perm=[0, 2, 3, 1]), node("Add", "l a", "s"), node("ReduceMean", "s", "y", axes=[1, 2], keepdims=0)
+], (2, 7, 6, 3), w=weights(4, 3, 3, 3), b=weights(4), a=weights(4))
+case("squeeze-excite", 13, [
+    node("Conv", "x w", "c"), node("ReduceMean", "c", "m", axes=[2, 3]), node("Conv", "m v", "e"), node("HardSigmoid", "e", "h"), node("Mul", "c h")
+], image, w=weights(4, 3, 1, 1), v=weights(4, 4, 1, 1))
+case("dense", 13, [
+    node("Conv", "x w1", "a"), node("Concat", "x a", "c1", axis=1), node("Relu", "c1", "r1"), node("Conv", "r1 w2", "b"),
+    node("Concat", "c1 b", "c2", axis=1), node("BatchNormalization", "c2 s t m v", "n"), node("Relu", "n")
+], image, w1=weights(2, 3, 1, 1), w2=weights(3, 5, 1, 1), s=weights(8), t=weights(8), m=weights(8), v=np.abs(weights(8)) + 0.1)
+
+# What is not read is refused by name, before anything else is looked at: the first node would fail by its shape.
+bad = node("Conv", "x w", "c", name="bad shape")
+refused("convtranspose", 11, [bad, node("ConvTranspose", "c w", name="up")], image, w=weights(2, 5, 1, 1))
+refused("resize", 13, [bad, helper.make_node("Resize", ["c", "", "w"], ["y"], name="larger")], image, w=weights(2, 5, 1, 1))
+refused("domain", 13, [bad, helper.make_node("Relu", ["c"], ["y"], name="foreign", domain="com.example")], image, domains=["com.example"],
+        w=weights(2, 5, 1, 1))
+refused("shape", 13, [node("Conv", "x w", name="bad shape")], image, w=weights(2, 5, 1, 1))
+refused("data-dependent", 13, [node("Cast", "x", "s", to=TensorProto.INT64, name="turns data"), node("Reshape", "x s")], (2, 3))
+
+header, offset = {}, 0
+for name, tensor in tensors.items():
+    header[name] = {"dtype": "F32", "shape": list(tensor.shape), "data_offsets": [offset, offset + tensor.nbytes]}
+    offset += tensor.nbytes
+text = json.dumps(header).encode()
+text += b" " * (-len(text) % 8)
+with open(folder / "expected.safetensors", "wb") as file:
+    file.write(struct.pack("<Q", len(text)) + text + b"".join(np.ascontiguousarray(tensor).tobytes() for tensor in tensors.values()))
+print(f"{len(tensors) // 2} models")
