@@ -71,19 +71,29 @@ import Testing
     }
   }
 
-  @Test func aChangedFileIsExtractedAgain() throws {
+  @Test func aKnownFileIsNotOpenedAndAChangedOneIsExtractedAgain() async throws {
     let photos = try TestPhotos()
     try photos.fill(6)
-    for index in 0..<6 { try photos.folder.age("\(["ant", "bee", "cat"][index % 3])/\(String(format: "%05d", index)).png") }
+    let changed = "bee/00001.png"
+    try photos.folder.age(changed)
     let store = photos.folder.path + "-store"
     defer { try? FileManager.default.removeItem(atPath: store) }
+    // Longer than the time within which a change could go unseen.
+    try await Task.sleep(for: .seconds(2.1))
     try extract(photos, to: store)
-    // Same size, same modification time: only the change time and the content tell.
-    try photos.add("bee/00001.png", seed: 77)
-    try photos.folder.age("bee/00001.png")
+    #expect(try sqlite(store, "SELECT count(*) FROM sample WHERE modified_ns IS NOT NULL AND changed_ns IS NOT NULL") == "6")
+    // A hash that nobody can have computed stays: the file was not read again.
+    try sqlite(store, "UPDATE sample SET content_sha256 = 'unread' WHERE path = 'ant/00003.png'")
+    #expect(try extract(photos, to: store).summary.reused == 6)
+    #expect(try sqlite(store, "SELECT content_sha256 FROM sample WHERE path = 'ant/00003.png'") == "\"unread\"")
+
+    // The same size, the same modification time: only the time of the change itself tells.
+    try photos.add(changed, seed: 77)
+    try photos.folder.age(changed)
     let (summary, computed) = try extract(photos, to: store)
     #expect((summary.extracted, summary.reused, computed) == (1, 5, 1))
-    #expect(try rows(store)["bee/00001.png"] == (0..<5).map { TestBackbone.feature(TestPhotos.bytes(seed: 77), $0) })
+    #expect(try rows(store)[changed] == (0..<5).map { TestBackbone.feature(TestPhotos.bytes(seed: 77), $0) })
+    #expect(try rows(store).count == 6)
   }
 
   @Test func aFileChangedWithinTheClocksStepIsLookedAtAgain() throws {

@@ -17,8 +17,8 @@ struct ScanTable {
 
   /// Walks the data set, drops what has gone from the index, and gives unchanged samples the label and split they have now.
   ///
-  /// - Throws: `FileError`, `DataSetError`, `StoreError`. The index is untouched then.
-  init(_ data: ImageFolder, writer: FeatureStoreWriter) throws {
+  /// - Throws: `FileError`, `DataSetError`, `StoreError`, `CancelledError`. The index is untouched then.
+  init(_ data: ImageFolder, writer: FeatureStoreWriter, cancellation: CancellationFlag) throws {
     self.writer = writer
     let rule = writer.splitRule
     (tally, unchanged, removed) = try writer.index.write { db in
@@ -33,6 +33,7 @@ struct ScanTable {
       let insertion = try db.cachedStatement(
         sql: "INSERT OR IGNORE INTO temp.scan(path, label, split, byte_count, modified_ns, changed_ns, problem) VALUES (?, ?, ?, ?, ?, ?, ?)")
       let tally = try data.forEachImage { entry in
+        guard !cancellation.isCancelled else { throw CancelledError(remedy: "Nothing was changed. Run the same command again to go on.") }
         try insertion.execute(arguments: [
           entry.path, entry.label, entry.split, entry.stamp?.byteCount, entry.stamp?.modifiedNanoseconds, entry.stamp?.changedNanoseconds,
           entry.problem,

@@ -21,7 +21,7 @@ struct SampleTable {
     }
     var classIndices: [[UInt8]: Int32] = [:]
     for (place, name) in classNames.enumerated() { classIndices[Array(name.utf8)] = Int32(clamping: place) }
-    let shardIndices = Dictionary(uniqueKeysWithValues: shards.enumerated().map { ($1.id, $0) })
+    let shardIndices = Dictionary(shards.enumerated().map { ($1.id, $0) }) { first, _ in first }
 
     skippedCount = try Int.fetchOne(db, sql: "SELECT count(*) FROM sample WHERE status <> 'ok'") ?? 0
     let samples = try Row.fetchCursor(db, sql: "SELECT id, label, split, shard, row, path FROM sample WHERE status = 'ok' ORDER BY path")

@@ -34,11 +34,14 @@ public struct StoreError: Error, CustomStringConvertible, Equatable {
   static func damaged(_ path: String, _ reason: String) -> StoreError {
     StoreError(
       .damaged, path: path, reason: reason,
-      remedy: "Run the same command with --repair to compute only what is damaged again, or with --rebuild to start over.")
+      remedy:
+        "Run the 'graft extract' or 'graft import' that made it again, with --repair to renew only what is damaged or with --rebuild to start over.")
   }
 
   static func damagedIndex(_ path: String, _ reason: String) -> StoreError {
-    StoreError(.damaged, path: path, reason: reason, remedy: "Restore the file from a copy, or run the command that made the store with --rebuild.")
+    StoreError(
+      .damaged, path: path, reason: reason,
+      remedy: "Restore the file from a copy, or run the 'graft extract' or 'graft import' that made it again with --rebuild.")
   }
 }
 

@@ -47,8 +47,8 @@ final class StoreIndex: Sendable {
       queue = try Self.open(path, configuration)
     } catch {
       // A folder that cannot be written has no place for the write-ahead log's index; without a log, none is needed.
-      guard access(path + "-wal", F_OK) != 0, path.hasPrefix("/"),
-        let escaped = path.addingPercentEncoding(withAllowedCharacters: .urlPathAllowed)
+      guard access(path + "-wal", F_OK) != 0,
+        let escaped = Self.absolute(path).addingPercentEncoding(withAllowedCharacters: .urlPathAllowed)
       else { throw error }
       queue = try Self.open("file:\(escaped)?immutable=1", configuration)
     }
@@ -69,13 +69,18 @@ final class StoreIndex: Sendable {
 
   private static func open(_ path: String, _ configuration: Configuration) throws -> DatabaseQueue {
     do {
-      let queue = try DatabaseQueue(path: path, configuration: configuration)
+      let queue = try DatabaseQueue(path: path.hasPrefix("file:/") ? path : absolute(path), configuration: configuration)
       guard !configuration.readonly else { return queue }
       try queue.writeWithoutTransaction { db in _ = try String.fetchOne(db, sql: "PRAGMA journal_mode = WAL") }
       return queue
     } catch let error as DatabaseError {
       throw StoreError.translating(error, index: path)
     }
+  }
+
+  /// SQLite would take a relative path that begins with `file:` for a URI.
+  private static func absolute(_ path: String) -> String {
+    path.hasPrefix("/") ? path : FileManager.default.currentDirectoryPath + "/" + path
   }
 
   func close() throws { try translating { try queue.close() } }
