@@ -264,6 +264,7 @@ import Testing
     _ = try FeatureStore.importing(features: folder.path + "/x.npy", labels: folder.path + "/y.npy", output: store)
     try Npy.write(halves, to: store + "/shards/000000.npy")
     let opened = try FeatureStore.open(reading: store)
+    try #require(opened.samples().count == 1)
     var row = [Float](repeating: 0, count: 65_536)
     row.withUnsafeMutableBufferPointer { opened.gather(opened.samples(), into: $0) }
     for (half, value) in zip(bits, row) {
