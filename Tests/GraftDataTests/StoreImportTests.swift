@@ -51,6 +51,11 @@ import Testing
     }
     try opened.verify()
     #expect((try importing()).imported == 0)
+    // A remedy is one that the command has.
+    try FileManager.default.removeItem(atPath: store + "/shards/000001.npy")
+    let error = try #require(throws: StoreError.self) { try importing() }
+    #expect(error.description.contains("'graft import'") && error.description.contains("--rebuild") && !error.description.contains("--repair"))
+    #expect((try importing(opening: .rebuilding)).imported == 23)
   }
 
   @Test func takesTextLabelsAndSplitWords() throws {

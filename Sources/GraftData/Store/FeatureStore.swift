@@ -146,7 +146,7 @@ public final class FeatureStore: Sendable {
       guard verdict == "ok" else { throw StoreError.damagedIndex(index.path, "the index is damaged (\(verdict))") }
     }
     for shard in shards where try ContentHash.ofFile(path + "/" + shard.file) != shard.sha256 {
-      throw StoreError.damaged(path + "/" + shard.file, "the shard is not what was written: its SHA-256 differs")
+      throw StoreError.damaged(path + "/" + shard.file, "the shard is not what was written: its SHA-256 differs", source: key.source)
     }
   }
 }

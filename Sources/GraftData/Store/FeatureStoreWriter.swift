@@ -233,7 +233,7 @@ final class FeatureStoreWriter {
       do {
         let (bytes, _) = try shard.map(store: path, key: key)
         if repairing, bytes.withUnsafeBytes({ ContentHash.of($0) }) != shard.sha256 {
-          throw StoreError.damaged(path + "/" + shard.file, "the shard is not what was written")
+          throw StoreError.damaged(path + "/" + shard.file, "the shard is not what was written", source: key.source)
         }
       } catch let error as StoreError where repairing && error.kind == .damaged {
         try index.write { db in

@@ -37,20 +37,22 @@ struct Shard {
     do {
       bytes = try HostBytes(mapping: path)
     } catch let error as FileError where error.code == ENOENT {
-      throw StoreError.damaged(path, "the shard is missing")
+      throw StoreError.damaged(path, "the shard is missing", source: key.source)
     }
     return try bytes.withUnsafeBytes { content in
       let header: NpyHeader
       do { header = try NpyHeader(parsing: content, path: path) } catch let error as NpyError {
-        throw StoreError.damaged(path, "the shard is damaged: \(error.reason)")
+        throw StoreError.damaged(path, "the shard is damaged: \(error.reason)", source: key.source)
       }
       guard header.element == .number(key.featureType), !header.isBigEndian, !header.isFortranOrder, header.shape == [rows] + key.cutShape else {
-        throw StoreError.damaged(path, "the shard is damaged: its header is not that of \(rows) rows of \(key.cutShape) in \(key.featureType)")
+        throw StoreError.damaged(
+          path, "the shard is damaged: its header is not that of \(rows) rows of \(key.cutShape) in \(key.featureType)", source: key.source)
       }
       let needed = try header.dataByteCount(path: path)
       guard content.count - header.dataOffset == needed else {
         throw StoreError.damaged(
-          path, "the shard is damaged: it has \(content.count) bytes, and its \(rows) rows take \(needed) after a header of \(header.dataOffset)")
+          path, "the shard is damaged: it has \(content.count) bytes, and its \(rows) rows take \(needed) after a header of \(header.dataOffset)",
+          source: key.source)
       }
       return (bytes, header.dataOffset)
     }

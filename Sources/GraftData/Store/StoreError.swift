@@ -31,11 +31,13 @@ public struct StoreError: Error, CustomStringConvertible, Equatable {
 
   public var description: String { "\(path): \(reason). \(remedy)" }
 
-  static func damaged(_ path: String, _ reason: String) -> StoreError {
+  /// A damaged shard; the remedy is that of the command that made it.
+  static func damaged(_ path: String, _ reason: String, source: FeatureKey.Source) -> StoreError {
     StoreError(
       .damaged, path: path, reason: reason,
-      remedy:
-        "Run the 'graft extract' or 'graft import' that made it again, with --repair to renew only what is damaged or with --rebuild to start over.")
+      remedy: source == .extraction
+        ? "Run the 'graft extract' that made it again, with --repair to compute only what is damaged, or with --rebuild to start over."
+        : "Run the 'graft import' that made it again, with --rebuild.")
   }
 
   static func damagedIndex(_ path: String, _ reason: String) -> StoreError {
