@@ -4,23 +4,19 @@ import Testing
 
 /// EfficientNet-Lite0's own weights, from the `.pth` on, against ONNX Runtime's features of the ONNX form
 /// (Tools/reference/efficientnet_features.py).
-@Suite(.enabled(if: RealWeightsTests.weights != nil, "run Tools/fetch efficientnet-lite0 first"))
+@Suite(.enabled(if: FetchedWeights.path != nil, "run Tools/fetch efficientnet-lite0 first"))
 struct RealWeightsTests {
-  static let weights: String? = {
-    let environment = ProcessInfo.processInfo.environment
-    let caches = environment["XDG_CACHE_HOME"] ?? "\(environment["HOME"] ?? "")/.cache"
-    let path = "\(environment["GRAFT_CACHE"] ?? "\(caches)/graft")/efficientnet-lite0/efficientnet-lite0.pth"
-    return FileManager.default.fileExists(atPath: path) ? path : nil
-  }()
-
   @Test func featuresAreThoseOfTheONNXForm() throws {
     let expected = try #require(try SafetensorsFile(path: Fixture.path("efficientnet-lite0.features.safetensors"))["features"]).floats()
-    let graph = try Backbone(path: try #require(Self.weights)).graph(inputShape: [1, 3, 224, 224])
+    let graph = try Backbone(path: try #require(FetchedWeights.path)).graph(inputShape: [1, 3, 224, 224])
     var frozen = graph
     frozen.outputs = [try #require(graph.value(named: "features"))]
     #expect(graph.defaultCut() == frozen.outputs[0])
     let plan = try Plan(frozen, device: Devices.choose("cpu"))
-    let input = (0..<3 * 224 * 224).map { Float(Double(UInt64($0) * 2_654_435_761 % (1 << 32)) / 2_147_483_648 - 1) }
+    let input: [Float] = (0..<3 * 224 * 224).map { index in
+      let scrambled = UInt64(index) * 2_654_435_761 % 4_294_967_296
+      return Float(Double(scrambled) / 2_147_483_648 - 1)
+    }
     try plan.write(input, to: plan.graph.inputs[0])
     try plan.run()
     let found = try plan.read(plan.graph.outputs[0])

@@ -28,7 +28,7 @@ struct GraftProcess {
   init(_ arguments: [String], folder: TemporaryFolder, environment: [String: String] = [:]) throws {
     let name = UUID().uuidString
     (standardOutput, standardError) = (URL(fileURLWithPath: folder["\(name).out"]), URL(fileURLWithPath: folder["\(name).err"]))
-    for url in [standardOutput, standardError] { FileManager.default.createFile(atPath: url.path, contents: nil) }
+    for url in [standardOutput, standardError] { _ = FileManager.default.createFile(atPath: url.path, contents: nil) }
     process.executableURL = Self.executable
     process.arguments = arguments
     process.environment = ProcessInfo.processInfo.environment.merging(environment) { _, new in new }
