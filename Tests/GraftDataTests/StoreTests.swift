@@ -25,6 +25,15 @@ import Testing
     #expect(try sqlite(store, "SELECT journal_mode FROM pragma_journal_mode") == "\"wal\"")
   }
 
+  @Test func rowsThatWaitedLongEnoughAreCommitted() throws {
+    let (photos, folder) = (try TestPhotos(), try TemporaryFolder())
+    try photos.fill(5)
+    var options = testOptions(shardRows: 8)
+    options.longestUncommitted = .zero
+    try extract(photos, to: folder.path + "/store", options: options)
+    #expect(try sqlite(folder.path + "/store", "SELECT group_concat(rows) FROM shard") == "\"1,1,1,1,1\"")
+  }
+
   @Test func refusesOtherFeaturesAndNamesWhatDiffers() throws {
     let (photos, store, folder) = try filled()
     defer { _ = folder }

@@ -19,7 +19,8 @@ struct ExtractCommand: ReportingCommand {
   @Option(help: ArgumentHelp("Where the frozen part ends (default: the classifier's input; see 'graft inspect').", valueName: "name")) var cut:
     String?
   @Option(help: "Images computed at a time.") var batchSize = 16
-  @Option(help: ArgumentHelp("Rows committed at a time (default 4096; never more than 64 MiB).", valueName: "count")) var shardRows: Int?
+  @Option(help: ArgumentHelp("Rows committed at a time (default 2048; never more than 64 MiB, nor than 30 seconds' work).", valueName: "count"))
+  var shardRows: Int?
   @Option(help: ArgumentHelp("Number format of the stored features: float32 or float16.", valueName: "format")) var featureType = "float32"
   @Option(help: ArgumentHelp("The part of the images that becomes test data where folders don't say.", valueName: "ratio")) var testFraction: Double?
   @Option(help: ArgumentHelp("Draws another test split.", valueName: "number")) var seed: UInt64?

@@ -2,9 +2,19 @@ import Foundation
 import GraftGraph
 
 /// The names in a folder, as the bytes they are: a name need not be UTF-8.
+///
+/// They lie one after the other in one block, which a folder of a million files fills with little more than its names.
 struct FolderListing {
   /// In ascending order of bytes (as Python sorts them), without `.` and `..`.
-  let names: [[UInt8]]
+  var names: some Sequence<[UInt8]> { places.lazy.map { place in Array(bytes[place.start..<place.end]) } }
+
+  private struct Place {
+    var start: Int
+    var end: Int
+  }
+
+  private var bytes: [UInt8] = []
+  private var places: [Place] = []
 
   /// - Throws: `FileError` if the folder cannot be read.
   init(path: String) throws { try self.init(path: Array(path.utf8)) }
@@ -15,7 +25,6 @@ struct FolderListing {
       throw failure(errno)
     }
     defer { closedir(folder) }
-    var names: [[UInt8]] = []
     while true {
       errno = 0
       guard let entry = readdir(folder) else {
@@ -24,11 +33,14 @@ struct FolderListing {
       }
       // The name may be longer than the field is declared: it is read where it lies.
       let name = UnsafeRawPointer(entry) + MemoryLayout<dirent>.offset(of: \.d_name)!
-      let bytes = [UInt8](UnsafeRawBufferPointer(start: name, count: strlen(name.assumingMemoryBound(to: CChar.self))))
-      if bytes != [0x2E] && bytes != [0x2E, 0x2E] { names.append(bytes) }
+      let text = UnsafeRawBufferPointer(start: name, count: strlen(name.assumingMemoryBound(to: CChar.self)))
+      guard !text.elementsEqual([0x2E]), !text.elementsEqual([0x2E, 0x2E]) else { continue }
+      places.append(Place(start: bytes.count, end: bytes.count + text.count))
+      bytes.append(contentsOf: text)
     }
-    names.sort { $0.lexicographicallyPrecedes($1) }
-    self.names = names
+    bytes.withUnsafeBufferPointer { bytes in
+      places.sort { bytes[$0.start..<$0.end].lexicographicallyPrecedes(bytes[$1.start..<$1.end]) }
+    }
   }
 
   /// Makes a folder, and those above it, where they are not there yet.

@@ -21,8 +21,10 @@ public typealias ImagePreparation = @Sendable (UnsafeRawBufferPointer, String, U
 public struct ExtractionOptions: Sendable {
   /// Threads that read and decode.
   public var decodingThreads = ProcessInfo.processInfo.activeProcessorCount
-  /// Rows committed at a time; `nil`: 4096. Never more than 64 MiB.
+  /// Rows committed at a time; `nil`: 2048. Never more than 64 MiB.
   public var shardRows: Int?
+  /// Time after which rows are committed although the shard is not full: the most work that a kill can cost.
+  public var longestUncommitted = Duration.seconds(30)
   /// Makes the first image that cannot be read an error.
   public var strict = false
   /// How samples are split whose folder does not say; `nil` keeps the store's rule.

@@ -41,9 +41,9 @@ struct SampleRecord {
 
 /// The one process that adds to a store.
 ///
-/// Rows go to a shard's temporary file. `commit` syncs and renames it and then names it, with its samples, in one
-/// transaction: whenever the process ends, the index names only files that are whole and on the disk, and the next writer
-/// removes what no transaction names. Used by one thread; `isKnown` by any.
+/// Rows go to a shard's temporary file. When it is full, or its first row half a minute old, `commit` syncs and renames it
+/// and then names it, with its samples, in one transaction: whenever the process ends, the index names only files that are
+/// whole and on the disk, and the next writer removes what no transaction names. Used by one thread; `isKnown` by any.
 final class FeatureStoreWriter {
   let path: String
   let key: FeatureKey
@@ -51,12 +51,15 @@ final class FeatureStoreWriter {
   let index: StoreIndex
   /// Rows a shard.
   let shardRows: Int
+  /// How old a row may grow before it is committed: the most work that a kill can cost.
+  var longestWait = ExtractionOptions().longestUncommitted
   /// Called at each step of a commit.
   var onStep: ((StoreStep) throws -> Void)?
 
   private let lock: StoreLock
   private var nextShard: Int
   private var shard: ShardWriter?
+  private var shardStart = ContinuousClock.now
   /// Rows of the open shard, by content.
   private var pendingPlaces: [String: FeaturePlace] = [:]
   /// Samples whose rows are in the open shard, and samples that wait for nothing.
@@ -70,7 +73,7 @@ final class FeatureStoreWriter {
   ///
   /// - Parameters:
   ///   - split: the rule to use from now on; `nil` keeps the store's.
-  ///   - shardRows: rows committed at a time; `nil`: 4096. Never more than 64 MiB.
+  ///   - shardRows: rows committed at a time; `nil`: 2048. Never more than 64 MiB.
   ///   - facts: further rows of the table `store`, which features do not depend on.
   /// - Throws: `StoreError`, `FileError`.
   init(
@@ -90,7 +93,7 @@ final class FeatureStoreWriter {
     if opening == .rebuilding { try Self.removeIndex(path) }
     index = try StoreIndex(writingInto: path)
     let rowByteCount = key.featureCount * key.featureType.byteCount
-    self.shardRows = max(1, min(shardRows ?? 4096, Self.largestShardByteCount / rowByteCount))
+    self.shardRows = max(1, min(shardRows ?? 2048, Self.largestShardByteCount / rowByteCount))
     let index = index
     let stored = try index.read { db in try index.entries(db, store: path) }
     if let stored {
@@ -140,8 +143,13 @@ final class FeatureStoreWriter {
 
   /// Adds the row of a content that has none.
   func append(_ row: UnsafeBufferPointer<Float>, contentHash: String) throws -> FeaturePlace {
-    let target = try shard ?? ShardWriter(store: path, id: nextShard, key: key)
-    shard = target
+    let target: ShardWriter
+    if let shard {
+      target = shard
+    } else {
+      target = try ShardWriter(store: path, id: nextShard, key: key)
+      (shard, shardStart) = (target, .now)
+    }
     try target.append(row)
     let place = FeaturePlace(shard: target.id, row: target.rows - 1)
     pendingPlaces[contentHash] = place
@@ -152,7 +160,9 @@ final class FeatureStoreWriter {
   /// Takes note of a sample, and commits when enough has come together.
   func record(_ sample: SampleRecord) throws {
     if let place = sample.place, place.shard == shard?.id { pendingSamples.append(sample) } else { settledSamples.append(sample) }
-    if let shard, shard.rows >= shardRows || pendingSamples.count >= 2 * shardRows + Self.mostSamplesWaiting {
+    if let shard,
+      shard.rows >= shardRows || shardStart.duration(to: .now) >= longestWait || pendingSamples.count >= 2 * shardRows + Self.mostSamplesWaiting
+    {
       try commit()
     } else if settledSamples.count >= Self.mostSamplesWaiting {
       try insertSettled()
