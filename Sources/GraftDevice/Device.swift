@@ -64,6 +64,9 @@ public struct DeviceTraits: Sendable {
   /// Slices of buffers start at multiples of this: OpenCL's base address alignment; 4 where any element will do.
   public var sliceAlignmentByteCount = 4
 
+  /// CPU family: bytes of the last cache before memory that the device's threads share; 0 where that is not known.
+  public var lastCacheByteCount = 0
+
   public init(
     kind: Kind, identifier: String, name: String, vendor: String, driver: String, family: KernelFamily, computeUnits: Int,
     memoryByteCount: Int, maximumBufferByteCount: Int, localMemoryByteCount: Int, maximumWorkGroupSize: Int, vectorWidth: Int, panelVectors: Int,

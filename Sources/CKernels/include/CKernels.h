@@ -33,6 +33,10 @@ typedef struct {
 /// Processors this process may run on (its affinity mask), or 0 if the system does not say.
 int graft_available_cores(void);
 
+/// Bytes of the last-level caches that the processors this process may run on share, all of them together; 0 if the system
+/// does not say.
+long long graft_last_cache_bytes(void);
+
 typedef struct graft_pool graft_pool;
 
 /// A pool that computes with `threads` threads, the caller's among them; NULL when there is no memory or no thread to be had.

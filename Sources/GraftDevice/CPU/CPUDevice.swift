@@ -37,11 +37,13 @@ public final class CPUDevice: Device {
     pool = Pool(handle)
     self.instructionSet = chosen
     let memory = Int(ProcessInfo.processInfo.physicalMemory)
-    traits = DeviceTraits(
+    var traits = DeviceTraits(
       kind: .cpu, identifier: "cpu", name: CPUDevice.processorName(), vendor: "", driver: "none needed", family: .cpu, computeUnits: cores,
       memoryByteCount: memory, maximumBufferByteCount: memory, localMemoryByteCount: 0, maximumWorkGroupSize: 1,
       vectorWidth: Int(graft_isa_vector_width(chosen.raw)), panelVectors: Int(graft_isa_panel_vectors(chosen.raw)), instructionSet: chosen.name,
       numericFormats: ["float32"], isGPU: false, threadCount: threads)
+    traits.lastCacheByteCount = Int(graft_last_cache_bytes())
+    self.traits = traits
   }
 
   public func allocate(byteCount: Int) throws(DeviceError) -> any DeviceBuffer {

@@ -21,6 +21,8 @@ public struct OpenCLDeviceInfo: Sendable {
   public let memoryByteCount: Int
   public let maximumBufferByteCount: Int
   public let localMemoryByteCount: Int
+  /// Bytes of the global memory cache.
+  public let cacheByteCount: Int
   public let maximumWorkGroupSize: Int
   public let maximumWorkItemSizes: [Int]
   /// Slices of a buffer start at multiples of this.
@@ -57,6 +59,7 @@ public struct OpenCLDeviceInfo: Sendable {
     memoryByteCount = Int(clamping: try info.value(CL_DEVICE_GLOBAL_MEM_SIZE, cl_ulong(0)))
     maximumBufferByteCount = Int(clamping: try info.value(CL_DEVICE_MAX_MEM_ALLOC_SIZE, cl_ulong(0)))
     localMemoryByteCount = Int(clamping: try info.value(CL_DEVICE_LOCAL_MEM_SIZE, cl_ulong(0)))
+    cacheByteCount = Int(clamping: try info.value(CL_DEVICE_GLOBAL_MEM_CACHE_SIZE, cl_ulong(0)))
     maximumWorkGroupSize = try info.value(CL_DEVICE_MAX_WORK_GROUP_SIZE, 0)
     maximumWorkItemSizes = try info.values(CL_DEVICE_MAX_WORK_ITEM_SIZES, 0)
     sliceAlignment = max(1, Int(try info.value(CL_DEVICE_MEM_BASE_ADDR_ALIGN, cl_uint(0))) / 8)
@@ -96,6 +99,7 @@ public struct OpenCLDeviceInfo: Sendable {
       localMemoryByteCount: localMemoryByteCount, maximumWorkGroupSize: maximumWorkGroupSize, vectorWidth: vectorWidth,
       panelVectors: panelVectors, instructionSet: version, numericFormats: numericFormats, isGPU: isGPU, threadCount: 0)
     traits.sliceAlignmentByteCount = sliceAlignment
+    if traits.family == .cpu { traits.lastCacheByteCount = cacheByteCount }
     return traits
   }
 

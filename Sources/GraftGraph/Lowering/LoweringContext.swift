@@ -20,6 +20,15 @@ package struct PlannedLaunch: Sendable {
   var label: String
   var flops: Double
   var bytes: Double
+  /// The node it belongs to, as a number in the graph's order.
+  var time: Int
+}
+
+/// The images of a batch that are computed together.
+struct BatchTile {
+  var images: Int
+  /// The values whose first dimension counts images.
+  var values: Set<ValueID>
 }
 
 /// How the rows of a value lie in memory.
@@ -37,6 +46,10 @@ public struct LoweringContext {
   public let traits: DeviceTraits
   public let graph: Graph
   public internal(set) var node: Graph.Node
+  /// The node's number in the graph's order.
+  var time = 0
+  /// The part of the batch that launches are for; `nil`: all of it.
+  var tile: BatchTile?
   let layouts: [ValueID: RowLayout]
   var launches: [PlannedLaunch] = []
   var preparation: [PlannedLaunch] = []
@@ -47,8 +60,13 @@ public struct LoweringContext {
 
   public var inputs: [ValueID] { node.inputs }
   public var output: ValueID { node.output }
-  public func type(_ id: ValueID) -> TensorType { graph.type(of: id) }
-  public func shape(_ id: ValueID) -> [Int] { graph.type(of: id).shape }
+  /// The type of what launches see of a value: as many images as the tile has.
+  public func type(_ id: ValueID) -> TensorType {
+    var type = graph.type(of: id)
+    if let tile, tile.values.contains(id) { type.shape[0] = tile.images }
+    return type
+  }
+  public func shape(_ id: ValueID) -> [Int] { type(id).shape }
 
   /// Elements between the rows of a value: its last extent, or more if it is a slice of the channels of a wider one.
   public func rowStride(_ id: ValueID) -> Int { layouts[id]?.stride ?? shape(id).last ?? 1 }
@@ -122,7 +140,7 @@ public struct LoweringContext {
         kernel: KernelReference(traits.family, file: file, function: function, options: options), operands: operands,
         parameters: Launch.bytes(of: parameters), grid: grid, label: "\(node.operation.kind) \(node.name)",
         flops: flops ?? node.operation.flops(types, type(node.output)),
-        bytes: bytes ?? Double(types.reduce(0) { $0 + $1.byteCount } + type(node.output).byteCount)))
+        bytes: bytes ?? Double(types.reduce(0) { $0 + $1.byteCount } + type(node.output).byteCount), time: time))
   }
 
   /// The threads of the CPU family's device, for splitting work.

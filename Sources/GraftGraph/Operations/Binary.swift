@@ -59,6 +59,13 @@ public struct Binary: Operation {
   public func acceptsRowStride(input: Int) -> Bool { true }
   public var producesRowStride: Bool { true }
 
+  public func isComputedByImage(_ inputs: [TensorType], hasImages: [Bool]) -> Bool {
+    let rank = max(inputs[0].rank, inputs[1].rank)
+    return zip(inputs, hasImages).allSatisfy { input, hasImages in
+      hasImages ? input.rank == rank : input.rank < rank || input.shape[0] == 1
+    }
+  }
+
   public func lower(_ context: inout LoweringContext) throws {
     let (a, b, y) = (context.inputs[0], context.inputs[1], context.output)
     let shape = context.shape(y)

@@ -88,6 +88,10 @@ public struct Conv2D: Operation {
   public func acceptsRowStride(input: Int) -> Bool { input == 0 || (hasResidual && input == 2 + (hasBias ? 1 : 0)) }
   public var producesRowStride: Bool { true }
 
+  public func isComputedByImage(_ inputs: [TensorType], hasImages: [Bool]) -> Bool {
+    hasImages[0] && !hasImages[1] && !(hasBias && hasImages[2]) && (!hasResidual || hasImages[hasImages.count - 1])
+  }
+
   public func lower(_ context: inout LoweringContext) throws {
     let (x, w) = (context.inputs[0], context.inputs[1])
     let (xs, ws, ys) = (context.shape(x), context.shape(w), context.shape(context.output))
@@ -136,6 +140,15 @@ public struct Conv2D: Operation {
     let rows = Int(p.n) * Int(p.oh) * Int(p.ow)
     let tiling = CPUTiling(m: rows, n: outputs, rowElements: ws[1] * min(taps, 3), items: groups, context: context)
     (p.rowsPerItem, p.panelsPerItem) = (Int32(tiling.rowsPerItem), Int32(tiling.panelsPerItem))
+    // 1 × 1: a product of pixels and weights, whose rows need no looking for.
+    if taps == 1, groups == 1, stride == Pair(1), padding == Padding2D() {
+      let matrix = GraftGemmParams(
+        strideA: 0, strideB: 0, strideY: 0, strideR: 0, batch: 1, m: Int32(rows), n: p.oc, k: p.c, lda: p.ldx, ldb: 0, ldy: p.ldy, ldr: p.ldr,
+        transposeA: 0, transposeB: 0, rowsPerItem: p.rowsPerItem, panelsPerItem: p.panelsPerItem, epilogue: p.epilogue)
+      context.launch(
+        "gemm", "gemm", [operands.x, packed, operands.bias, operands.residual, operands.y], matrix, grid: Grid(tiling.grid.x, tiling.grid.y))
+      return
+    }
     let zeros = context.zeros(elementCount: Int(p.c))
     context.launch(
       "conv", "conv", [operands.x, packed, operands.bias, operands.residual, zeros, operands.y], p,

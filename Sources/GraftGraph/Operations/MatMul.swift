@@ -93,6 +93,15 @@ public struct MatMul: Operation {
 
   public func acceptsRowStride(input: Int) -> Bool { false }
 
+  /// Rows of one matrix, or matrices of a batch.
+  public func isComputedByImage(_ inputs: [TensorType], hasImages: [Bool]) -> Bool {
+    let ranks = inputs.map(\.rank)
+    guard hasImages[0], !(hasBias && hasImages[2]), !hasResidual || hasImages[hasImages.count - 1] && ranks[hasImages.count - 1] >= ranks[0] else {
+      return false
+    }
+    return hasImages[1] ? ranks[0] == ranks[1] && ranks[0] > 2 : ranks[0] >= ranks[1] && !(transposeA && ranks[0] == 2)
+  }
+
   public func lower(_ context: inout LoweringContext) throws {
     let (a, b) = (context.inputs[0], context.inputs[1])
     let (sa, sb, sy) = (context.shape(a), context.shape(b), context.shape(context.output))

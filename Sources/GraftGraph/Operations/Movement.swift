@@ -86,6 +86,8 @@ public struct Reshape: Operation {
     [try context.add(Reshape(context.shape(context.inputs[0])), [context.upstream])]
   }
 
+  public func isComputedByImage(_ inputs: [TensorType], hasImages: [Bool]) -> Bool { shape.first == inputs[0].shape[0] }
+
   /// A copy, where memory could not be shared (the planner says by giving the result memory of its own).
   public func lower(_ context: inout LoweringContext) throws {
     let x = context.inputs[0], channels = context.shape(x).last ?? 1
@@ -124,6 +126,8 @@ public struct Transpose: Operation {
     for (d, p) in permutation.enumerated() { inverse[p] = d }
     return [try context.add(Transpose(inverse), [context.upstream])]
   }
+
+  public func isComputedByImage(_ inputs: [TensorType], hasImages: [Bool]) -> Bool { permutation[0] == 0 }
 
   public func lower(_ context: inout LoweringContext) throws {
     let from = context.strides(of: context.inputs[0]), to = context.strides(of: context.output)
@@ -195,6 +199,8 @@ public struct Pad: Operation {
   public func flops(_ inputs: [TensorType], _ output: TensorType) -> Double { 0 }
   public func acceptsRowStride(input: Int) -> Bool { true }
 
+  public func isComputedByImage(_ inputs: [TensorType], hasImages: [Bool]) -> Bool { before[0] == 0 && after[0] == 0 }
+
   public func lower(_ context: inout LoweringContext) throws {
     let to = context.strides(of: context.output)
     context.fill(.value(context.output), elementCount: context.type(context.output).elementCount, value: value)
@@ -240,6 +246,8 @@ public struct Concat: Operation {
   public func flops(_ inputs: [TensorType], _ output: TensorType) -> Double { 0 }
   public func acceptsRowStride(input: Int) -> Bool { true }
   public var producesRowStride: Bool { true }
+
+  public func isComputedByImage(_ inputs: [TensorType], hasImages: [Bool]) -> Bool { axis != 0 && !hasImages.contains(false) }
 
   public func lower(_ context: inout LoweringContext) throws {
     let to = context.strides(of: context.output)

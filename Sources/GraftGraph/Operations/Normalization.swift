@@ -31,6 +31,8 @@ public struct BatchNorm: Operation {
       })
   }
 
+  public func isComputedByImage(_ inputs: [TensorType], hasImages: [Bool]) -> Bool { hasImages[0] && !hasImages.dropFirst().contains(true) }
+
   public func lower(_ context: inout LoweringContext) throws {
     throw LoweringError(context, "its statistics are not constants of the model: only inference statistics are supported")
   }
@@ -77,6 +79,8 @@ public struct LayerNorm: Operation {
   public func flops(_ inputs: [TensorType], _ output: TensorType) -> Double { 8 * Double(output.elementCount) }
   public func acceptsRowStride(input: Int) -> Bool { input == 0 }
   public var producesRowStride: Bool { true }
+
+  public func isComputedByImage(_ inputs: [TensorType], hasImages: [Bool]) -> Bool { hasImages[0] && !hasImages.dropFirst().contains(true) }
 
   public func lower(_ context: inout LoweringContext) throws {
     let x = context.inputs[0], channels = context.shape(x).last!
@@ -127,6 +131,8 @@ public struct LocalResponseNorm: Operation {
   public func flops(_ inputs: [TensorType], _ output: TensorType) -> Double { Double(2 * size + 10) * Double(output.elementCount) }
   public func acceptsRowStride(input: Int) -> Bool { true }
   public var producesRowStride: Bool { true }
+
+  public func isComputedByImage(_ inputs: [TensorType], hasImages: [Bool]) -> Bool { hasImages[0] && !hasImages.dropFirst().contains(true) }
 
   public func lower(_ context: inout LoweringContext) throws {
     let x = context.inputs[0], channels = context.shape(x).last!

@@ -26,6 +26,8 @@ public struct NormalizeImage: Operation {
 
   public var producesRowStride: Bool { true }
 
+  public func isComputedByImage(_ inputs: [TensorType], hasImages: [Bool]) -> Bool { hasImages[0] && !hasImages.dropFirst().contains(true) }
+
   public func lower(_ context: inout LoweringContext) throws {
     let shape = context.shape(context.output)
     let pixels = shape[0] * shape[1] * shape[2]

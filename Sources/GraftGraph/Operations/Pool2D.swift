@@ -77,6 +77,8 @@ public struct Pool2D: Operation {
   public func acceptsRowStride(input: Int) -> Bool { true }
   public var producesRowStride: Bool { true }
 
+  public func isComputedByImage(_ inputs: [TensorType], hasImages: [Bool]) -> Bool { true }
+
   public func lower(_ context: inout LoweringContext) throws {
     let (x, y) = (context.shape(context.inputs[0]), context.shape(context.output))
     let p = GraftPoolParams(

@@ -49,6 +49,8 @@ public struct Reduce: Operation {
   public func flops(_ inputs: [TensorType], _ output: TensorType) -> Double { Double(inputs[0].elementCount) }
   public func acceptsRowStride(input: Int) -> Bool { true }
 
+  public func isComputedByImage(_ inputs: [TensorType], hasImages: [Bool]) -> Bool { !axes.contains(0) }
+
   /// Rows that lie apart are fine where the rows are what is reduced, in one image or many.
   public func lower(_ context: inout LoweringContext) throws {
     let x = context.inputs[0]

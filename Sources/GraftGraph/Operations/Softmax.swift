@@ -32,6 +32,8 @@ public struct Softmax: Operation {
 
   public func flops(_ inputs: [TensorType], _ output: TensorType) -> Double { 5 * Double(output.elementCount) }
 
+  public func isComputedByImage(_ inputs: [TensorType], hasImages: [Bool]) -> Bool { axis != 0 }
+
   public func lower(_ context: inout LoweringContext) throws {
     let shape = context.shape(context.output)
     let p = GraftSoftmaxParams(

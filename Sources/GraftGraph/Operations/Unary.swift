@@ -39,6 +39,8 @@ public struct Unary: Operation {
   public func acceptsRowStride(input: Int) -> Bool { input == 0 }
   public var producesRowStride: Bool { true }
 
+  public func isComputedByImage(_ inputs: [TensorType], hasImages: [Bool]) -> Bool { hasImages[0] && !hasImages.dropFirst().contains(true) }
+
   public func lower(_ context: inout LoweringContext) throws {
     let x = context.inputs[0], y = context.output
     var (rows, channels) = (1, context.shape(x).last ?? 1)

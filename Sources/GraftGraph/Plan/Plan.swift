@@ -12,15 +12,23 @@ public final class Plan {
   public let keptByteCount: Int
   private let slices: [ValueID: BufferSlice]
   private let launches: [Launch]
+  /// Which launches are the same one for other images.
+  private let sources: [Int]
   private let prepared: any PreparedLaunches
 
-  /// What one launch took.
+  /// What one launch took, with those that do the same for other images of the batch.
   public struct Timing: Sendable {
     public let label: String
     public let kernel: String
-    public let seconds: Double
-    public let flops: Double
-    public let bytes: Double
+    public private(set) var seconds: Double
+    public private(set) var flops: Double
+    public private(set) var bytes: Double
+
+    fileprivate mutating func add(seconds: Double, flops: Double, bytes: Double) {
+      self.seconds += seconds
+      self.flops += flops
+      self.bytes += bytes
+    }
   }
 
   /// - Parameters:
@@ -35,89 +43,32 @@ public final class Plan {
         device: device.traits.identifier, call: "plan '\(large.name)' \(large.type)", name: "more than 2³¹ elements",
         remedy: "Use a smaller --batch-size.")
     }
-    let layouts = graph.rowLayouts(alignmentByteCount: device.traits.sliceAlignmentByteCount)
-    guard let firstNode = graph.nodes.first else {
-      // Nothing to compute: outputs are inputs or constants.
-      (slices, keptByteCount) = try Plan.placeFixed(graph, graph.outputs, device: device)
-      (launches, arenaByteCount) = ([], 0)
-      prepared = try device.prepare([])
-      return
-    }
-    var context = LoweringContext(traits: device.traits, graph: graph, node: firstNode, layouts: layouts)
-    var scratchOwner: [Int] = []
-    for node in graph.nodes where !(node.operation.isView && layouts[node.output] != nil) {
-      context.node = node
-      try node.operation.lower(&context)
-      // Scratch made by this node belongs to it.
-      scratchOwner += Array(repeating: node.output.index, count: context.scratchByteCounts.count - scratchOwner.count)
-    }
-
-    // Lifetimes, in launches, of the roots of values and of scratch.
-    let isFixed = { (id: ValueID) -> Bool in if case .node = graph[id].source { false } else { true } }
-    func root(_ id: ValueID) -> ValueID { layouts[id]?.root ?? id }
-    var blocks: [Lifetime] = []
-    var blockOf: [Operand: Int] = [:]
-    func touch(_ operand: Operand, _ time: Int, byteCount: Int) {
-      if let index = blockOf[operand] {
-        blocks[index].first = min(blocks[index].first, time)
-        blocks[index].last = max(blocks[index].last, time)
-      } else {
-        blockOf[operand] = blocks.count
-        blocks.append(Lifetime(byteCount: byteCount, first: time, last: time))
-      }
-    }
-    for (time, launch) in context.launches.enumerated() {
-      for case let operand? in launch.operands {
-        switch operand {
-        case .value(let id) where !isFixed(root(id)): touch(.value(root(id)), time, byteCount: graph.type(of: root(id)).byteCount)
-        case .scratch(let index): touch(operand, time, byteCount: context.scratchByteCounts[index])
-        default: break
-        }
-      }
-    }
-    let end = context.launches.count
-    for output in graph.outputs where !isFixed(root(output)) {
-      touch(.value(root(output)), end, byteCount: graph.type(of: root(output)).byteCount)
-    }
-    let memory = MemoryPlan(blocks)
-    guard memory.byteCount <= device.traits.maximumBufferByteCount else {
+    let schedule = try Schedule(graph, traits: device.traits)
+    guard schedule.memory.byteCount <= device.traits.maximumBufferByteCount else {
       throw DeviceError(
-        device: device.traits.identifier, call: "place \(memory.byteCount) bytes of activations", name: "out of memory",
+        device: device.traits.identifier, call: "place \(schedule.memory.byteCount) bytes of activations", name: "out of memory",
         remedy: "The device's largest buffer holds \(device.traits.maximumBufferByteCount) bytes: use a smaller --batch-size.")
     }
-    let arena = try device.allocate(byteCount: memory.byteCount)
-    arenaByteCount = memory.byteCount
-
-    // Inputs, and the constants that launches read as they are.
-    let readDirectly = Set(
-      context.launches.flatMap(\.operands).compactMap { if case .value(let id)? = $0, isFixed(root(id)) { root(id) } else { nil } })
-    let fixed = readDirectly.union(graph.inputs).union(graph.outputs.map(root).filter(isFixed))
-    var (slices, kept) = try Plan.placeFixed(graph, fixed.sorted { $0.index < $1.index }, device: device)
+    let arena = try device.allocate(byteCount: schedule.memory.byteCount)
+    arenaByteCount = schedule.memory.byteCount
+    var (fixed, kept) = try Plan.placeFixed(graph, schedule.fixedValues, device: device)
     var preparedBuffers: [BufferSlice] = []
-    for byteCount in context.preparedByteCounts {
+    for byteCount in schedule.preparedByteCounts {
       preparedBuffers.append(BufferSlice(try device.allocate(byteCount: byteCount)))
       kept += byteCount
     }
     keptByteCount = kept
-
-    // Every value's slice of the arena or of what is fixed.
-    for index in graph.values.indices {
-      let id = ValueID(index)
-      let (root, offset) = (root(id), (layouts[id]?.offset ?? 0) * 4)
-      if let block = blockOf[.value(root)] {
-        slices[id] = BufferSlice(arena, byteOffset: memory.offsets[block] + offset, byteCount: blocks[block].byteCount - offset)
-      } else if root != id, let slice = slices[root] {
-        slices[id] = slice
-      }
+    for id in graph.inputs + graph.outputs where fixed[id] == nil {
+      fixed[id] = schedule.slice(of: id, firstImage: 0, arena: arena, fixed: fixed)
     }
-    self.slices = slices
+    slices = fixed
 
-    func place(_ launch: PlannedLaunch, extra: [ValueID: BufferSlice] = [:]) -> Launch {
+    func place(_ launch: PlannedLaunch, firstImage: Int, extra: [ValueID: BufferSlice] = [:]) -> Launch {
       let buffers = launch.operands.map { operand -> BufferSlice? in
         switch operand {
-        case .value(let id): slices[id] ?? extra[id]
+        case .value(let id): extra[id] ?? schedule.slice(of: id, firstImage: firstImage, arena: arena, fixed: fixed)
         case .prepared(let index): preparedBuffers[index]
-        case .scratch(let index): blockOf[.scratch(index)].map { BufferSlice(arena, byteOffset: memory.offsets[$0], byteCount: blocks[$0].byteCount) }
+        case .scratch(let index): schedule.scratch(index, arena: arena)
         case nil: nil
         }
       }
@@ -126,16 +77,17 @@ public final class Plan {
         bytes: launch.bytes)
     }
     // Preparation, one constant at a time, so that raw weights never all lie on the device beside the packed ones.
-    for launch in context.preparation {
+    for launch in schedule.preparation {
       var extra: [ValueID: BufferSlice] = [:]
-      for case .value(let id)? in launch.operands where slices[id] == nil {
+      for case .value(let id)? in launch.operands where fixed[id] == nil {
         extra.merge(try Plan.placeFixed(graph, [id], device: device).slices) { a, _ in a }
       }
-      try device.prepare([place(launch, extra: extra)]).enqueue()
+      try device.prepare([place(launch, firstImage: 0, extra: extra)]).enqueue()
       if device.traits.kind == .openCL, !extra.isEmpty { try device.finish() }
     }
     try device.finish()
-    launches = context.launches.map { place($0) }
+    launches = schedule.steps.map { place(schedule.launches[$0.launch], firstImage: $0.firstImage) }
+    sources = schedule.steps.map(\.launch)
     prepared = try device.prepare(launches)
   }
 
@@ -183,10 +135,18 @@ public final class Plan {
     return values
   }
 
-  /// Runs once, a launch at a time.
+  /// Runs once, a launch at a time; launches that are the same for other images count as one.
   public func profile() throws -> [Timing] {
-    zip(launches, try prepared.profile()).map {
-      Timing(label: $0.label, kernel: $0.kernel.function, seconds: $1, flops: $0.flops, bytes: $0.bytes)
+    var timings: [Timing] = []
+    var places: [Int: Int] = [:]
+    for ((launch, source), seconds) in zip(zip(launches, sources), try prepared.profile()) {
+      if let place = places[source] {
+        timings[place].add(seconds: seconds, flops: launch.flops, bytes: launch.bytes)
+      } else {
+        places[source] = timings.count
+        timings.append(Timing(label: launch.label, kernel: launch.kernel.function, seconds: seconds, flops: launch.flops, bytes: launch.bytes))
+      }
     }
+    return timings
   }
 }

@@ -1,0 +1,142 @@
+import GraftDevice
+
+/// A graph's launches in the order they run, tile by tile, and the memory they need; nothing is allocated yet.
+struct Schedule {
+  /// A launch, and the image its tile begins with.
+  struct Step {
+    /// Which of `launches`.
+    var launch: Int
+    var firstImage: Int
+  }
+
+  /// What was lowered: each launch once, however many tiles it runs for.
+  let launches: [PlannedLaunch]
+  let preparation: [PlannedLaunch]
+  let preparedByteCounts: [Int]
+  let steps: [Step]
+  let memory: MemoryPlan
+
+  private let graph: Graph
+  private let layouts: [ValueID: RowLayout]
+  private let tiling: BatchTiling
+  private let blocks: [Lifetime]
+  private let blockOf: [Operand: Int]
+  /// Roots that exist for one tile only.
+  private let withinTile: Set<ValueID>
+
+  /// - Throws: `LoweringError`.
+  init(_ graph: Graph, traits: DeviceTraits) throws {
+    let layouts = graph.rowLayouts(alignmentByteCount: traits.sliceAlignmentByteCount)
+    let tiling = BatchTiling(graph, layouts: layouts, traits: traits)
+    (self.graph, self.layouts, self.tiling) = (graph, layouts, tiling)
+    guard let firstNode = graph.nodes.first else {
+      (launches, preparation, preparedByteCounts, steps) = ([], [], [], [])
+      (memory, blocks, blockOf, withinTile) = (MemoryPlan([]), [], [:], [])
+      return
+    }
+
+    var context = LoweringContext(traits: traits, graph: graph, node: firstNode, layouts: layouts)
+    var steps: [Step] = []
+    var segmentOf: [Int] = []
+    for (number, segment) in tiling.segments.enumerated() {
+      func lower(_ images: Int) throws -> Range<Int> {
+        let first = context.launches.count
+        context.tile = images == tiling.batch ? nil : BatchTile(images: images, values: tiling.withImages)
+        for (time, node) in zip(segment.nodes, graph.nodes[segment.nodes]) where !(node.operation.isView && layouts[node.output] != nil) {
+          (context.node, context.time) = (node, time)
+          try node.operation.lower(&context)
+        }
+        segmentOf += Array(repeating: number, count: context.launches.count - first)
+        return first..<context.launches.count
+      }
+      let whole = try lower(segment.images)
+      let tiles = tiling.batch / segment.images
+      for tile in 0..<tiles { steps += whole.map { Step(launch: $0, firstImage: tile * segment.images) } }
+      if tiling.batch % segment.images != 0 {
+        steps += try lower(tiling.batch % segment.images).map { Step(launch: $0, firstImage: tiles * segment.images) }
+      }
+    }
+    (launches, preparation, preparedByteCounts) = (context.launches, context.preparation, context.preparedByteCounts)
+    self.steps = steps
+
+    // Which segments touch each root; those that one tiled segment alone touches live in the tile.
+    func root(_ id: ValueID) -> ValueID { layouts[id]?.root ?? id }
+    func isFixed(_ id: ValueID) -> Bool { if case .node = graph[id].source { false } else { true } }
+    let results = Set(graph.outputs.map(root))
+    var touching: [ValueID: Set<Int>] = [:]
+    for (launch, segment) in zip(launches, segmentOf) {
+      for case .value(let id)? in launch.operands where !isFixed(root(id)) { touching[root(id), default: []].insert(segment) }
+    }
+    let withinTile = Set(
+      touching.compactMap { id, segments -> ValueID? in
+        guard let segment = segments.first, segments.count == 1, !results.contains(id), tiling.withImages.contains(id) else { return nil }
+        return tiling.segments[segment].images < tiling.batch ? id : nil
+      })
+
+    // Lifetimes, in nodes. What outlives a tile is there while its whole segment runs.
+    var blocks: [Lifetime] = []
+    var blockOf: [Operand: Int] = [:]
+    func touch(_ operand: Operand, _ first: Int, _ last: Int, byteCount: Int) {
+      if let index = blockOf[operand] {
+        blocks[index].first = min(blocks[index].first, first)
+        blocks[index].last = max(blocks[index].last, last)
+      } else {
+        blockOf[operand] = blocks.count
+        blocks.append(Lifetime(byteCount: byteCount, first: first, last: last))
+      }
+    }
+    for (launch, segmentIndex) in zip(launches, segmentOf) {
+      let segment = tiling.segments[segmentIndex], time = launch.time
+      for case let operand? in launch.operands {
+        switch operand {
+        case .value(let id) where !isFixed(root(id)):
+          let byteCount = graph.type(of: root(id)).byteCount
+          if withinTile.contains(root(id)) {
+            touch(.value(root(id)), time, time, byteCount: byteCount / tiling.batch * segment.images)
+          } else if segment.images < tiling.batch {
+            touch(.value(root(id)), segment.nodes.lowerBound, segment.nodes.upperBound - 1, byteCount: byteCount)
+          } else {
+            touch(.value(root(id)), time, time, byteCount: byteCount)
+          }
+        case .scratch(let index): touch(operand, time, time, byteCount: context.scratchByteCounts[index])
+        default: break
+        }
+      }
+    }
+    for output in graph.outputs where !isFixed(root(output)) {
+      touch(.value(root(output)), graph.nodes.count, graph.nodes.count, byteCount: graph.type(of: root(output)).byteCount)
+    }
+    (self.blocks, self.blockOf, self.withinTile) = (blocks, blockOf, withinTile)
+    memory = MemoryPlan(blocks)
+  }
+
+  /// Inputs and constants that must be on the device as they are, besides the graph's inputs and outputs.
+  var fixedValues: [ValueID] {
+    var fixed = Set(graph.inputs)
+    func add(_ id: ValueID) {
+      let root = layouts[id]?.root ?? id
+      if case .node = graph[root].source { return }
+      fixed.insert(root)
+    }
+    for launch in launches { for case .value(let id)? in launch.operands { add(id) } }
+    graph.outputs.forEach(add)
+    return fixed.sorted { $0.index < $1.index }
+  }
+
+  /// Where a launch of a tile that begins with `firstImage` finds a value: in the arena, or in what is `fixed`.
+  func slice(of id: ValueID, firstImage: Int, arena: any DeviceBuffer, fixed: [ValueID: BufferSlice]) -> BufferSlice? {
+    let layout = layouts[id] ?? RowLayout(root: id, offset: 0, stride: 0)
+    let isInTile = withinTile.contains(layout.root)
+    let skipped = isInTile || !tiling.withImages.contains(id) ? 0 : graph.type(of: layout.root).byteCount / tiling.batch * firstImage
+    let offset = layout.offset * 4 + skipped
+    if let block = blockOf[.value(layout.root)] {
+      return BufferSlice(arena, byteOffset: memory.offsets[block] + offset, byteCount: blocks[block].byteCount - offset)
+    }
+    guard let slice = fixed[layout.root] else { return nil }
+    return offset == 0 ? slice : BufferSlice(slice.buffer, byteOffset: slice.byteOffset + offset, byteCount: slice.byteCount - offset)
+  }
+
+  func scratch(_ index: Int, arena: any DeviceBuffer) -> BufferSlice? {
+    blockOf[.scratch(index)].map { BufferSlice(arena, byteOffset: memory.offsets[$0], byteCount: blocks[$0].byteCount) }
+  }
+}
