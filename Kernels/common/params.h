@@ -85,6 +85,17 @@ typedef struct {
   GraftEpilogue epilogue;
 } GraftConvParams;
 
+// A 3×3 convolution at stride 1 by tiles (Kernels/cpu/winograd.cl): tiles firstTile … of those of all images, a row at a time.
+typedef struct {
+  int n, h, w, c;
+  int oh, ow, oc;
+  int padH, padW;
+  int ldx, ldy, ldr;
+  int tilesH, tilesW;                   // tiles of an image
+  int firstTile, tileCount;
+  GraftEpilogue epilogue;
+} GraftWinogradParams;
+
 // Weights [oc, c/groups, kh, kw] (PyTorch's order), or a matrix [k, n] as strides, into a family's packing.
 typedef struct {
   graft_long strideBatch;               // between source matrices of a batch

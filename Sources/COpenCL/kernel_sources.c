@@ -52,6 +52,9 @@ static const KernelSource sources[] = {
   {"cpu/tile.h", (const char[]){
 #embed "../../Kernels/cpu/tile.h" suffix(, 0)
   }},
+  {"cpu/winograd.cl", (const char[]){
+#embed "../../Kernels/cpu/winograd.cl" suffix(, 0)
+  }},
   {"gpu/activation.h", (const char[]){
 #embed "../../Kernels/gpu/activation.h" suffix(, 0)
   }},

@@ -15,6 +15,17 @@ struct DeviceOptions: ParsableArguments {
   @Option(help: ArgumentHelp("Threads of the cpu device (default: every core).", valueName: "count"))
   var threads: Int?
 
+  @Flag(
+    inversion: .prefixedNo,
+    help: "Compute 3x3 convolutions on CPUs by Winograd's transforms where that is faster; without, errors are some 1e-7 instead of 1e-6.")
+  var winograd = true
+
+  var planOptions: PlanOptions {
+    var options = PlanOptions()
+    options.usesWinograd = winograd
+    return options
+  }
+
   func validate() throws {
     guard precision == "float32" else {
       if precision == "float16" || precision == "bfloat16" {

@@ -24,7 +24,7 @@ import Testing
     let graph = try backbone.graph(inputShape: x.shape)
     // Normalisation is only ever run folded.
     guard optimizes || !graph.nodes.contains(where: { $0.operation is BatchNorm }) else { return }
-    let plan = try Plan(graph, device: try Self.device.get(), optimizes: optimizes)
+    let plan = try Plan(graph, device: try Self.device.get(), options: optimizes ? PlanOptions() : .asWritten)
     try plan.write(x.floats(), to: plan.graph.inputs[0])
     try plan.run()
     let output = plan.graph.outputs[0]

@@ -21,7 +21,7 @@ import Testing
     }
     graph.outputs = [try graph.add(any: operation, inputs, name: "node")]
     return try ProductKernel.$forced.withValue(kernel) {
-      let plan = try Plan(graph, device: device, optimizes: false)
+      let plan = try Plan(graph, device: device, options: .asWritten)
       try plan.write(tensors[0].floats(), to: plan.graph.inputs[0])
       try plan.run()
       return try plan.read(plan.graph.outputs[0])

@@ -44,7 +44,7 @@ import Testing
     let result = try graph.add(any: sample.operation, inputs, name: "node")
     let after = try graph.add(Unary(.absolute), [guardInput])
     graph.outputs = [before, result, after]
-    let plan = try Plan(graph, device: device.make(), optimizes: false)
+    let plan = try Plan(graph, device: device.make(), options: .asWritten)
     var generator = Generator(8)
     let guards = HostTensor(type.shape, &generator).floats()
     var written: [(ValueID, [UInt8])] = []

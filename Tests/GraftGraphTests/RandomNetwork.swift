@@ -6,10 +6,10 @@ struct RandomNetwork {
   private var generator: Generator
   private let isBatchNormalized: Bool
 
-  init(seed: UInt64, layerCount: Int, isBatchNormalized: Bool = true) throws {
+  init(seed: UInt64, layerCount: Int, isBatchNormalized: Bool = true, batch: Int = 2) throws {
     generator = Generator(seed)
     self.isBatchNormalized = isBatchNormalized
-    let extents = [2, [3, 4, 6].randomElement(using: &generator)!, 9, 8]
+    let extents = [batch, [3, 4, 6].randomElement(using: &generator)!, 9, 8]
     var x = graph.addInput(TensorType(extents), name: "image")
     for _ in 0..<layerCount { x = try layer(x) }
     graph.outputs = [try classifier(x)]

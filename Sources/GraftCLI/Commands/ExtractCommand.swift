@@ -94,7 +94,10 @@ struct ExtractCommand: ReportingCommand {
     let summary: ExtractionSummary
     do {
       summary = try run.run(
-        computing: { try FrozenBackbone(model, cut: cut, preprocessing: preprocessing, batchSize: batchSize, device: device) },
+        computing: {
+          try FrozenBackbone(
+            model, cut: cut, preprocessing: preprocessing, batchSize: batchSize, device: device, options: computing.planOptions)
+        },
         cancellation: interruption.flag, progress: { line.show(progressText($0)) })
     } catch {
       line.finish()

@@ -43,7 +43,7 @@ struct PredictCommand: ReportingCommand {
     }
     let device = try computing.make(console)
     let batch = min(batchSize, images.count)
-    let frozen = try FrozenBackbone(model, cut: cut, preprocessing: preprocessing, batchSize: batch, device: device)
+    let frozen = try FrozenBackbone(model, cut: cut, preprocessing: preprocessing, batchSize: batch, device: device, options: computing.planOptions)
     let decoder = preprocessing.decoder(pixelLimit: maxPixels)
     let backend = DeviceLinearBackend(device: device)
     let width = frozen.featureShape.reduce(1, *)

@@ -33,7 +33,7 @@ struct RunCommand: ReportingCommand {
       graph.outputs = Array(graph.outputs.prefix(1))
     }
     let device = try computing.make(console)
-    let plan = try Plan(graph, device: device)
+    let plan = try Plan(graph, device: device, options: computing.planOptions)
     try plan.write(x.floats(), to: plan.graph.inputs[0])
     try plan.run()
     let y = plan.graph.outputs[0], shape = plan.graph.type(of: y).shape

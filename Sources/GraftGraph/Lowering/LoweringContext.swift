@@ -44,6 +44,7 @@ package struct RowLayout: Sendable, Equatable {
 /// What an operation sees while it turns a node into launches.
 public struct LoweringContext {
   public let traits: DeviceTraits
+  public let options: PlanOptions
   public let graph: Graph
   public internal(set) var node: Graph.Node
   /// The node's number in the graph's order.

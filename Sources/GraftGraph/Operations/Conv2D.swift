@@ -88,6 +88,10 @@ public struct Conv2D: Operation {
   public func acceptsRowStride(input: Int) -> Bool { input == 0 || (hasResidual && input == 2 + (hasBias ? 1 : 0)) }
   public var producesRowStride: Bool { true }
 
+  public func extraWeightByteCount(_ inputs: [TensorType], _ output: TensorType) -> Int {
+    Winograd.choice(self, weights: inputs[1].shape, output: output.shape).map { $0.weightByteCount(inputs[1].shape) - inputs[1].byteCount } ?? 0
+  }
+
   public func isComputedByImage(_ inputs: [TensorType], hasImages: [Bool]) -> Bool {
     hasImages[0] && !hasImages[1] && !(hasBias && hasImages[2]) && (!hasResidual || hasImages[hasImages.count - 1])
   }
@@ -133,6 +137,9 @@ public struct Conv2D: Operation {
       context.launch(
         "depthwise", "depthwise", [operands.x, packed, operands.bias, operands.residual, operands.y], p, grid: Grid(Int(p.n) * Int(p.oh)))
       return
+    }
+    if context.options.usesWinograd, let winograd = Winograd.choice(self, weights: ws, output: context.shape(context.output)) {
+      return lowerByWinograd(&context, winograd, p, operands)
     }
     let packed = context.derived(from: w, key: "conv \(groups)", elementCount: groups * taps * ws[1] * packedOutputs) { context, target in
       context.packForCPU(.value(w), into: target, pack)

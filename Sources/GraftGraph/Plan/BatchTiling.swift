@@ -7,18 +7,18 @@ import GraftDevice
 /// segments that each run with their own number of images, again and again until the batch is done; only what crosses from
 /// one segment to the next exists for the whole batch. The cuts are those of least estimated memory time (dynamic programming
 /// over nodes and powers of two).
-struct BatchTiling {
+package struct BatchTiling {
   /// Consecutive nodes that run on `images` images at a time.
-  struct Segment: Equatable {
-    var nodes: Range<Int>
-    var images: Int
+  package struct Segment: Equatable {
+    package var nodes: Range<Int>
+    package var images: Int
   }
 
   /// Images in the whole batch.
   let batch: Int
   /// Values whose first dimension counts images.
   let withImages: Set<ValueID>
-  let segments: [Segment]
+  package let segments: [Segment]
 
   /// Rough times of a machine; only their ratios matter here.
   private struct Costs {
@@ -29,7 +29,7 @@ struct BatchTiling {
     let budget: Double
   }
 
-  init(_ graph: Graph, layouts: [ValueID: RowLayout], traits: DeviceTraits) {
+  package init(_ graph: Graph, layouts: [ValueID: RowLayout], traits: DeviceTraits) {
     let batch = graph.inputs.first.map { graph.type(of: $0).shape.first ?? 1 } ?? 1
     self.batch = batch
     guard batch > 1, traits.lastCacheByteCount > 0 else {
@@ -85,7 +85,9 @@ struct BatchTiling {
     let powers = (0..<Int.bitWidth).lazy.map { 1 << $0 }.prefix { $0 < batch }
     let sizes = powers + [batch]
     var weightsOf = graph.nodes.map { node in
-      Double(node.inputs.reduce(0) { $0 + (graph.constant($1)?.byteCount ?? 0) } + node.operation.extraWeightByteCount(node.inputs.map { graph.type(of: $0) }))
+      Double(
+        node.inputs.reduce(0) { $0 + (graph.constant($1)?.byteCount ?? 0) }
+          + node.operation.extraWeightByteCount(node.inputs.map { graph.type(of: $0) }, graph.type(of: node.output)))
     }
     // Weights that all fit stay in the cache from tile to tile.
     if weightsOf.reduce(0, +) < costs.budget / 4 { weightsOf = weightsOf.map { $0 * costs.secondsPerByteOfCache / costs.secondsPerByteOfMemory } }
@@ -106,7 +108,8 @@ struct BatchTiling {
           continue
         }
         // What is alive across a cut is written and read for the whole batch.
-        let crossing = live[index] <= costs.budget ? 0 : 2 * min(live[index], live[index - 1]) * (costs.secondsPerByteOfMemory - costs.secondsPerByteOfCache)
+        let crossing =
+          live[index] <= costs.budget ? 0 : 2 * min(live[index], live[index - 1]) * (costs.secondsPerByteOfMemory - costs.secondsPerByteOfCache)
         var (least, previous) = (Double.infinity, choice)
         for other in sizes.indices {
           let total = best[index - 1][other] + (other == choice ? 0 : crossing)

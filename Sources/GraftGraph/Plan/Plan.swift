@@ -31,19 +31,19 @@ public final class Plan {
     }
   }
 
-  /// - Parameters:
-  ///   - graph: as read from a model file or built by hand.
-  ///   - optimizes: whether the passes run first; false is for tests of single operations.
+  /// - Parameter graph: as read from a model file or built by hand.
   /// - Throws: `ShapeError`, `LoweringError`, `DeviceError`, `BuildError`.
-  public init(_ graph: Graph, device: any Device, optimizes: Bool = true) throws {
-    let graph = optimizes ? try graph.optimized() : graph
+  public init(_ graph: Graph, device: any Device, options: PlanOptions = PlanOptions()) throws {
+    let graph = options.optimizes ? try graph.optimized() : graph
     (self.graph, self.device) = (graph, device)
     if let large = graph.values.first(where: { $0.type.shape.reduce(1) { $0 * max(1, $1) } > Int(Int32.max) }) {
       throw DeviceError(
         device: device.traits.identifier, call: "plan '\(large.name)' \(large.type)", name: "more than 2³¹ elements",
         remedy: "Use a smaller --batch-size.")
     }
-    let schedule = try Schedule(graph, traits: device.traits)
+    var traits = device.traits
+    if let byteCount = options.lastCacheByteCount { traits.lastCacheByteCount = byteCount }
+    let schedule = try Schedule(graph, traits: traits, options: options)
     guard schedule.memory.byteCount <= device.traits.maximumBufferByteCount else {
       throw DeviceError(
         device: device.traits.identifier, call: "place \(schedule.memory.byteCount) bytes of activations", name: "out of memory",

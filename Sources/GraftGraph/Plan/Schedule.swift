@@ -25,7 +25,7 @@ struct Schedule {
   private let withinTile: Set<ValueID>
 
   /// - Throws: `LoweringError`.
-  init(_ graph: Graph, traits: DeviceTraits) throws {
+  init(_ graph: Graph, traits: DeviceTraits, options: PlanOptions) throws {
     let layouts = graph.rowLayouts(alignmentByteCount: traits.sliceAlignmentByteCount)
     let tiling = BatchTiling(graph, layouts: layouts, traits: traits)
     (self.graph, self.layouts, self.tiling) = (graph, layouts, tiling)
@@ -35,7 +35,7 @@ struct Schedule {
       return
     }
 
-    var context = LoweringContext(traits: traits, graph: graph, node: firstNode, layouts: layouts)
+    var context = LoweringContext(traits: traits, options: options, graph: graph, node: firstNode, layouts: layouts)
     var steps: [Step] = []
     var segmentOf: [Int] = []
     for (number, segment) in tiling.segments.enumerated() {

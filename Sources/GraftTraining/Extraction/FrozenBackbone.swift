@@ -52,7 +52,9 @@ public final class FrozenBackbone: FeatureComputing {
   }
 
   /// - Throws: `ImportError`, `DeviceError`, `BuildError`.
-  public init(_ backbone: Backbone, cut name: String?, preprocessing: Preprocessing, batchSize: Int, device: any Device) throws {
+  public init(
+    _ backbone: Backbone, cut name: String?, preprocessing: Preprocessing, batchSize: Int, device: any Device, options: PlanOptions = PlanOptions()
+  ) throws {
     let shape = [batchSize, 3, preprocessing.height, preprocessing.width]
     let whole = try backbone.graph(inputShape: shape)
     let value = try Self.cutValue(of: whole, named: name, backbone: backbone)
@@ -64,7 +66,7 @@ public final class FrozenBackbone: FeatureComputing {
         remedy: "The model was exported for a fixed batch: use --batch-size 1, or export it with an open one.")
     }
     let graph = try whole.frozen(at: value).takingImageBytes(scale: preprocessing.scale, shift: preprocessing.shift)
-    plan = try Plan(graph, device: device)
+    plan = try Plan(graph, device: device, options: options)
     (input, output) = (plan.graph.inputs[0], plan.graph.outputs[0])
     self.batchSize = batchSize
     bytes = .allocate(byteCount: batchSize * preprocessing.byteCount, alignment: 64)

@@ -1,0 +1,77 @@
+import CKernels
+import GraftDevice
+
+/// When a 3×3 convolution is worth transforming, and into which tiles (Kernels/cpu/winograd.cl).
+///
+/// The choice depends on one image alone, never on the batch: a row of features must not change with its neighbours.
+package struct Winograd {
+  /// Outputs of a tile in each direction: 4 or 2.
+  package let outputs: Int
+  var inputs: Int { outputs + 2 }
+  var positions: Int { inputs * inputs }
+
+  /// The tile with the least estimated time, or `nil` if the direct way is faster.
+  ///
+  /// Times are in multiply-adds a core could have done meanwhile: what a transform costs a tile and channel is mostly its
+  /// traffic with the cache.
+  package static func choice(_ conv: Conv2D, weights: [Int], output: [Int]) -> Winograd? {
+    guard weights[2] == 3, weights[3] == 3, conv.stride == Pair(1), conv.dilation == Pair(1), conv.groups == 1 else { return nil }
+    let (c, oc, oh, ow) = (Double(weights[1]), Double(weights[0]), output[1], output[2])
+    var best: (time: Double, choice: Winograd?) = (9 * c * oc * Double(oh * ow), nil)
+    for candidate in [Winograd(outputs: 4), Winograd(outputs: 2)] {
+      let tiles = Double(divideUp(oh, candidate.outputs) * divideUp(ow, candidate.outputs)), positions = Double(candidate.positions)
+      // Its products have shorter sums than the direct ones and no cache to themselves, and its weights are larger.
+      let time = 1.1 * tiles * (positions * c * oc * 1.1 + 14 * positions * (c + oc))
+      if time < best.time { best = (time, candidate) }
+    }
+    return best.choice
+  }
+
+  /// Bytes of the weights when transformed.
+  func weightByteCount(_ weights: [Int]) -> Int { 4 * positions * weights[0] * weights[1] }
+}
+
+extension Conv2D {
+  func lowerByWinograd(_ context: inout LoweringContext, _ winograd: Winograd, _ conv: GraftConvParams, _ operands: ConvolutionOperands) {
+    let (m, w) = (winograd.outputs, context.inputs[1])
+    let (c, oc) = (Int(conv.c), Int(conv.oc)), packedOutputs = CPUTiling.packedChannels(oc, context.traits)
+    var p = GraftWinogradParams(
+      n: conv.n, h: conv.h, w: conv.w, c: conv.c, oh: conv.oh, ow: conv.ow, oc: conv.oc, padH: conv.padH, padW: conv.padW, ldx: conv.ldx,
+      ldy: conv.ldy, ldr: conv.ldr, tilesH: Int32(divideUp(Int(conv.oh), m)), tilesW: Int32(divideUp(Int(conv.ow), m)), firstTile: 0, tileCount: 0,
+      epilogue: conv.epilogue)
+    let weights = p
+    let packed = context.derived(from: w, key: "winograd \(m)", elementCount: winograd.positions * c * packedOutputs) { context, target in
+      context.launch(
+        "winograd", "winograd_weights_\(m)", [.value(w), target], weights,
+        grid: Grid(divideUp(oc, context.traits.panelVectors * context.traits.vectorWidth), divideUp(c, 16)), flops: 0)
+    }
+    let zeros = context.zeros(elementCount: c)
+
+    // As many tiles at a time as keep both sides of the products in the cache, and enough that reading the weights is little.
+    let tiles = Int(p.n) * Int(p.tilesH) * Int(p.tilesW), tileByteCount = 4 * winograd.positions * (c + oc)
+    let cache = max(context.traits.lastCacheByteCount, 8 << 20)
+    let most = max(96, cache / 3 / tileByteCount / 24 * 24)
+    let count = divideUp(tiles, divideUp(tiles, most))
+    let v = context.scratch(elementCount: winograd.positions * count * c)
+    let product = context.scratch(elementCount: winograd.positions * count * oc)
+    for first in Swift.stride(from: 0, to: tiles, by: count) {
+      p.firstTile = Int32(first)
+      p.tileCount = Int32(min(count, tiles - first))
+      let size = Int(p.tileCount), grid = Grid(divideUp(size, 4))
+      let moved = { (channels: Int, outside: Int) in Double(4 * size * channels * (winograd.positions + outside)) }
+      context.launch(
+        "winograd", "winograd_input_\(m)", [operands.x, zeros, v], p, grid: grid, flops: 0, bytes: moved(c, m * m))
+      let tiling = CPUTiling(m: size, n: oc, rowElements: c, items: winograd.positions, context: context)
+      let matrix = GraftGemmParams(
+        strideA: Int64(size * c), strideB: Int64(c * packedOutputs), strideY: Int64(size * oc), strideR: 0, batch: Int32(winograd.positions),
+        m: Int32(size), n: p.oc, k: p.c, lda: p.c, ldb: 0, ldy: p.oc, ldr: 0, transposeA: 0, transposeB: 0, rowsPerItem: Int32(tiling.rowsPerItem),
+        panelsPerItem: Int32(tiling.panelsPerItem), epilogue: epilogue(.none))
+      context.launch(
+        "gemm", "gemm", [v, packed, nil, nil, product], matrix, grid: Grid(tiling.grid.x, tiling.grid.y, winograd.positions),
+        flops: 2 * Double(winograd.positions * size) * Double(c * oc), bytes: moved(c + oc, 0) + Double(winograd.weightByteCount(context.shape(w))))
+      context.launch(
+        "winograd", "winograd_output_\(m)", [product, operands.bias, operands.residual, operands.y], p, grid: grid, flops: 0,
+        bytes: moved(oc, m * m))
+    }
+  }
+}
