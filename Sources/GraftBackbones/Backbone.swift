@@ -76,6 +76,10 @@ public struct Backbone: Sendable {
   ///
   /// - Throws: `ImportError` that names the node.
   public func graph(inputShape: [Int]) throws -> Graph {
+    try namingFile { try uncheckedGraph(inputShape: inputShape) }
+  }
+
+  private func uncheckedGraph(inputShape: [Int]) throws -> Graph {
     switch content {
     case .onnx(let file):
       guard let first = file.inputs.first, file.inputs.count == 1 else {
@@ -87,7 +91,9 @@ public struct Backbone: Sendable {
         throw ImportError(file: path, what: "its input is \(declared), and \(inputShape) was given", remedy: "Give a tensor of that many dimensions.")
       }
       return try ONNXImporter.graph(of: file, shapes: [first.name: inputShape])
-    case .architecture(let architecture, let weights): return try architecture.graph(weights, inputShape: inputShape)
+    case .architecture(let architecture, let weights):
+      try check(inputShape: inputShape)
+      return try architecture.graph(weights, inputShape: inputShape)
     }
   }
 

@@ -10,6 +10,8 @@ public final class Plan {
   /// Bytes of the arena, of what is kept (packed weights, constants) and of inputs.
   public let arenaByteCount: Int
   public let keptByteCount: Int
+  /// All the device memory it takes, by use.
+  public let memory: PlanMemory
   private let slices: [ValueID: BufferSlice]
   private let launches: [Launch]
   private let prepared: any PreparedLaunches
@@ -26,18 +28,17 @@ public final class Plan {
   /// - Parameters:
   ///   - graph: as read from a model file or built by hand.
   ///   - optimizes: whether the passes run first; false is for tests of single operations.
-  /// - Throws: `ShapeError`, `LoweringError`, `DeviceError`, `BuildError`.
-  public init(_ graph: Graph, device: any Device, optimizes: Bool = true) throws {
+  ///   - memoryLimit: bytes of device memory the plan may take; by default all that the device has.
+  /// - Throws: `PlanMemoryError` before anything is allocated; `ShapeError`, `LoweringError`, `DeviceError`, `BuildError`.
+  public init(_ graph: Graph, device: any Device, optimizes: Bool = true, memoryLimit: Int? = nil) throws {
     let graph = optimizes ? try graph.optimized() : graph
     (self.graph, self.device) = (graph, device)
-    if let large = graph.values.first(where: { $0.type.shape.reduce(1) { $0 * max(1, $1) } > Int(Int32.max) }) {
-      throw DeviceError(
-        device: device.traits.identifier, call: "plan '\(large.name)' \(large.type)", name: "more than 2³¹ elements",
-        remedy: "Use a smaller --batch-size.")
-    }
+    try PlanMemory.checkValues(of: graph, on: device.traits)
     let layouts = graph.rowLayouts(alignmentByteCount: device.traits.sliceAlignmentByteCount)
     guard let firstNode = graph.nodes.first else {
       // Nothing to compute: outputs are inputs or constants.
+      memory = Plan.fixedMemory(graph, graph.outputs)
+      try memory.check(on: device.traits, limit: memoryLimit)
       (slices, keptByteCount) = try Plan.placeFixed(graph, graph.outputs, device: device)
       (launches, arenaByteCount) = ([], 0)
       prepared = try device.prepare([])
@@ -79,19 +80,25 @@ public final class Plan {
     for output in graph.outputs where !isFixed(root(output)) {
       touch(.value(root(output)), end, byteCount: graph.type(of: root(output)).byteCount)
     }
-    let memory = MemoryPlan(blocks)
-    guard memory.byteCount <= device.traits.maximumBufferByteCount else {
-      throw DeviceError(
-        device: device.traits.identifier, call: "place \(memory.byteCount) bytes of activations", name: "out of memory",
-        remedy: "The device's largest buffer holds \(device.traits.maximumBufferByteCount) bytes: use a smaller --batch-size.")
-    }
-    let arena = try device.allocate(byteCount: memory.byteCount)
-    arenaByteCount = memory.byteCount
+    let placement = MemoryPlan(blocks)
 
     // Inputs, and the constants that launches read as they are.
     let readDirectly = Set(
       context.launches.flatMap(\.operands).compactMap { if case .value(let id)? = $0, isFixed(root(id)) { root(id) } else { nil } })
     let fixed = readDirectly.union(graph.inputs).union(graph.outputs.map(root).filter(isFixed))
+
+    // All that is going to be allocated, before any of it is.
+    var memory = Plan.fixedMemory(graph, Array(fixed))
+    memory.activations = placement.byteCount
+    memory.weights += context.preparedByteCounts.reduce(0, +)
+    for case .value(let id)? in context.preparation.flatMap(\.operands) where !fixed.contains(id) {
+      memory.preparation = max(memory.preparation, graph.constant(id).map(Plan.deviceByteCount) ?? 0)
+    }
+    try memory.check(on: device.traits, limit: memoryLimit)
+    self.memory = memory
+
+    let arena = try device.allocate(byteCount: placement.byteCount)
+    arenaByteCount = placement.byteCount
     var (slices, kept) = try Plan.placeFixed(graph, fixed.sorted { $0.index < $1.index }, device: device)
     var preparedBuffers: [BufferSlice] = []
     for byteCount in context.preparedByteCounts {
@@ -105,7 +112,7 @@ public final class Plan {
       let id = ValueID(index)
       let (root, offset) = (root(id), (layouts[id]?.offset ?? 0) * 4)
       if let block = blockOf[.value(root)] {
-        slices[id] = BufferSlice(arena, byteOffset: memory.offsets[block] + offset, byteCount: blocks[block].byteCount - offset)
+        slices[id] = BufferSlice(arena, byteOffset: placement.offsets[block] + offset, byteCount: blocks[block].byteCount - offset)
       } else if root != id, let slice = slices[root] {
         slices[id] = slice
       }
@@ -117,7 +124,8 @@ public final class Plan {
         switch operand {
         case .value(let id): slices[id] ?? extra[id]
         case .prepared(let index): preparedBuffers[index]
-        case .scratch(let index): blockOf[.scratch(index)].map { BufferSlice(arena, byteOffset: memory.offsets[$0], byteCount: blocks[$0].byteCount) }
+        case .scratch(let index):
+          blockOf[.scratch(index)].map { BufferSlice(arena, byteOffset: placement.offsets[$0], byteCount: blocks[$0].byteCount) }
         case nil: nil
         }
       }
@@ -137,6 +145,24 @@ public final class Plan {
     try device.finish()
     launches = context.launches.map { place($0) }
     prepared = try device.prepare(launches)
+  }
+
+  /// Bytes of a constant on the device, where floating-point numbers are float32.
+  private static func deviceByteCount(_ tensor: HostTensor) -> Int {
+    tensor.elementType.isFloatingPoint ? tensor.elementCount * ElementType.float32.byteCount : tensor.byteCount
+  }
+
+  /// What `placeFixed` is going to take.
+  private static func fixedMemory(_ graph: Graph, _ ids: [ValueID]) -> PlanMemory {
+    var memory = PlanMemory()
+    for id in Set(ids) {
+      if let tensor = graph.constant(id) {
+        memory.weights += deviceByteCount(tensor)
+      } else {
+        memory.inputs += graph.type(of: id).byteCount
+      }
+    }
+    return memory
   }
 
   /// Memory for inputs and constants, constants written.

@@ -51,8 +51,11 @@ public final class FrozenBackbone: FeatureComputing {
     return found
   }
 
-  /// - Throws: `ImportError`, `DeviceError`, `BuildError`.
-  public init(_ backbone: Backbone, cut name: String?, preprocessing: Preprocessing, batchSize: Int, device: any Device) throws {
+  /// - Parameter memoryLimit: bytes of device memory it may take; by default all that the device has.
+  /// - Throws: `ImportError`; `PlanMemoryError` before anything is allocated; `DeviceError`, `BuildError`.
+  public init(
+    _ backbone: Backbone, cut name: String?, preprocessing: Preprocessing, batchSize: Int, device: any Device, memoryLimit: Int? = nil
+  ) throws {
     let shape = [batchSize, 3, preprocessing.height, preprocessing.width]
     let whole = try backbone.graph(inputShape: shape)
     let value = try Self.cutValue(of: whole, named: name, backbone: backbone)
@@ -63,8 +66,10 @@ public final class FrozenBackbone: FeatureComputing {
         file: backbone.path, what: "its features have shape \(whole.type(of: value).shape) for a batch of \(batchSize)",
         remedy: "The model was exported for a fixed batch: use --batch-size 1, or export it with an open one.")
     }
-    let graph = try whole.frozen(at: value).takingImageBytes(scale: preprocessing.scale, shift: preprocessing.shift)
-    plan = try Plan(graph, device: device)
+    plan = try backbone.namingFile {
+      try Plan(
+        whole.frozen(at: value).takingImageBytes(scale: preprocessing.scale, shift: preprocessing.shift), device: device, memoryLimit: memoryLimit)
+    }
     (input, output) = (plan.graph.inputs[0], plan.graph.outputs[0])
     self.batchSize = batchSize
     bytes = .allocate(byteCount: batchSize * preprocessing.byteCount, alignment: 64)
