@@ -76,7 +76,10 @@ public struct Backbone: Sendable {
   ///
   /// - Throws: `ImportError` that names the node.
   public func graph(inputShape: [Int]) throws -> Graph {
-    try namingFile { try uncheckedGraph(inputShape: inputShape) }
+    try check(inputShape: inputShape)
+    let graph = try namingFile { try uncheckedGraph(inputShape: inputShape) }
+    guard !graph.outputs.isEmpty else { throw ImportError(file: path, what: "it has no output", remedy: "Export the model again.") }
+    return graph
   }
 
   private func uncheckedGraph(inputShape: [Int]) throws -> Graph {
@@ -91,9 +94,7 @@ public struct Backbone: Sendable {
         throw ImportError(file: path, what: "its input is \(declared), and \(inputShape) was given", remedy: "Give a tensor of that many dimensions.")
       }
       return try ONNXImporter.graph(of: file, shapes: [first.name: inputShape])
-    case .architecture(let architecture, let weights):
-      try check(inputShape: inputShape)
-      return try architecture.graph(weights, inputShape: inputShape)
+    case .architecture(let architecture, let weights): return try architecture.graph(weights, inputShape: inputShape)
     }
   }
 

@@ -26,14 +26,14 @@ public struct PlanMemoryError: Error, CustomStringConvertible, Sendable {
   public let device: String
   /// Bytes the plan would take; no fewer than these where one value alone is too large.
   public let neededByteCount: Int
-  /// Bytes it may take.
-  public let availableByteCount: Int
+  /// Bytes it may take; `nil` where one value is too large for any device.
+  public let availableByteCount: Int?
   /// What takes them, or which value is too large.
   public let details: String
   /// The model's file, where a file is behind the graph.
   public let file: String?
 
-  package init(device: String, neededByteCount: Int, availableByteCount: Int, details: String, file: String? = nil) {
+  package init(device: String, neededByteCount: Int, availableByteCount: Int?, details: String, file: String? = nil) {
     (self.device, self.neededByteCount, self.availableByteCount) = (device, neededByteCount, availableByteCount)
     (self.details, self.file) = (details, file)
   }
@@ -45,8 +45,12 @@ public struct PlanMemoryError: Error, CustomStringConvertible, Sendable {
 
   public var description: String {
     let place = file.map { "\($0): " } ?? ""
-    return "\(place)running it needs \(ByteText.of(neededByteCount)) of memory or more on \(device) (\(details)), and "
-      + "\(ByteText.of(availableByteCount)) can be had. Use a smaller --batch-size, smaller images, or a device with more memory."
+    let amount = ByteText.of(neededByteCount)
+    guard let availableByteCount else {
+      return "\(place)running it needs more than \(amount) of memory: \(details). Use a smaller --batch-size or smaller images."
+    }
+    return "\(place)running it needs \(amount) of memory on \(device) (\(details)), and \(ByteText.of(availableByteCount)) can be had. "
+      + "Use a smaller --batch-size, smaller images, or a device with more memory."
   }
 }
 
@@ -64,8 +68,8 @@ extension PlanMemory {
       let name = value.name.isEmpty ? "a value" : "the value '\(value.name)'"
       let byteCount = (try? TensorError.byteCount(shape: value.type.shape, elementType: value.type.elementType)) ?? .max
       throw PlanMemoryError(
-        device: traits.identifier, neededByteCount: byteCount, availableByteCount: traits.memoryByteCount,
-        details: "\(name) is \(value.type), more than the \(largestElementCount) elements that one value can have")
+        device: traits.identifier, neededByteCount: byteCount, availableByteCount: nil,
+        details: "\(name) is \(value.type), and one value can have at most \(largestElementCount) elements")
     }
   }
 
