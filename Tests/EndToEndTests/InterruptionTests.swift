@@ -43,7 +43,7 @@ import Testing
     _ = try FeatureStore.importing(features: folder["x.npy"], labels: folder["y.npy"], output: folder["store"])
     try Data("the head before".utf8).write(to: URL(fileURLWithPath: folder["head.safetensors"]))
     let train = [
-      "train", folder["store"], "--output", folder["head.safetensors"], "--device", "cpu", "--l2", "0", "--tolerance", "1e-30",
+      "train", folder["store"], "--output", folder["head.safetensors"], "--device", "cpu", "--l2", "1e-9,1e-8,1e-7,1e-6", "--tolerance", "1e-30",
       "--max-iterations", "100000000",
     ]
     check(try interrupt(train, number, in: folder), number, "No head was written; run the same command again.")

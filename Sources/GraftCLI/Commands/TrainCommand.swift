@@ -62,7 +62,7 @@ struct TrainCommand: ReportingCommand {
     if let values = try strengths() { options.l2 = values.count == 1 ? .fixed(values[0]) : .sweep(values) }
     if let tolerance {
       options.solver.gradientTolerance = tolerance
-      options.solver.relativeGap = 0
+      options.solver.relativeGap = .infinity
     }
     if let maxIterations { options.solver.maximumIterations = maxIterations }
     let line = ProgressLine(console)
