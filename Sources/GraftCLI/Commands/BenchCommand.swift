@@ -59,8 +59,9 @@ struct BenchCommand: ReportingCommand {
     let begin = clock.now
     let device = try computing.make(console)
     let (backbone, configuration) = try loadBackbone(model, console)
-    let shape = try backbone.inputShape(batchSize: batchSize, height: configuration.fields.inputSize?[1], width: configuration.fields.inputSize?[2])
-    let plan = try Plan(try backbone.graph(inputShape: shape), device: device, options: computing.planOptions)
+    let shape = try backbone.inputShape(batchSize: batchSize, height: configuration.fields.inputHeight, width: configuration.fields.inputWidth)
+    let graph = try backbone.graph(inputShape: shape)
+    let plan = try backbone.namingFile { try Plan(graph, device: device, options: computing.planOptions) }
     var generator = SystemRandomNumberGenerator()
     let input = plan.graph.inputs[0]
     try plan.write((0..<shape.reduce(1, *)).map { _ in Float.random(in: -2...2, using: &generator) }, to: input)

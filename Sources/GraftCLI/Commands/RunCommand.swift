@@ -21,6 +21,7 @@ struct RunCommand: ReportingCommand {
 
   func execute() throws {
     let console = output.console
+    Interruption.shared.setRemedy("No \(outputPath) was written; run the same command again.")
     let (backbone, _) = try loadBackbone(model, console)
     let x = try Npy.tensor(of: input)
     var graph = try backbone.graph(inputShape: x.shape)
@@ -33,11 +34,12 @@ struct RunCommand: ReportingCommand {
       graph.outputs = Array(graph.outputs.prefix(1))
     }
     let device = try computing.make(console)
-    let plan = try Plan(graph, device: device, options: computing.planOptions)
+    let plan = try backbone.namingFile { try Plan(graph, device: device, options: computing.planOptions) }
     try plan.write(x.floats(), to: plan.graph.inputs[0])
     try plan.run()
     let y = plan.graph.outputs[0], shape = plan.graph.type(of: y).shape
     try Npy.write(HostTensor(shape, try plan.read(y)), to: outputPath)
+    Interruption.shared.setRemedy(nil)
     console.result("\(outputPath): \(shape)")
     try console.object(Report(output: outputPath, shape: shape, device: device.traits.identifier))
   }

@@ -80,6 +80,8 @@ public struct FileError: Error, CustomStringConvertible, Equatable {
     let remedy =
       switch code {
       case ENOSPC, EDQUOT: " Free some space, then run the same command again."
+      case EFBIG: " A file may not grow that large here: raise the limit (ulimit -f), or choose another file system, then run the same command again."
+      case EIO: " Check the disk and the limits on space (df, quota, ulimit -f), then run the same command again."
       case EACCES, EPERM, EROFS: " Check the permissions."
       case ENOENT: " Check the path."
       default: ""
