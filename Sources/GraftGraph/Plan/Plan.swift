@@ -36,12 +36,12 @@ public final class Plan {
   /// - Parameter graph: as read from a model file or built by hand.
   /// - Throws: `PlanMemoryError` before anything is allocated; `ShapeError`, `LoweringError`, `DeviceError`, `BuildError`.
   public init(_ graph: Graph, device: any Device, options: PlanOptions = PlanOptions()) throws {
-    let graph = options.optimizes ? try graph.optimized() : graph
-    (self.graph, self.device) = (graph, device)
+    var graph = options.optimizes ? try graph.optimized() : graph
+    self.device = device
     try PlanMemory.checkValues(of: graph, on: device.traits)
     var traits = device.traits
     if let byteCount = options.lastCacheByteCount { traits.lastCacheByteCount = byteCount }
-    let schedule = try Schedule(graph, traits: traits, options: options)
+    var schedule = try Schedule(graph, traits: traits, options: options)
 
     // All that is going to be allocated, before any of it is.
     let fixedValues = schedule.fixedValues
@@ -82,6 +82,8 @@ public final class Plan {
         bytes: launch.bytes)
     }
     // Preparation, one constant at a time, so that raw weights never all lie on the device beside the packed ones.
+    var uses: [ValueID: Int] = [:]
+    for case .value(let id)? in schedule.preparation.flatMap(\.operands) { uses[id, default: 0] += 1 }
     for launch in schedule.preparation {
       var extra: [ValueID: BufferSlice] = [:]
       for case .value(let id)? in launch.operands where fixed[id] == nil {
@@ -89,7 +91,14 @@ public final class Plan {
       }
       try device.prepare([place(launch, firstImage: 0, extra: extra)]).enqueue()
       if device.traits.kind == .openCL, !extra.isEmpty { try device.finish() }
+      for case .value(let id)? in launch.operands {
+        uses[id, default: 0] -= 1
+        guard uses[id] == 0, fixed[id] == nil else { continue }
+        schedule.release(id)
+        graph.release(id)
+      }
     }
+    self.graph = graph
     try device.finish()
     launches = schedule.steps.map { place(schedule.launches[$0.launch], firstImage: $0.firstImage) }
     sources = schedule.steps.map(\.launch)

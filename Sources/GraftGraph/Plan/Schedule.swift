@@ -16,7 +16,7 @@ struct Schedule {
   let steps: [Step]
   let memory: MemoryPlan
 
-  private let graph: Graph
+  private var graph: Graph
   private let layouts: [ValueID: RowLayout]
   private let tiling: BatchTiling
   private let blocks: [Lifetime]
@@ -135,6 +135,9 @@ struct Schedule {
     guard let slice = fixed[layout.root] else { return nil }
     return offset == 0 ? slice : BufferSlice(slice.buffer, byteOffset: slice.byteOffset + offset, byteCount: slice.byteCount - offset)
   }
+
+  /// Lets go of a constant's elements.
+  mutating func release(_ id: ValueID) { graph.release(id) }
 
   func scratch(_ index: Int, arena: any DeviceBuffer) -> BufferSlice? {
     blockOf[.scratch(index)].map { BufferSlice(arena, byteOffset: memory.offsets[$0], byteCount: blocks[$0].byteCount) }
