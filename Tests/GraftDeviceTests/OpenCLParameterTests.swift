@@ -36,6 +36,7 @@ struct ParameterCase: CustomTestStringConvertible, Sendable {
     .init(GraftPackParams.self), .init(GraftPoolParams.self), .init(GraftBinaryParams.self), .init(GraftUnaryParams.self), .init(GraftCopyParams.self),
     .init(GraftFillParams.self), .init(GraftSoftmaxParams.self), .init(GraftReduceParams.self), .init(GraftLRNParams.self),
     .init(GraftLayerNormParams.self), .init(GraftNormalizeParams.self), .init(GraftCrossEntropyParams.self),
+    .init(GraftPeakParams.self),
   ]
 }
 
