@@ -182,7 +182,7 @@ typedef struct {
 
 // The device's limits: multiply-adds in registers, sums and triads over memory.
 typedef struct {
-  graft_long count;                     // floats of each array; of a work-item's share of it in the CPU family
+  graft_long count;                     // floats of an array; in the CPU family, of a work-item's share of it
   int repeats;                          // times a work-item does the same again
   float factor, term;                   // x factor + term; a = b + factor c
 } GraftPeakParams;

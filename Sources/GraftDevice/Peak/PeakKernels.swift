@@ -13,8 +13,8 @@ package struct PeakKernels {
   /// Vectors a step of the CPU family's loops over memory moves (`PEAK_STEP`).
   private static let stepVectors = 8
 
-  package init(_ device: any Device) {
-    (self.device, family) = (device, device.traits.family)
+  package init(_ device: any Device, family: KernelFamily) {
+    (self.device, self.family) = (device, family)
     let traits = device.traits
     groupSize = min(256, max(1, traits.maximumWorkGroupSize))
     let units = traits.threadCount > 0 ? traits.threadCount : max(1, traits.computeUnits)

@@ -5,7 +5,8 @@ import Graft
 struct ExtentPair: ExpressibleByArgument, CustomStringConvertible {
   let h, w: Int
 
-  init(_ both: Int) { (h, w) = (both, both) }
+  init(_ both: Int) { self.init(h: both, w: both) }
+  init(h: Int, w: Int) { (self.h, self.w) = (h, w) }
 
   init?(argument: String) {
     let parts = argument.split(separator: "x", omittingEmptySubsequences: false).map { Int($0) }
@@ -76,6 +77,6 @@ struct BenchConvCommand: ReportingCommand {
       let (span, overflow) = (extent - 1).multipliedReportingOverflow(by: step)
       return overflow ? .max : span / 2
     }
-    return ExtentPair(half(kernel.h, dilation.h), half(kernel.w, dilation.w))
+    return ExtentPair(h: half(kernel.h, dilation.h), w: half(kernel.w, dilation.w))
   }
 }

@@ -27,7 +27,7 @@ struct OperationBenchmarkOptions: ParsableArguments {
     console.result(what)
     console.result(
       "\(millisecondText(spread.median)) ms (from \(millisecondText(spread.minimum)) to \(millisecondText(spread.maximum)), \(times.count) runs), "
-        + String(format: "%.1f GFLOP/s, %.1f GB/s", report.gigaflopsPerSecond, report.gigabytesPerSecond))
+        + "\(rateText(report.gigaflopsPerSecond)) GFLOP/s, \(rateText(report.gigabytesPerSecond)) GB/s")
     console.result(String(format: "%.1f %% of the limit, which is set by \(report.limit.rawValue)", report.percentOfLimit))
     console.result(peak.summary)
     console.result(

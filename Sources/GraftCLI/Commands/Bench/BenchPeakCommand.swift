@@ -28,7 +28,8 @@ struct BenchPeakCommand: ReportingCommand {
   func execute() throws {
     let console = output.console
     let device = try computing.make(console)
-    let peak = try DevicePeak.measure(on: device)
+    // Kernels that were asked for are measured; otherwise those that suit the device.
+    let peak = try DevicePeak.measure(on: device, family: computing.kernels == .auto ? nil : device.traits.family)
     console.result(String(format: "arithmetic  %10.1f GFLOP/s", peak.gigaflopsPerSecond))
     for bandwidth in peak.bandwidths {
       console.result(

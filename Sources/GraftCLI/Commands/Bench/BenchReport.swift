@@ -61,6 +61,9 @@ func millisecondText(_ seconds: Double) -> String {
   String(format: seconds < 1e-3 ? "%.4f" : seconds < 0.1 ? "%.3f" : "%.1f", seconds * 1e3)
 }
 
+/// A rate with the digits it deserves.
+func rateText(_ rate: Double) -> String { String(format: rate < 10 ? "%.2f" : "%.1f", rate) }
+
 /// How long to measure: the same for every benchmark.
 struct MeasuringOptions: ParsableArguments {
   @Option(help: ArgumentHelp("How long to measure, in seconds.", valueName: "seconds")) var seconds = 2.0
