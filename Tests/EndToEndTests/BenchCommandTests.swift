@@ -6,7 +6,8 @@ import Testing
   private let model = Fixture.path("tiny.onnx")
 
   private func run(_ arguments: [String]) throws -> GraftProcess.Outcome {
-    try GraftProcess(["bench"] + arguments + ["--device", "cpu"], folder: try TemporaryFolder()).wait()
+    let folder = try TemporaryFolder()
+    return try withExtendedLifetime(folder) { try GraftProcess(["bench"] + arguments + ["--device", "cpu"], folder: folder).wait() }
   }
 
   private func isSpread(_ value: Any?) -> Bool {
