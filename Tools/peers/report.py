@@ -5,6 +5,8 @@ import os
 import platform
 import subprocess
 
+from .failure import Failure
+
 BEGIN = "<!-- What follows, up to the end marker, is written by Tools/bench. -->"
 END = "<!-- The end of what Tools/bench writes. -->"
 
@@ -54,37 +56,53 @@ def peak_table(peak):
     return table(["limit", "measured"], rows)
 
 
-def whole(start, graft, options, sections):
+# The parts in their order; each says when and where it was measured.
+PEAK, NETWORKS, PRODUCTS, LAYERS = (
+    "What the machine can do",
+    "Networks, float32, images a second",
+    "Matrix products, float32, GFLOP/s",
+    "Convolutions of ResNet-50, batch 16",
+)
+ORDER = [PEAK, NETWORKS, PRODUCTS, LAYERS]
+
+
+def tables(start, graft, options, sections):
+    """The parts that were measured, by their titles."""
     end = datetime.datetime.now(datetime.timezone.utc)
     minutes = (end - start.begin).total_seconds() / 60
     turns = f"{options.rounds} rounds in turns of {options.seconds:g} s" + (", --quick" if options.quick else "")
-    parts = [
+    busy = "" if start.load < 0.5 * options.threads else " **Other work ran on the machine: rates are lower bounds, and ratios rough.**"
+    conditions = (
         f"Measured on {start.begin:%Y-%m-%d} from {start.begin:%H:%M} UTC, {minutes:.0f} minutes: {start.machine}; load {start.load:.1f} before it "
-        f"and {os.getloadavg()[0]:.1f} after. graft {graft.version}{commit()}; {versions()}. {turns}.",
-        "A rate is the median over the rounds; a ratio is the median of the rounds' ratios, with the lowest and the highest beside it.",
-        "### What the machine can do\n\n" + peak_table(graft.peak),
-    ]
-    parts += [f"### {title}\n\n{text}" for title, text in sections]
-    return "\n\n".join(parts)
+        f"and {os.getloadavg()[0]:.1f} after. graft {graft.version}{commit()}; {versions()}. {turns}.{busy}"
+    )
+    found = {PEAK: peak_table(graft.peak), **sections}
+    return {title: f"{body}\n\n{conditions}" for title, body in found.items()}
+
+
+def text(tables):
+    return "\n\n".join(f"### {title}\n\n{tables[title]}" for title in ORDER if title in tables)
 
 
 def split(path):
-    """What stands before and after the markers.
+    """What stands before and after the markers, and the parts between them by their titles.
 
     Raises Failure for a file without them."""
-    from .contenders import Failure
-
     try:
-        text = path.read_text(encoding="utf-8")
+        whole = path.read_text(encoding="utf-8")
     except OSError as error:
         raise Failure(f"{path} cannot be read: {error.strerror}. Name another with --output, or - to print") from error
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
+    if whole.count(BEGIN) != 1 or whole.count(END) != 1 or whole.index(BEGIN) > whole.index(END):
         raise Failure(f"{path} needs these two lines, between which the tables go:\n{BEGIN}\n{END}")
-    return text[: text.index(BEGIN)], text[text.index(END) + len(END) :]
+    before, rest = whole.split(BEGIN)
+    between, after = rest.split(END)
+    parts = [part.partition("\n") for part in ("\n" + between).split("\n### ")[1:]]
+    return before, {title.strip(): body.strip() for title, _, body in parts}, after
 
 
-def write(path, text):
-    before, after = split(path)
+def write(path, tables):
+    """Replaces the parts that were measured, and leaves the others."""
+    before, known, after = split(path)
     part = path.with_name(path.name + ".part")
-    part.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
+    part.write_text(f"{before}{BEGIN}\n\n{text(known | tables)}\n\n{END}{after}", encoding="utf-8")
     part.replace(path)

@@ -3,9 +3,10 @@ import statistics
 import sys
 
 from . import contenders, turns
-from .report import table
+from .failure import Failure
+from .report import LAYERS, NETWORKS, PRODUCTS, table
 
-NETWORKS = ["resnet50-features", "vgg19-features", "densenet121-features", "inception_v2-features", "efficientnet-lite0"]
+MODELS = ["resnet50-features", "vgg19-features", "densenet121-features", "inception_v2-features", "efficientnet-lite0"]
 PEERS = ["ONNX Runtime", "OpenVINO", "PyTorch", "PyTorch, compiled"]
 
 
@@ -23,9 +24,9 @@ def models(graft, folder, options):
     """Images a second, batches of 16 and of 1."""
     numpy = contenders.imported("numpy")
     if numpy is None:
-        raise contenders.Failure("the peers need NumPy: run this with a Python that has it")
+        raise Failure("the peers need NumPy: run this with a Python that has it")
     rows, missing = [], []
-    for name in NETWORKS:
+    for name in MODELS:
         path = folder / f"{name}.onnx"
         if not path.is_file():
             missing.append(name)
@@ -43,7 +44,7 @@ def models(graft, folder, options):
     if missing:
         say(f"not in {folder}, left out: {', '.join(missing)}")
     heads = ["model", "batch", "graft", *PEERS, "ratio to the fastest peer", "rounds"]
-    return [("Networks, float32, images a second", table(heads, rows))] if rows else []
+    return {NETWORKS: table(heads, rows)} if rows else {}
 
 
 def shapes(quick):
@@ -63,7 +64,7 @@ def products(graft, options):
     """SGEMM beside NumPy's BLAS."""
     numpy = contenders.imported("numpy")
     if numpy is None:
-        raise contenders.Failure("the products need NumPy: run this with a Python that has it, or leave them out with --only")
+        raise Failure("the products need NumPy: run this with a Python that has it, or leave them out with --only")
     name = contenders.blas_name(numpy)
     results = []
     seconds = options.seconds / 4
@@ -83,8 +84,9 @@ def products(graft, options):
         rows.append([str(m), str(n), str(k), transposed, *rates, *ratio_text(ratios), f"{share:.0f} %", limit])
     heads = ["M", "N", "K", "transposed", "graft", name, "ratio", "rounds", "graft, of the limit", "set by"]
     text = table(heads, rows)
-    text += f"\n\nMedian of the ratios {statistics.median(all_ratios):.2f}, lowest {min(all_ratios):.2f}. Packing b is part of graft's time."
-    return [("Matrix products, float32, GFLOP/s", text)]
+    text += f"\n\nMedian of the ratios {statistics.median(all_ratios):.2f},"
+    text += f" lowest {min(all_ratios):.2f}. The rate of a turn is that of its fastest run. Packing b is part of graft's time."
+    return {PRODUCTS: text}
 
 
 def layers(graft, folder, options):
@@ -92,7 +94,7 @@ def layers(graft, folder, options):
     path = folder / "resnet50-features.onnx"
     if not path.is_file():
         say(f"there is no {path}, so no layers are measured")
-        return []
+        return {}
     say("layers of ResNet-50")
     runs = [graft.bench([path, "--batch-size", 16, "--profile", "--seconds", options.seconds])["profile"] for _ in range(options.rounds)]
     rows, total, least = [], 0.0, 0.0
@@ -107,7 +109,7 @@ def layers(graft, folder, options):
         rows.append([kernel["label"].removeprefix("conv2D "), layer_text(kernel), kernel["kernel"], f"{milliseconds:.3f}", f"{rate:.0f}", f"{share:.0f} %", limit])
     heads = ["layer", "what", "kernel", "ms", "GFLOP/s", "of the limit", "set by"]
     text = table(heads, rows) + f"\n\nAll kernels together, the others too: {total:.1f} ms, {100 * least / total:.0f} % of the limit."
-    return [("Convolutions of ResNet-50, batch 16", text)]
+    return {LAYERS: text}
 
 
 def layer_text(kernel):

@@ -3,8 +3,8 @@ import statistics
 import time
 
 
-def median_seconds(call, seconds):
-    """The median time of `call` over about so many seconds, after one that is not counted; at least three."""
+def run_seconds(call, seconds):
+    """The times of `call` over about so many seconds, after one that is not counted; at least three."""
     call()
     times = []
     stop = time.perf_counter() + seconds
@@ -12,7 +12,12 @@ def median_seconds(call, seconds):
         start = time.perf_counter()
         call()
         times.append(time.perf_counter() - start)
-    return statistics.median(times)
+    return times
+
+
+def median_seconds(call, seconds):
+    """The median time of `call`."""
+    return statistics.median(run_seconds(call, seconds))
 
 
 class Outcome:
