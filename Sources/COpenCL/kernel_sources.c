@@ -43,6 +43,9 @@ static const KernelSource sources[] = {
   {"cpu/pack.cl", (const char[]){
 #embed "../../Kernels/cpu/pack.cl" suffix(, 0)
   }},
+  {"cpu/peak.cl", (const char[]){
+#embed "../../Kernels/cpu/peak.cl" suffix(, 0)
+  }},
   {"cpu/pool.cl", (const char[]){
 #embed "../../Kernels/cpu/pool.cl" suffix(, 0)
   }},
@@ -81,6 +84,9 @@ static const KernelSource sources[] = {
   }},
   {"gpu/pack.cl", (const char[]){
 #embed "../../Kernels/gpu/pack.cl" suffix(, 0)
+  }},
+  {"gpu/peak.cl", (const char[]){
+#embed "../../Kernels/gpu/peak.cl" suffix(, 0)
   }},
   {"gpu/pool.cl", (const char[]){
 #embed "../../Kernels/gpu/pool.cl" suffix(, 0)
