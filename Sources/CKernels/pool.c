@@ -27,6 +27,7 @@ struct graft_pool {
   _Alignas(CACHE_LINE) atomic_long next;       // the next work-item of the current launch
   _Alignas(CACHE_LINE) atomic_int arrived;     // threads at the barrier
   _Alignas(CACHE_LINE) atomic_ulong phase;     // grows when a barrier opens
+  _Alignas(CACHE_LINE) atomic_int sleepers;    // threads that wait on `wake`, or are about to
 };
 
 static inline void relax(void) {
@@ -43,6 +44,9 @@ static double now(void) {
   return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
+// Who waits says so before it looks a last time, and who advances looks for sleepers after: one of the two sees the other,
+// since both are sequentially consistent.
+
 /// Waits until `value` is no longer `old`.
 static void await(graft_pool *pool, atomic_ulong *value, unsigned long old) {
   for (int i = 0; i < SPINS; ++i) {
@@ -50,13 +54,16 @@ static void await(graft_pool *pool, atomic_ulong *value, unsigned long old) {
     relax();
   }
   pthread_mutex_lock(&pool->lock);
-  while (atomic_load_explicit(value, memory_order_acquire) == old) pthread_cond_wait(&pool->wake, &pool->lock);
+  atomic_fetch_add(&pool->sleepers, 1);
+  while (atomic_load(value) == old) pthread_cond_wait(&pool->wake, &pool->lock);
+  atomic_fetch_sub(&pool->sleepers, 1);
   pthread_mutex_unlock(&pool->lock);
 }
 
 static void advance(graft_pool *pool, atomic_ulong *value) {
+  atomic_fetch_add(value, 1);
+  if (atomic_load(&pool->sleepers) == 0) return;
   pthread_mutex_lock(&pool->lock);
-  atomic_fetch_add_explicit(value, 1, memory_order_acq_rel);
   pthread_cond_broadcast(&pool->wake);
   pthread_mutex_unlock(&pool->lock);
 }
