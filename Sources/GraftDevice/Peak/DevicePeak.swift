@@ -100,10 +100,14 @@ extension DevicePeak {
     let most = min(traits.memoryByteCount / 8, traits.maximumBufferByteCount) / 2
     let wanted =
       switch kernels.family {
-      case .cpu: [kernels.workers * mebibyte / 4, kernels.workers * 4 * mebibyte, min(max(256, 32 * kernels.workers), 1024) * mebibyte]
+      case .cpu:
+        [
+          kernels.workers * mebibyte / 4, traits.lastCacheByteCount > 0 ? traits.lastCacheByteCount / 4 : kernels.workers * 4 * mebibyte,
+          min(max(256 * mebibyte, 8 * traits.lastCacheByteCount), 1024 * mebibyte),
+        ]
       case .gpu: [4 * mebibyte, 32 * mebibyte, min(max(128, 2 * kernels.workers), 1024) * mebibyte]
       }
-    return wanted.map { max(min($0, most), mebibyte / 4) }
+    return wanted.map { max(min($0, most), mebibyte / 4) }.sorted()
   }
 
   /// Operations or bytes a second of the fastest of many runs of about a millisecond.

@@ -85,24 +85,22 @@ public struct OperationBenchmark: Sendable {
     }
   }
 
-  /// Bytes a run needs, in host memory and on the device: the tensors, a transposed copy of the first and the packed second one.
-  private func neededByteCount(on traits: DeviceTraits) -> (host: Int, device: Int) {
-    let host = Int(byteCount), device = host + types[0].byteCount + 4 * packedElementCount
-    return traits.isGPU ? (host, device) : (host + device, device)
-  }
-
   /// The operation made ready for the device, its input written.
   ///
-  /// - Parameter availableByteCount: memory of this machine that is free.
+  /// - Parameter availableByteCount: memory of this machine that is free; `nil` where that is not known.
   /// - Throws: `SizeError` if the memory does not suffice; what `Plan` throws.
-  public func prepare(on device: any Device, availableByteCount: Int? = AvailableMemory.byteCount()) throws -> PreparedOperationBenchmark {
-    let needed = neededByteCount(on: device.traits)
-    let limits = [
-      (needed.host, availableByteCount ?? .max, "this machine has free"), (needed.device, device.traits.memoryByteCount, "the device has"),
-    ]
-    for (count, limit, owner) in limits where count > limit {
-      throw SizeError(message: "that needs \(count >> 20) MiB of memory, and \(owner) \(limit >> 20) MiB: give smaller sizes")
+  public func prepare(
+    on device: any Device, options: PlanOptions = PlanOptions(), availableByteCount: Int? = AvailableMemory.byteCount()
+  ) throws -> PreparedOperationBenchmark {
+    // Tensors for the comparison; a constant is held once more by the graph.
+    let hostByteCount = Int(byteCount) + (isSecondConstant ? types[1].byteCount : 0)
+    let available = availableByteCount ?? device.traits.memoryByteCount
+    func tooMuch(_ needed: Int, _ available: Int) -> SizeError {
+      SizeError(message: "that needs \(ByteText.of(needed)) of memory, and \(ByteText.of(available)) can be had: give smaller sizes")
     }
+    guard hostByteCount <= available else { throw tooMuch(hostByteCount, available) }
+    var options = options
+    if !device.traits.isGPU { options.memoryLimit = min(options.memoryLimit ?? .max, available - hostByteCount) }
     var generator = SplitMix(state: 1)
     let values = types.map { type in (0..<type.elementCount).map { _ in generator.float() } }
     var graph = Graph()
@@ -110,7 +108,12 @@ public struct OperationBenchmark: Sendable {
     let second =
       isSecondConstant ? graph.addConstant(HostTensor(types[1].shape, values[1]), name: "b") : graph.addInput(types[1], name: "b")
     graph.outputs = [try graph.add(any: operation, [first, second], name: "benchmark")]
-    let plan = try Plan(graph, device: device)
+    let plan: Plan
+    do {
+      plan = try Plan(graph, device: device, options: options)
+    } catch let error as PlanMemoryError {
+      throw tooMuch(error.neededByteCount, error.availableByteCount ?? available)
+    }
     for (input, values) in zip(plan.graph.inputs, values) { try plan.write(values, to: input) }
     return PreparedOperationBenchmark(benchmark: self, plan: plan, values: values)
   }
