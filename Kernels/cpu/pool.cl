@@ -3,13 +3,13 @@
 // The divisor of an average is the number of positions inside the image, or, with countsPadding, inside the padded image.
 #include "cpu/tile.h"
 
-KERNEL2(pool, GLOBAL const float *x, GLOBAL float *y, GraftPoolParams) {
+KERNEL2(pool, GLOBAL const element *x, GLOBAL element *y, GraftPoolParams) {
   int n = ITEM_X / p.oh, oh = ITEM_X - n * p.oh;
-  GLOBAL const float *image = x + (size_t)n * p.h * p.w * p.ldx;
+  GLOBAL const element *image = x + (size_t)n * p.h * p.w * p.ldx;
   int top = oh * p.strideH - p.padH;
   for (int ow = 0; ow < p.ow; ++ow) {
     int left = ow * p.strideW - p.padW;
-    GLOBAL float *to = y + ((size_t)ITEM_X * p.ow + ow) * p.ldy;
+    GLOBAL element *to = y + ((size_t)ITEM_X * p.ow + ow) * p.ldy;
     int counted = 0;
     if (p.average)
       for (int i = 0; i < p.kh; ++i)
