@@ -12,6 +12,7 @@ struct BenchCommand: ReportingCommand {
   @Option(help: "Images a run.") var batchSize = 16
   @Option(help: ArgumentHelp("How long to measure, in seconds.", valueName: "seconds")) var seconds = 2.0
   @Flag(help: "Show the time of every kernel.") var profile = false
+  @OptionGroup var format: PrecisionOptions
   @OptionGroup var computing: DeviceOptions
   @OptionGroup var output: OutputOptions
 
@@ -60,7 +61,7 @@ struct BenchCommand: ReportingCommand {
     let device = try computing.make(console)
     let (backbone, configuration) = try loadBackbone(model, console)
     let shape = try backbone.inputShape(batchSize: batchSize, height: configuration.fields.inputSize?[1], width: configuration.fields.inputSize?[2])
-    let plan = try Plan(try backbone.graph(inputShape: shape), device: device, options: computing.planOptions)
+    let plan = try Plan(try backbone.graph(inputShape: shape), device: device, options: computing.planOptions(format.precision))
     var generator = SystemRandomNumberGenerator()
     let input = plan.graph.inputs[0]
     try plan.write((0..<shape.reduce(1, *)).map { _ in Float.random(in: -2...2, using: &generator) }, to: input)
@@ -107,7 +108,7 @@ struct BenchCommand: ReportingCommand {
     )
     try console.object(
       Report(
-        model: model, device: device.traits.identifier, precision: computing.precision, kernels: device.traits.family.rawValue, batchSize: batchSize,
+        model: model, device: device.traits.identifier, precision: format.precision.rawValue, kernels: device.traits.family.rawValue, batchSize: batchSize,
         runs: times.count, arenaByteCount: plan.arenaByteCount, weightByteCount: plan.keptByteCount,
         gigaflopsPerImage: flops / Double(batchSize) / 1e9, imagesPerSecond: rates, startSeconds: startSeconds, profile: profile ? kernels : nil))
   }

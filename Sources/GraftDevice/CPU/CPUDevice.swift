@@ -41,8 +41,9 @@ public final class CPUDevice: Device {
       kind: .cpu, identifier: "cpu", name: CPUDevice.processorName(), vendor: "", driver: "none needed", family: .cpu, computeUnits: cores,
       memoryByteCount: memory, maximumBufferByteCount: memory, localMemoryByteCount: 0, maximumWorkGroupSize: 1,
       vectorWidth: Int(graft_isa_vector_width(chosen.raw)), panelVectors: Int(graft_isa_panel_vectors(chosen.raw)), instructionSet: chosen.name,
-      numericFormats: ["float32"], isGPU: false, threadCount: threads)
+      numericFormats: chosen.numericFormats, isGPU: false, threadCount: threads)
     traits.lastCacheByteCount = Int(graft_last_cache_bytes())
+    traits.sliceAlignmentByteCount = 2
     self.traits = traits
   }
 
@@ -70,8 +71,8 @@ public final class CPUDevice: Device {
 
   public func prepare(_ launches: [Launch]) throws -> any PreparedLaunches {
     let resolved = launches.map { launch in
-      guard launch.kernel.family == .cpu, let function = graft_kernel_find(instructionSet.raw, launch.kernel.function) else {
-        preconditionFailure("no native kernel \(launch.kernel.family).\(launch.kernel.function)")
+      guard launch.kernel.family == .cpu, let function = graft_kernel_find(instructionSet.raw, launch.kernel.precision.storage, launch.kernel.function) else {
+        preconditionFailure("no native kernel \(launch.kernel.family).\(launch.kernel.function) for \(launch.kernel.precision)")
       }
       return function
     }

@@ -89,8 +89,8 @@ public struct LayerNorm: Operation {
       rows: Int64(rows), channels: Int32(channels), ldx: Int32(context.rowStride(x)), ldy: Int32(context.rowStride(context.output)),
       hasScale: hasScale ? 1 : 0, hasShift: hasShift ? 1 : 0, epsilon: epsilon)
     let operands: [Operand?] = [
-      .value(x), hasScale ? .value(context.inputs[1]) : nil, hasShift ? .value(context.inputs[context.inputs.count - 1]) : nil,
-      .value(context.output),
+      context.stored(x), hasScale ? context.parameter(context.inputs[1]) : nil,
+      hasShift ? context.parameter(context.inputs[context.inputs.count - 1]) : nil, .value(context.output),
     ]
     switch context.traits.family {
     case .cpu: context.launch("norm", "layer_norm", operands, p, grid: Grid(divideUp(rows, 16)))
@@ -141,7 +141,7 @@ public struct LocalResponseNorm: Operation {
       rows: Int64(rows), channels: Int32(channels), ldx: Int32(context.rowStride(x)), ldy: Int32(context.rowStride(context.output)),
       size: Int32(size), alpha: alpha, beta: beta, k: k)
     switch context.traits.family {
-    case .cpu: context.launch("norm", "lrn", [.value(x), .value(context.output)], p, grid: Grid(divideUp(rows, 16)))
+    case .cpu: context.launch("norm", "lrn", [context.stored(x), .value(context.output)], p, grid: Grid(divideUp(rows, 16)))
     case .gpu: context.launchItems("norm", "lrn", [.value(x), .value(context.output)], p, count: rows * channels)
     }
   }

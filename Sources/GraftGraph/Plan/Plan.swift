@@ -10,6 +10,7 @@ public final class Plan {
   /// Bytes of the arena, of what is kept (packed weights, constants) and of inputs.
   public let arenaByteCount: Int
   public let keptByteCount: Int
+  /// Of inputs and outputs.
   private let slices: [ValueID: BufferSlice]
   private let launches: [Launch]
   /// Which launches are the same one for other images.
@@ -34,6 +35,7 @@ public final class Plan {
   /// - Parameter graph: as read from a model file or built by hand.
   /// - Throws: `ShapeError`, `LoweringError`, `DeviceError`, `BuildError`.
   public init(_ graph: Graph, device: any Device, options: PlanOptions = PlanOptions()) throws {
+    try device.traits.check(options.precision)
     let graph = options.optimizes ? try graph.optimized() : graph
     (self.graph, self.device) = (graph, device)
     if let large = graph.values.first(where: { $0.type.shape.reduce(1) { $0 * max(1, $1) } > Int(Int32.max) }) {
@@ -59,7 +61,7 @@ public final class Plan {
     }
     keptByteCount = kept
     for id in graph.inputs + graph.outputs where fixed[id] == nil {
-      fixed[id] = schedule.slice(of: id, firstImage: 0, arena: arena, fixed: fixed)
+      fixed[id] = schedule.outside(id, arena: arena, fixed: fixed)
     }
     slices = fixed
 
