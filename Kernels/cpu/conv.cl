@@ -15,13 +15,18 @@
     const int count = p.c / p.groups, ldr = p.ldr, ldy = p.ldy;                                                              \
     GLOBAL const element *image[MR];                                                                                         \
     int top[MR], left[MR];                                                                                                   \
+    int n = row / (p.oh * p.ow), oh = (row - n * (p.oh * p.ow)) / p.ow, ow = row - (n * p.oh + oh) * p.ow;                   \
     _Pragma("unroll") for (int m = 0; m < MR; ++m) {                                                                         \
-      int pixel = row + (m < rows ? m : rows - 1);                                                                           \
-      int n = pixel / (p.oh * p.ow), rest = pixel - n * (p.oh * p.ow);                                                       \
-      int oh = rest / p.ow, ow = rest - oh * p.ow;                                                                           \
       image[m] = x + (size_t)n * p.h * p.w * p.ldx;                                                                          \
       top[m] = oh * p.strideH - p.padH;                                                                                      \
       left[m] = ow * p.strideW - p.padW;                                                                                     \
+      if (m + 1 < rows && ++ow == p.ow) {                                                                                    \
+        ow = 0;                                                                                                              \
+        if (++oh == p.oh) {                                                                                                  \
+          oh = 0;                                                                                                            \
+          ++n;                                                                                                               \
+        }                                                                                                                    \
+      }                                                                                                                      \
     }                                                                                                                        \
     TILE_ZERO(MR, NV)                                                                                                        \
     for (int i = 0; i < p.kh; ++i)                                                                                           \

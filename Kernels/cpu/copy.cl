@@ -40,22 +40,33 @@ COPY(copy, element, element, move_part, move_one)
 COPY(copy_from_float, float, element, float_to_elements, float_to_element)
 COPY(copy_to_float, element, float, elements_to_float, element_to_float)
 
-// y[b, j, i] = x[b, i, j]: dims = [b, i, j]. Work-items: x blocks of 16 i, y matrices.
+// The first `count` (up to VW) of a row, in the target's format, to memory of the work-item's own.
+INLINE void take_elements(GLOBAL const element *from, element *to, int count) {
+  for (int i = 0; i < count; ++i) to[i] = from[i];
+}
+INLINE void take_narrowed(GLOBAL const float *from, element *to, int count) { STOREE_PRIVATE(float_part(from, count), to); }
+INLINE void take_widened(GLOBAL const element *from, float *to, int count) { STOREV_PRIVATE(load_part(from, count), to); }
+
+// y[b, j, i] = x[b, i, j]: dims = [b, i, j], x contiguous along j, y along i. Work-items: x blocks of 16 i, y matrices.
 #define TRANSPOSE_BLOCK 16
-#define TRANSPOSE(name, SOURCE, TARGET, MOVE_ONE)                                                                         \
+#define TRANSPOSE(name, SOURCE, TARGET, TAKE)                                                                             \
   KERNEL2(name, GLOBAL const SOURCE *x, GLOBAL TARGET *y, GraftCopyParams) {                                              \
-    int rows = p.dims[1], columns = p.dims[2];                                                                            \
-    int first = ITEM_X * TRANSPOSE_BLOCK, end = min(first + TRANSPOSE_BLOCK, rows);                                       \
-    GLOBAL const SOURCE *from = x + p.offsetX + (graft_long)ITEM_Y * p.stridesX[0];                                       \
-    GLOBAL TARGET *to = y + p.offsetY + (graft_long)ITEM_Y * p.stridesY[0];                                               \
-    for (int j0 = 0; j0 < columns; j0 += TRANSPOSE_BLOCK)                                                                 \
-      for (int j = j0; j < columns && j < j0 + TRANSPOSE_BLOCK; ++j)                                                      \
-        for (int i = first; i < end; ++i)                                                                                 \
-          MOVE_ONE(from + (size_t)i * p.stridesX[1] + (size_t)j * p.stridesX[2], to + (size_t)j * p.stridesY[2] + (size_t)i * p.stridesY[1]); \
+    int first = ITEM_X * TRANSPOSE_BLOCK, rows = min(TRANSPOSE_BLOCK, p.dims[1] - first), columns = p.dims[2];            \
+    GLOBAL const SOURCE *from = x + p.offsetX + (graft_long)ITEM_Y * p.stridesX[0] + (graft_long)first * p.stridesX[1];   \
+    GLOBAL TARGET *to = y + p.offsetY + (graft_long)ITEM_Y * p.stridesY[0] + first;                                       \
+    for (int j0 = 0; j0 < columns; j0 += TRANSPOSE_BLOCK) {                                                               \
+      TARGET block[TRANSPOSE_BLOCK * TRANSPOSE_BLOCK];                                                                    \
+      int count = min(TRANSPOSE_BLOCK, columns - j0);                                                                     \
+      for (int i = 0; i < rows; ++i)                                                                                      \
+        for (int j = 0; j < count; j += VW)                                                                               \
+          TAKE(from + (graft_long)i * p.stridesX[1] + j0 + j, block + i * TRANSPOSE_BLOCK + j, min(VW, count - j));       \
+      for (int j = 0; j < count; ++j)                                                                                     \
+        for (int i = 0; i < rows; ++i) to[(graft_long)(j0 + j) * p.stridesY[2] + i] = block[i * TRANSPOSE_BLOCK + j];     \
+    }                                                                                                                     \
   }
-TRANSPOSE(transpose, element, element, move_one)
-TRANSPOSE(transpose_from_float, float, element, float_to_element)
-TRANSPOSE(transpose_to_float, element, float, element_to_float)
+TRANSPOSE(transpose, element, element, take_elements)
+TRANSPOSE(transpose_from_float, float, element, take_narrowed)
+TRANSPOSE(transpose_to_float, element, float, take_widened)
 
 // Work-items: x blocks of FILL_BLOCK elements.
 #define FILL_BLOCK 16384

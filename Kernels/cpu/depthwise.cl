@@ -7,11 +7,11 @@
 
 #define PIXELS 4
 
-// sums[q] += x[first + q STRIDE + j] w[j] for j < KW, all inside the image: `line` points at the first input's channels.
-#define DEPTHWISE_LINE(KW, STRIDE)                                                                                          \
+// sums[q] += x[left + q STRIDE + j] w[j] for j < KW; INPUT(column) loads a column's channels.
+#define DEPTHWISE_LINE(KW, STRIDE, INPUT)                                                                                   \
   {                                                                                                                         \
     floatv inputs[(PIXELS - 1) * STRIDE + KW];                                                                              \
-    _Pragma("unroll") for (int q = 0; q < (PIXELS - 1) * STRIDE + KW; ++q) inputs[q] = LOADE(line + (ptrdiff_t)(left + q) * p.ldx); \
+    _Pragma("unroll") for (int q = 0; q < (PIXELS - 1) * STRIDE + KW; ++q) inputs[q] = INPUT(left + q); \
     _Pragma("unroll") for (int j = 0; j < KW; ++j) {                                                                        \
       floatv weight = LOADV(w + (size_t)(i * KW + j) * rounded + c);                                                        \
       _Pragma("unroll") for (int q = 0; q < PIXELS; ++q) sums[q] = FMAV(inputs[q * STRIDE + j], weight, sums[q]);           \
@@ -37,11 +37,18 @@ KERNEL5(depthwise, GLOBAL const element *x, GLOBAL const float *w, GLOBAL const 
         int h = top + i * p.dilationH;
         if (h < 0 || h >= p.h) continue;
         GLOBAL const element *line = image + (size_t)h * p.w * p.ldx + c;
-        switch (inside && channels == VW ? known : 0) {
-        case 3 * 2 + 1: DEPTHWISE_LINE(3, 1) break;
-        case 3 * 2 + 2: DEPTHWISE_LINE(3, 2) break;
-        case 5 * 2 + 1: DEPTHWISE_LINE(5, 1) break;
-        case 5 * 2 + 2: DEPTHWISE_LINE(5, 2) break;
+// Inside the image, and near its edges, where what lies beyond is zero.
+#define INSIDE(column) LOADE(line + (ptrdiff_t)(column) * p.ldx)
+#define NEAR_EDGE(column) ((uint)(column) < (uint)p.w ? load_part(line + (ptrdiff_t)(column) * p.ldx, channels) : SPLAT(0.0f))
+        switch (known + (inside && channels == VW ? 100 : 0)) {
+        case 100 + 3 * 2 + 1: DEPTHWISE_LINE(3, 1, INSIDE) break;
+        case 100 + 3 * 2 + 2: DEPTHWISE_LINE(3, 2, INSIDE) break;
+        case 100 + 5 * 2 + 1: DEPTHWISE_LINE(5, 1, INSIDE) break;
+        case 100 + 5 * 2 + 2: DEPTHWISE_LINE(5, 2, INSIDE) break;
+        case 3 * 2 + 1: DEPTHWISE_LINE(3, 1, NEAR_EDGE) break;
+        case 3 * 2 + 2: DEPTHWISE_LINE(3, 2, NEAR_EDGE) break;
+        case 5 * 2 + 1: DEPTHWISE_LINE(5, 1, NEAR_EDGE) break;
+        case 5 * 2 + 2: DEPTHWISE_LINE(5, 2, NEAR_EDGE) break;
         default:
           for (int j = 0; j < p.kw; ++j) {
             floatv weight = LOADV(w + (size_t)(i * p.kw + j) * rounded + c);

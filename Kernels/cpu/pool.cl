@@ -20,17 +20,21 @@ KERNEL2(pool, GLOBAL const element *x, GLOBAL element *y, GraftPoolParams) {
           counted += real || padded;
         }
     floatv scale = SPLAT(counted > 0 ? 1.0f / counted : 0.0f);
+    // Taps inside the image.
+    int firstH = top < 0 ? (-top + p.dilationH - 1) / p.dilationH : 0, firstW = left < 0 ? (-left + p.dilationW - 1) / p.dilationW : 0;
+    int endH = min(p.kh, (p.h - top + p.dilationH - 1) / p.dilationH), endW = min(p.kw, (p.w - left + p.dilationW - 1) / p.dilationW);
     for (int c = 0; c < p.c; c += VW) {
       int channels = min(VW, p.c - c);
       floatv value = SPLAT(p.average ? 0.0f : -3.402823466e38f);
-      for (int i = 0; i < p.kh; ++i) {
-        int h = top + i * p.dilationH;
-        if (h < 0 || h >= p.h) continue;
-        for (int j = 0; j < p.kw; ++j) {
-          int w = left + j * p.dilationW;
-          if (w < 0 || w >= p.w) continue;
-          floatv next = load_part(image + ((size_t)h * p.w + w) * p.ldx + c, channels);
-          value = p.average ? value + next : SELECTV(value, next, (next > value) | (next != next));
+      for (int i = firstH; i < endH; ++i) {
+        GLOBAL const element *line = image + ((ptrdiff_t)(top + i * p.dilationH) * p.w + left) * p.ldx + c;
+        if (p.average) {
+          for (int j = firstW; j < endW; ++j) value += load_part(line + (ptrdiff_t)(j * p.dilationW) * p.ldx, channels);
+        } else {
+          for (int j = firstW; j < endW; ++j) {
+            floatv next = load_part(line + (ptrdiff_t)(j * p.dilationW) * p.ldx, channels);
+            value = SELECTV(value, next, (next > value) | (next != next));
+          }
         }
       }
       store_part(p.average ? value * scale : value, to + c, channels);
