@@ -66,7 +66,18 @@ INLINE ushortv narrow(floatv x) {
 INLINE floatv widen(ushortv x) { return WIDEN_FLOAT16(x); }
 INLINE ushortv narrow(floatv x) { return NARROW_FLOAT16(x); }
 
-#elif !defined(GRAFT_OPENCL)
+#elif defined(GRAFT_OPENCL)
+
+// By way of a variable: there are drivers whose vload_half wants whole vectors' alignment.
+INLINE floatv widen(ushortv x) { return GRAFT_JOIN(vload_half, VW)(0, (const half *)&x); }
+
+INLINE ushortv narrow(floatv x) {
+  ushortv bits;
+  GRAFT_JOIN(GRAFT_JOIN(vstore_half, VW), _rte)(x, 0, (half *)&bits);
+  return bits;
+}
+
+#else
 
 // Without instructions for it: the exponent moved by a multiplication, which makes subnormal numbers right as well.
 INLINE floatv widen(ushortv x) {
@@ -91,17 +102,10 @@ INLINE ushortv narrow(floatv x) {
 
 #endif
 
-#if GRAFT_STORAGE == GRAFT_FLOAT16 && defined(GRAFT_OPENCL)
-#define LOADE(pointer) GRAFT_JOIN(vload_half, VW)(0, (GLOBAL const half *)(pointer))
-#define STOREE(value, pointer) GRAFT_JOIN(GRAFT_JOIN(vstore_half, VW), _rte)(value, 0, (GLOBAL half *)(pointer))
-#define LOADE_PRIVATE(pointer) GRAFT_JOIN(vload_half, VW)(0, (const half *)(pointer))
-#define STOREE_PRIVATE(value, pointer) GRAFT_JOIN(GRAFT_JOIN(vstore_half, VW), _rte)(value, 0, (half *)(pointer))
-#else
 #define LOADE(pointer) widen(LOAD_BITS(pointer))
 #define STOREE(value, pointer) STORE_BITS(narrow(value), pointer)
 #define LOADE_PRIVATE(pointer) LOADE(pointer)
 #define STOREE_PRIVATE(value, pointer) STOREE(value, pointer)
-#endif
 
 #endif
 
@@ -173,8 +177,6 @@ INLINE void store_float_part(floatv value, GLOBAL float *target, int count) {
 INLINE float element_at(GLOBAL const element *source) {
 #if GRAFT_STORAGE == GRAFT_FLOAT32
   return *source;
-#elif GRAFT_STORAGE == GRAFT_FLOAT16 && defined(GRAFT_OPENCL)
-  return vload_half(0, (GLOBAL const half *)source);
 #else
   return widen((ushortv)(*source)).s0;
 #endif
@@ -183,8 +185,6 @@ INLINE float element_at(GLOBAL const element *source) {
 INLINE void element_put(float value, GLOBAL element *target) {
 #if GRAFT_STORAGE == GRAFT_FLOAT32
   *target = value;
-#elif GRAFT_STORAGE == GRAFT_FLOAT16 && defined(GRAFT_OPENCL)
-  vstore_half_rte(value, 0, (GLOBAL half *)target);
 #else
   *target = narrow(SPLAT(value)).s0;
 #endif

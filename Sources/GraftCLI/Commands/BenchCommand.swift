@@ -108,7 +108,8 @@ struct BenchCommand: ReportingCommand {
     )
     try console.object(
       Report(
-        model: model, device: device.traits.identifier, precision: format.precision.rawValue, kernels: device.traits.family.rawValue, batchSize: batchSize,
+        model: model, device: device.traits.identifier, precision: format.precision.rawValue, kernels: device.traits.family.rawValue,
+        batchSize: batchSize,
         runs: times.count, arenaByteCount: plan.arenaByteCount, weightByteCount: plan.keptByteCount,
         gigaflopsPerImage: flops / Double(batchSize) / 1e9, imagesPerSecond: rates, startSeconds: startSeconds, profile: profile ? kernels : nil))
   }

@@ -71,7 +71,9 @@ public final class CPUDevice: Device {
 
   public func prepare(_ launches: [Launch]) throws -> any PreparedLaunches {
     let resolved = launches.map { launch in
-      guard launch.kernel.family == .cpu, let function = graft_kernel_find(instructionSet.raw, launch.kernel.precision.storage, launch.kernel.function) else {
+      guard launch.kernel.family == .cpu,
+        let function = graft_kernel_find(instructionSet.raw, launch.kernel.precision.storage, launch.kernel.function)
+      else {
         preconditionFailure("no native kernel \(launch.kernel.family).\(launch.kernel.function) for \(launch.kernel.precision)")
       }
       return function

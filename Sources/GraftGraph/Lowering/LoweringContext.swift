@@ -149,7 +149,8 @@ public struct LoweringContext {
     let types = node.inputs.map { type($0) }
     launches.append(
       PlannedLaunch(
-        kernel: KernelReference(traits.family, file: file, function: function, options: options, precision: precision ?? self.precision), operands: operands,
+        kernel: KernelReference(traits.family, file: file, function: function, options: options, precision: precision ?? self.precision),
+        operands: operands,
         parameters: Launch.bytes(of: parameters), grid: grid, label: "\(node.operation.kind) \(node.name)",
         flops: flops ?? node.operation.flops(types, type(node.output)),
         bytes: bytes ?? Double(node.inputs.reduce(byteCount(of: node.output)) { $0 + byteCount(of: $1) }), time: time))

@@ -1,5 +1,6 @@
 import CKernels
 import GraftDevice
+import Foundation
 
 /// Extents around an image: what a convolution or a pooling adds before it looks.
 public struct Padding2D: Sendable, Hashable {
@@ -107,7 +108,8 @@ public struct Conv2D: Operation {
       ldy: Int32(context.rowStride(context.output)), ldr: residual.map { Int32(context.rowStride($0)) } ?? 0, rowsPerItem: 0, panelsPerItem: 0,
       epilogue: epilogue(activation, hasBias: hasBias, hasResidual: hasResidual))
     let operands = ConvolutionOperands(
-      x: context.stored(x), bias: hasBias ? context.parameter(context.inputs[2]) : nil, residual: residual.map { context.stored($0) }, y: .value(context.output))
+      x: context.stored(x), bias: hasBias ? context.parameter(context.inputs[2]) : nil, residual: residual.map { context.stored($0) },
+      y: .value(context.output))
     switch context.traits.family {
     case .cpu: lowerForCPU(&context, p, operands)
     case .gpu: lowerForGPU(&context, p, operands)
@@ -138,7 +140,7 @@ public struct Conv2D: Operation {
         "depthwise", "depthwise", [operands.x, packed, operands.bias, operands.residual, operands.y], p, grid: Grid(Int(p.n) * Int(p.oh)))
       return
     }
-    if context.precision == .float32, context.options.usesWinograd,
+    if context.options.usesWinograd, context.precision == .float32 || ProcessInfo.processInfo.environment["WINO"] != nil,
       let winograd = Winograd.choice(self, weights: ws, output: context.shape(context.output))
     {
       return lowerByWinograd(&context, winograd, p, operands)

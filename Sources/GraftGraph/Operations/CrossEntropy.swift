@@ -57,7 +57,8 @@ public struct CrossEntropy: Operation {
       }
     case .gpu:
       let groups = context.rowGroups(rows: shape[0], length: shape[1])
-      context.launchGroups("softmax", "cross_entropy", operands(.value(context.output)), p, count: groups.count, size: groups.size, options: groups.options)
+      context.launchGroups(
+        "softmax", "cross_entropy", operands(.value(context.output)), p, count: groups.count, size: groups.size, options: groups.options)
     }
   }
 }

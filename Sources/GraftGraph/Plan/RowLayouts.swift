@@ -21,7 +21,8 @@ extension Graph {
         let extent = type(of: input).shape.last!
         defer { position += extent }
         guard let producer = producer(of: input), producer.operation.producesRowStride, !results.contains(input), layouts[input] == nil,
-          (base.offset + position) * elementByteCount % alignmentByteCount == 0, type(of: input).elementType == .float32, placed.insert(input).inserted,
+          (base.offset + position) * elementByteCount % alignmentByteCount == 0, type(of: input).elementType == .float32,
+          placed.insert(input).inserted,
           users[input.index].allSatisfy({ $0.node.operation.acceptsRowStride(input: $0.position) && !$0.node.operation.isView })
         else { continue }
         layouts[input] = RowLayout(root: base.root, offset: base.offset + position, stride: base.stride)
