@@ -47,7 +47,8 @@ struct PredictCommand: ReportingCommand {
     }
     let device = try computing.make(console)
     let batch = min(batchSize, images.count)
-    let frozen = try FrozenBackbone(model, cut: cut, preprocessing: preprocessing, batchSize: batch, device: device,
+    let frozen = try FrozenBackbone(
+      model, cut: cut, preprocessing: preprocessing, batchSize: batch, device: device,
       options: computing.planOptions(precision ?? head.metadata.precision ?? .float32))
     let decoder = preprocessing.decoder(pixelLimit: maxPixels)
     let backend = DeviceLinearBackend(device: device)

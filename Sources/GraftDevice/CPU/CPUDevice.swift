@@ -44,6 +44,7 @@ public final class CPUDevice: Device {
       numericFormats: chosen.numericFormats, isGPU: false, threadCount: threads)
     traits.lastCacheByteCount = Int(graft_last_cache_bytes())
     traits.sliceAlignmentByteCount = 2
+    traits.multipliesBFloat16Pairs = chosen == .avx512bf16
     self.traits = traits
   }
 

@@ -1,6 +1,5 @@
 import CKernels
 import GraftDevice
-import Foundation
 
 /// Extents around an image: what a convolution or a pooling adds before it looks.
 public struct Padding2D: Sendable, Hashable {
@@ -140,8 +139,9 @@ public struct Conv2D: Operation {
         "depthwise", "depthwise", [operands.x, packed, operands.bias, operands.residual, operands.y], p, grid: Grid(Int(p.n) * Int(p.oh)))
       return
     }
-    if context.options.usesWinograd, context.precision == .float32 || ProcessInfo.processInfo.environment["WINO"] != nil,
-      let winograd = Winograd.choice(self, weights: ws, output: context.shape(context.output))
+    let directRate = context.precision == .bfloat16 && context.traits.multipliesBFloat16Pairs ? 2.0 : 1
+    if context.options.usesWinograd,
+      let winograd = Winograd.choice(self, weights: ws, output: context.shape(context.output), directRate: directRate)
     {
       return lowerByWinograd(&context, winograd, p, operands)
     }
