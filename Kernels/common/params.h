@@ -185,4 +185,11 @@ typedef struct {
   int rows, classes, ldx;
 } GraftCrossEntropyParams;
 
+// The device's limits: multiply-adds in registers, sums and triads over memory.
+typedef struct {
+  graft_long count;                     // floats of an array; in the CPU family, of a work-item's share of it
+  int repeats;                          // times a work-item does the same again
+  float factor, term;                   // x factor + term; a = b + factor c
+} GraftPeakParams;
+
 #endif

@@ -46,6 +46,9 @@ static const KernelSource sources[] = {
   {"cpu/pack.cl", (const char[]){
 #embed "../../Kernels/cpu/pack.cl" suffix(, 0)
   }},
+  {"cpu/peak.cl", (const char[]){
+#embed "../../Kernels/cpu/peak.cl" suffix(, 0)
+  }},
   {"cpu/pool.cl", (const char[]){
 #embed "../../Kernels/cpu/pool.cl" suffix(, 0)
   }},
@@ -87,6 +90,9 @@ static const KernelSource sources[] = {
   }},
   {"gpu/pack.cl", (const char[]){
 #embed "../../Kernels/gpu/pack.cl" suffix(, 0)
+  }},
+  {"gpu/peak.cl", (const char[]){
+#embed "../../Kernels/gpu/peak.cl" suffix(, 0)
   }},
   {"gpu/pool.cl", (const char[]){
 #embed "../../Kernels/gpu/pool.cl" suffix(, 0)

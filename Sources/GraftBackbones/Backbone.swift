@@ -76,6 +76,13 @@ public struct Backbone: Sendable {
   ///
   /// - Throws: `ImportError` that names the node.
   public func graph(inputShape: [Int]) throws -> Graph {
+    try check(inputShape: inputShape)
+    let graph = try namingFile { try uncheckedGraph(inputShape: inputShape) }
+    guard !graph.outputs.isEmpty else { throw ImportError(file: path, what: "it has no output", remedy: "Export the model again.") }
+    return graph
+  }
+
+  private func uncheckedGraph(inputShape: [Int]) throws -> Graph {
     switch content {
     case .onnx(let file):
       guard let first = file.inputs.first, file.inputs.count == 1 else {

@@ -32,7 +32,7 @@ struct Console: Sendable {
     print(String(decoding: try encoder.encode(value), as: UTF8.self))
   }
 
-  static func standardError(_ text: String) { FileHandle.standardError.write(Data(text.utf8)) }
+  static func standardError(_ text: String) { StandardError.write(text) }
 }
 
 /// A command whose errors become one line and an exit status.
@@ -42,6 +42,7 @@ protocol ReportingCommand: ParsableCommand {
 
 extension ReportingCommand {
   func run() throws {
+    Interruption.shared.install()
     do {
       try execute()
       // A result that could not be written is an error like any other.
@@ -65,8 +66,9 @@ func exitStatus(of error: any Error) -> Int32 {
   case let error as ImageError where error.kind == .unreadable: 74
   case is ImportError, is ShapeError, is TensorError, is NpyError, is ImageError, is DataSetError, is StoreError, is BrokenImageError: 65
   case is HeadError, is TrainingDataError, is EvaluationError, is ModelConfigurationError, is PreprocessingError: 65
-  case is DeviceChoiceError, is TrainingOptionError: 64
-  case is CancelledError, is StoppedError: 130
+  case is PlanMemoryError: 65
+  case is DeviceChoiceError, is TrainingOptionError, is OperationBenchmark.SizeError: 64
+  case is CancelledError: Interruption.shared.exitStatus
   default: 70
   }
 }

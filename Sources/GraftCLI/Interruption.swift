@@ -1,62 +1,72 @@
 import Dispatch
 import Foundation
 import Graft
+import Synchronization
 
-/// Turns Ctrl-C and SIGTERM into a request to stop; a second Ctrl-C ends the process at once.
-final class Interruption {
-  let flag = CancellationFlag()
-  private var sources: [any DispatchSourceSignal] = []
+/// What Ctrl-C, SIGTERM and a closed terminal do to a command.
+///
+/// As a rule it ends at once: unfinished files are removed, a sentence says what is left, and the exit status is 128 plus the
+/// signal's number, as shells have it. A command that would lose work defers: the first signal then sets a flag, which asks
+/// it to end cleanly, and the second ends the process.
+final class Interruption: Sendable {
+  static let shared = Interruption()
 
-  init() {
-    let flag = flag
-    for number in [SIGINT, SIGTERM] {
-      signal(number, SIG_IGN)
-      let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
-      source.setEventHandler {
-        if flag.isCancelled { _exit(130) }
-        flag.cancel()
+  private struct State {
+    var sources: [any DispatchSourceSignal] = []
+    /// Set while a signal is only a request.
+    var flag: CancellationFlag?
+    var remedy = Interruption.generalRemedy
+    /// The last signal that came.
+    var signal: Int32 = SIGINT
+  }
+
+  private static let generalRemedy = "Run the same command again."
+  private let state = Mutex(State())
+  // A queue of its own has a thread of its own, however busy the others are.
+  private let queue = DispatchQueue(label: "signals", qos: .userInteractive)
+
+  /// Begins to listen; once, before the command's work.
+  func install() {
+    // A limit on the size of files shall be an error that can be told, not the end of the process.
+    signal(SIGXFSZ, SIG_IGN)
+    state.withLock { state in
+      guard state.sources.isEmpty else { return }
+      for number in [SIGINT, SIGTERM, SIGHUP] {
+        let previous = signal(number, SIG_IGN)
+        // Under nohup a closed terminal is no reason to end.
+        if number == SIGHUP, unsafeBitCast(previous, to: Int.self) == unsafeBitCast(SIG_IGN, to: Int.self) { continue }
+        let source = DispatchSource.makeSignalSource(signal: number, queue: queue)
+        source.setEventHandler { [self] in receive(number) }
+        source.resume()
+        state.sources.append(source)
       }
-      source.resume()
-      sources.append(source)
     }
   }
 
-  deinit {
-    for source in sources { source.cancel() }
-    signal(SIGINT, SIG_DFL)
-    signal(SIGTERM, SIG_DFL)
-  }
-}
+  /// Says what a user whose command is ended can do; `nil` for the sentence that holds for most.
+  func setRemedy(_ text: String?) { state.withLock { $0.remedy = text ?? Self.generalRemedy } }
 
-/// A line of progress that is rewritten on a terminal, and an occasional line elsewhere.
-final class ProgressLine {
-  private let console: Console
-  private var lastTime: ContinuousClock.Instant?
-  private var isOpen = false
-  init(_ console: Console) { self.console = console }
-
-  func show(_ text: @autoclosure () -> String) {
-    guard !console.quiet else { return }
-    let now = ContinuousClock.now
-    let interval: Duration = console.isTerminal ? .milliseconds(100) : .seconds(10)
-    if let lastTime, now - lastTime < interval { return }
-    // Elsewhere than on a terminal, short runs print no progress at all.
-    if lastTime == nil, !console.isTerminal {
-      lastTime = now
-      return
-    }
-    lastTime = now
-    if console.isTerminal {
-      Console.standardError("\r\u{1B}[K" + text())
-      isOpen = true
-    } else {
-      Console.standardError(text() + "\n")
-    }
+  /// Runs `body` with a flag that the first signal sets; until it returns, only the second ends the process.
+  func deferring<Result>(_ body: (CancellationFlag) throws -> Result) rethrows -> Result {
+    let flag = CancellationFlag()
+    state.withLock { $0.flag = flag }
+    defer { state.withLock { $0.flag = nil } }
+    return try body(flag)
   }
 
-  /// Clears the line.
-  func finish() {
-    if isOpen { Console.standardError("\r\u{1B}[K") }
-    isOpen = false
+  /// The exit status of a command that a signal has ended.
+  var exitStatus: Int32 { 128 + state.withLock { $0.signal } }
+
+  private func receive(_ number: Int32) {
+    let remedy = state.withLock { state -> String? in
+      state.signal = number
+      guard let flag = state.flag, !flag.isCancelled else { return state.remedy }
+      flag.cancel()
+      return nil
+    }
+    guard let remedy else { return }
+    UnfinishedFiles.removeAll()
+    Console.standardError((isatty(STDERR_FILENO) == 1 ? "\r\u{1B}[K" : "") + "error: stopped. \(remedy)\n")
+    _exit(128 + number)
   }
 }

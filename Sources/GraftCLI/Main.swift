@@ -19,7 +19,7 @@ struct GraftCommand: ParsableCommand {
 
       Completions for a shell: graft --generate-completion-script bash|zsh|fish.
 
-      Exit status: 0 done, 64 usage, 65 bad data, 70 our fault, 74 input or output, 130 stopped.
+      Exit status: 0 done, 64 usage, 65 bad data, 70 our fault, 74 input or output, 130 or 143 stopped.
       """,
     version: GraftVersion.text,
     subcommands: [

@@ -17,6 +17,24 @@ package enum DeviceNotes {
   }
 
   @Sendable private static func standardError(_ message: String) {
-    FileHandle.standardError.write(Data("graft: note: \(message)\n".utf8))
+    StandardError.write("graft: note: \(message)\n")
+  }
+}
+
+/// The stream for messages.
+package enum StandardError {
+  /// Writes what can be written. Where nobody reads (a closed terminal, a full disk) there is nobody to tell, either.
+  package static func write(_ text: String) {
+    var text = text
+    text.withUTF8 { bytes in
+      var rest = UnsafeRawBufferPointer(bytes)[...]
+      while !rest.isEmpty {
+        let part = UnsafeRawBufferPointer(rebasing: rest)
+        let count = Foundation.write(STDERR_FILENO, part.baseAddress, part.count)
+        if count < 0, errno == EINTR { continue }
+        guard count > 0 else { return }
+        rest = rest.dropFirst(count)
+      }
+    }
   }
 }

@@ -25,6 +25,8 @@ public struct Graph: Sendable {
   public enum Source: Sendable {
     case input
     case constant(HostTensor)
+    /// A constant whose elements a plan no longer needs: the device has them in its own form.
+    case releasedConstant
     case node(Int)
   }
 
@@ -32,7 +34,7 @@ public struct Graph: Sendable {
     public let type: TensorType
     /// The model file's name for it, where it has one.
     public var name: String
-    public let source: Source
+    public fileprivate(set) var source: Source
   }
 
   public struct Node: Sendable {
@@ -98,6 +100,13 @@ public struct Graph: Sendable {
     let output = define(type, name: name, source: .node(nodes.count))
     nodes.append(Node(operation: operation, inputs: inputs, output: output, name: name))
     return output
+  }
+
+  /// Lets go of a constant's elements.
+  mutating func release(_ id: ValueID) {
+    guard case .constant(let tensor) = values[id.index].source else { return }
+    tensor.evict()
+    values[id.index].source = .releasedConstant
   }
 
   public mutating func rename(_ id: ValueID, _ name: String) { values[id.index].name = name }

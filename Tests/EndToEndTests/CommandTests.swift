@@ -20,6 +20,9 @@ import Testing
 
     let trained = try GraftProcess.run("train", folder["store"], "--output", folder["head.safetensors"], "--device", "cpu", "--json", in: folder)
     #expect(trained.status == 0, "\(trained.messages)")
+    let strict = ["train", folder["store"], "--output", folder["strict.safetensors"], "--device", "cpu", "--l2", "0.01", "--json"]
+    let gradients = try ["1e-2", "1e-5"].map { try GraftProcess(strict + ["--tolerance", $0], folder: folder).wait().json() }
+    #expect(try #require(gradients[0]["iterations"] as? Int) < #require(gradients[1]["iterations"] as? Int), "\(gradients)")
     let scored = try GraftProcess.run("evaluate", folder["head.safetensors"], folder["store"], "--device", "cpu", "--json", in: folder)
     #expect(try scored.json()["top1"] as? Double == 1, "\(scored.output)\(scored.messages)")
     let picture = folder["photos/red brick/0-3.tiff"]
@@ -88,8 +91,8 @@ import Testing
     if number == SIGKILL {
       #expect(stopped.wasSignalled)
     } else {
-      #expect(!stopped.wasSignalled && stopped.status == 130, "\(stopped.status) \(stopped.messages)")
-      #expect(stopped.messages.contains("again"), "\(stopped.messages)")
+      #expect(!stopped.wasSignalled && stopped.status == 128 + number, "\(stopped.status) \(stopped.messages)")
+      #expect(stopped.messages.contains("of 450 images are in \(folder["store"]). Run the same command again"), "\(stopped.messages)")
       #expect(stopped.output.isEmpty)
     }
     let report = try GraftProcess(extract, folder: folder).wait().json()

@@ -25,7 +25,7 @@ import Testing
           if plan.arenaByteCount < 1 << 24 { try plan.run() }
           valid += 1
         } catch let error {
-          let isTyped = error is ImportError || error is DeviceError || error is LoweringError || error is ShapeError
+          let isTyped = error is ImportError || error is PlanMemoryError || error is LoweringError || error is ShapeError
           #expect(isTyped, "\(name), integer \(index) = \(number): \(error)")
           refused += 1
         }
@@ -68,7 +68,7 @@ import Testing
         valid += 1
       } catch let error {
         #expect(
-          error is ImportError || error is FileError || error is DeviceError || error is LoweringError || error is ShapeError,
+          error is ImportError || error is FileError || error is PlanMemoryError || error is LoweringError || error is ShapeError,
           "seed \(seed): \(error)")
         refused += 1
       }

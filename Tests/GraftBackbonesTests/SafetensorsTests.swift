@@ -118,8 +118,8 @@ import Testing
   @Test func aFileThatCannotBeWrittenLeavesNothingBehind() throws {
     let folder = TemporaryFolder()
     let path = "\(folder.path)/none/head.safetensors"
-    #expect(throws: FileError(path: path, action: "write", code: ENOENT)) { try SafetensorsFile.write(tensors: [], to: path) }
-    // The target is a folder: the rename fails after everything was written.
+    #expect(throws: FileError(path: path, action: "create", code: ENOENT)) { try SafetensorsFile.write(tensors: [], to: path) }
+    // The target is a folder.
     try FileManager.default.createDirectory(atPath: "\(folder.path)/taken", withIntermediateDirectories: true)
     #expect(throws: FileError.self) { try SafetensorsFile.write(tensors: [("a", HostTensor([1], [1]))], to: "\(folder.path)/taken") }
     #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path) == ["taken"])

@@ -82,7 +82,7 @@ import Testing
     var graph = Graph()
     let x = graph.addInput(TensorType([1, 1]), name: "x")
     graph.outputs = [try graph.add(Expand([1 << 20, 1 << 15]), [x])]
-    let error = #expect(throws: DeviceError.self) { try Plan(graph, device: TestDevices.native[0].make()) }
+    let error = #expect(throws: PlanMemoryError.self) { try Plan(graph, device: TestDevices.native[0].make()) }
     #expect(error?.description.contains("--batch-size") == true)
   }
 }

@@ -15,11 +15,11 @@ extension SafetensorsFile {
       return left != right ? left > right : $0.name.utf8.lexicographicallyPrecedes($1.name.utf8)
     }
     let header = try header(ordered, metadata)
-    try AtomicFile.write(to: path) { file in
-      try withUnsafeBytes(of: UInt64(header.count).littleEndian) { try file.append($0) }
-      try header.withUnsafeBytes { try file.append($0) }
-      for (_, tensor) in ordered { try tensor.withUnsafeBytes { try file.append($0) } }
-    }
+    let file = try AtomicFile(replacing: path)
+    try withUnsafeBytes(of: UInt64(header.count).littleEndian) { try file.append($0) }
+    try header.withUnsafeBytes { try file.append($0) }
+    for (_, tensor) in ordered { try tensor.withUnsafeBytes { try file.append($0) } }
+    try file.commit()
   }
 
   private static func header(_ tensors: [(name: String, tensor: HostTensor)], _ metadata: [String: String]) throws(TensorError) -> [UInt8] {

@@ -92,15 +92,16 @@ struct ExtractCommand: ReportingCommand {
     }
     console.note("cut: \(frozen.cut) \(frozen.featureShape), \(byteText(key.featureCount * key.featureType.byteCount)) an image")
     let line = ProgressLine(console)
-    let interruption = Interruption()
     let summary: ExtractionSummary
     do {
-      summary = try run.run(
-        computing: {
-          try FrozenBackbone(
-            model, cut: cut, preprocessing: preprocessing, batchSize: batchSize, device: device, options: computing.planOptions(format.precision))
-        },
-        cancellation: interruption.flag, progress: { line.show(progressText($0)) })
+      summary = try Interruption.shared.deferring { flag in
+        try run.run(
+          computing: {
+            try FrozenBackbone(
+              model, cut: cut, preprocessing: preprocessing, batchSize: batchSize, device: device, options: computing.planOptions(format.precision))
+          },
+          cancellation: flag, progress: { line.show(progressText($0)) })
+      }
     } catch {
       line.finish()
       throw error

@@ -20,9 +20,10 @@ struct ImportCommand: ReportingCommand {
   }
 
   func execute() throws {
-    let interruption = Interruption()
-    let summary = try FeatureStore.importing(
-      features: features, labels: labels, split: split, output: store, opening: rebuild ? .rebuilding : .resuming, cancellation: interruption.flag)
+    let summary = try Interruption.shared.deferring { flag in
+      try FeatureStore.importing(
+        features: features, labels: labels, split: split, output: store, opening: rebuild ? .rebuilding : .resuming, cancellation: flag)
+    }
     let console = output.console
     console.result(
       String(format: "%d rows imported, %d reused, %d classes in %.1f s", summary.imported, summary.reused, summary.classes, summary.seconds))

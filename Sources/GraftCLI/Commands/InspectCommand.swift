@@ -47,9 +47,9 @@ struct InspectCommand: ReportingCommand {
     let console = output.console
     let (backbone, configuration) = try loadBackbone(model, console)
     let shape = try backbone.inputShape(
-      batchSize: 1, height: inputSize ?? configuration.fields.inputSize?[1], width: inputSize ?? configuration.fields.inputSize?[2])
+      batchSize: 1, height: inputSize ?? configuration.fields.inputHeight, width: inputSize ?? configuration.fields.inputWidth)
     let graph = try backbone.graph(inputShape: shape)
-    let whole = try graph.removingDeadNodes().foldingConstants().sinkingTransposes().removingDeadNodes()
+    let whole = try backbone.namingFile { try graph.removingDeadNodes().foldingConstants().sinkingTransposes().removingDeadNodes() }
     var layers: [Layer] = []
     for node in whole.nodes where !(node.operation is Transpose || node.operation is Reshape) {
       let inputs = node.inputs.map { whole.type(of: $0) }

@@ -29,6 +29,7 @@ struct RunCommand: ReportingCommand {
 
   func execute() throws {
     let console = output.console
+    Interruption.shared.setRemedy("No \(outputPath) was written; run the same command again.")
     let (backbone, _) = try loadBackbone(model, console)
     let x = try Npy.tensor(of: input)
     var graph = try backbone.graph(inputShape: x.shape)
@@ -42,7 +43,7 @@ struct RunCommand: ReportingCommand {
     }
     let device = try computing.make(console)
     func result(_ precision: Precision) throws -> HostTensor {
-      let plan = try Plan(graph, device: device, options: computing.planOptions(precision))
+      let plan = try backbone.namingFile { try Plan(graph, device: device, options: computing.planOptions(precision)) }
       try plan.write(x.floats(), to: plan.graph.inputs[0])
       try plan.run()
       let y = plan.graph.outputs[0]
@@ -50,6 +51,7 @@ struct RunCommand: ReportingCommand {
     }
     let y = try result(format.precision)
     try Npy.write(y, to: outputPath)
+    Interruption.shared.setRemedy(nil)
     console.result("\(outputPath): \(y.shape)")
     var agreement: Agreement?
     if let compare {

@@ -50,6 +50,7 @@ struct TrainCommand: ReportingCommand {
 
   func execute() throws {
     let console = output.console
+    Interruption.shared.setRemedy("No head was written; run the same command again.")
     let store = try FeatureStore.open(reading: self.store)
     let train = try store.labelled(split: "train")
     guard train.rowCount > 0 else {
@@ -61,17 +62,15 @@ struct TrainCommand: ReportingCommand {
     if let values = try strengths() { options.l2 = values.count == 1 ? .fixed(values[0]) : .sweep(values) }
     if let tolerance {
       options.solver.gradientTolerance = tolerance
-      options.solver.relativeGap = 0
+      options.solver.relativeGap = .infinity
     }
     if let maxIterations { options.solver.maximumIterations = maxIterations }
     let line = ProgressLine(console)
-    let interruption = Interruption()
     let result: LinearTrainingResult
     do {
       result = try LinearHeadTrainer(options: options, backend: DeviceLinearBackend(device: device)).train(
         LinearTrainingData(train: train, validation: validation, classes: store.classNames)
       ) { progress in
-        if interruption.flag.isCancelled { throw StoppedError(remedy: "No head was written; run the same command again.") }
         line.show(
           "\(progress.stage.rawValue): \(progress.solver.evaluations) evaluations, \(progress.solver.finishedHeads) of \(progress.solver.headCount) heads done"
         )
@@ -92,6 +91,7 @@ struct TrainCommand: ReportingCommand {
         preprocessing: isExtracted ? store.key.preprocessing : nil, precision: isExtracted ? Precision(rawValue: store.key.precision) : nil,
         featureNormalisation: result.featureNormalisation, l2: result.l2, metrics: metrics, graftVersion: GraftVersion.text))
     try head.write(to: headPath)
+    Interruption.shared.setRemedy(nil)
     if result.sweep.count > 1 {
       console.result(
         tableText(
@@ -113,10 +113,4 @@ struct TrainCommand: ReportingCommand {
         features: result.dimension, l2: result.l2, objective: result.objective, seconds: result.seconds, iterations: result.iterations,
         validation: result.validation, sweep: result.sweep))
   }
-}
-
-/// A command that was stopped by Ctrl-C.
-struct StoppedError: Error, CustomStringConvertible {
-  let remedy: String
-  var description: String { "stopped. \(remedy)" }
 }

@@ -54,6 +54,11 @@ public struct PreprocessingFields: Codable, Hashable, Sendable {
     exif = try container.decodeIfPresent(Bool.self, forKey: .exif)
   }
 
+  /// Rows of the network's input, where `inputSize` is [3, height, width]; what else it may be, `resolved()` refuses.
+  public var inputHeight: Int? { inputSize.flatMap { $0.count == 3 ? $0[1] : nil } }
+  /// Columns, likewise.
+  public var inputWidth: Int? { inputSize.flatMap { $0.count == 3 ? $0[2] : nil } }
+
   /// Whether nothing is told.
   public var isEmpty: Bool { self == PreprocessingFields() }
 

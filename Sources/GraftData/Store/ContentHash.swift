@@ -39,6 +39,12 @@ public enum ContentHash {
     }
   }
 
+  /// The hash of what was written to a file so far.
+  static func of(_ file: AtomicFile) throws -> String {
+    guard lseek(file.descriptor, 0, SEEK_SET) == 0 else { throw FileError(path: file.path, action: "read", code: errno) }
+    return try ofFile(descriptor: file.descriptor, path: file.temporaryPath)
+  }
+
   private static func hexadecimal(_ digest: SHA256.Digest) -> String {
     let digits = Array("0123456789abcdef".utf8)
     return String(unsafeUninitializedCapacity: 64) { target in

@@ -45,7 +45,7 @@ final class ShardWriter {
     let header = NpyHeader(elementType: key.featureType, shape: [rows] + key.cutShape).encoded()
     precondition(header.count == headerByteCount, "a .npy header that grew with its rows")
     try header.withUnsafeBytes { try file.write($0, at: 0) }
-    let sha256 = try file.contentHash()
+    let sha256 = try ContentHash.of(file)
     try step(.beforeRename)
     try file.commit()
     try step(.afterRename)

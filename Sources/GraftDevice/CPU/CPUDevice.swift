@@ -36,7 +36,7 @@ public final class CPUDevice: Device {
     }
     pool = Pool(handle)
     self.instructionSet = chosen
-    let memory = Int(ProcessInfo.processInfo.physicalMemory)
+    let memory = CPUDevice.memoryByteCount()
     var traits = DeviceTraits(
       kind: .cpu, identifier: "cpu", name: CPUDevice.processorName(), vendor: "", driver: "none needed", family: .cpu, computeUnits: cores,
       memoryByteCount: memory, maximumBufferByteCount: memory, localMemoryByteCount: 0, maximumWorkGroupSize: 1,
@@ -55,31 +55,55 @@ public final class CPUDevice: Device {
       throw DeviceError(
         device: "cpu", call: "allocate \(byteCount) bytes", code: Int(status), name: "out of memory", remedy: "Use a smaller --batch-size.")
     }
-    return CPUBuffer(memory, byteCount: byteCount)
+    return CPUBuffer(memory, byteCount: byteCount, owner: pool)
   }
 
   public func write(_ source: UnsafeRawBufferPointer, to slice: BufferSlice) throws(DeviceError) {
-    precondition(source.count <= slice.byteCount, "a write beyond its slice")
+    let to = try pointer(of: slice, transferring: source.count, "write")
     guard let from = source.baseAddress else { return }
-    pool.lock.withLock { _ = memcpy(slice.pointer, from, source.count) }
+    pool.lock.withLock { _ = memcpy(to, from, source.count) }
   }
 
   public func read(_ slice: BufferSlice, into destination: UnsafeMutableRawBufferPointer) throws(DeviceError) {
-    precondition(destination.count <= slice.byteCount, "a read beyond its slice")
+    let from = try pointer(of: slice, transferring: destination.count, "read")
     guard let to = destination.baseAddress else { return }
-    pool.lock.withLock { _ = memcpy(to, slice.pointer, destination.count) }
+    pool.lock.withLock { _ = memcpy(to, from, destination.count) }
   }
 
   public func prepare(_ launches: [Launch]) throws -> any PreparedLaunches {
-    let resolved = launches.map { launch in
+    var resolved: [graft_kernel_function] = []
+    for launch in launches {
+      let call = "prepare \(launch.kernel.function) of the \(launch.kernel.family.rawValue) family, for \(launch.label)"
       guard launch.kernel.family == .cpu,
         let function = graft_kernel_find(instructionSet.raw, launch.kernel.precision.storage, launch.kernel.function)
       else {
-        preconditionFailure("no native kernel \(launch.kernel.family).\(launch.kernel.function) for \(launch.kernel.precision)")
+        throw DeviceError(
+          device: "cpu", call: call, name: "no such kernel",
+          remedy: "This device runs the kernels of the CPU family only; use an OpenCL device for others.")
       }
-      return function
+      let sizes = launch.grid.globalSize
+      guard [sizes.x, sizes.y, sizes.z].allSatisfy({ (0...Int(Int32.max)).contains($0) }) else {
+        throw DeviceError(device: "cpu", call: call, name: "a grid of \(sizes)", remedy: "Use a smaller --batch-size.")
+      }
+      resolved.append(function)
     }
-    return PreparedCPULaunches(device: self, launches: launches, functions: resolved)
+    return try PreparedCPULaunches(device: self, launches: launches, functions: resolved)
+  }
+
+  /// Where a slice begins in host memory.
+  fileprivate func pointer(of slice: BufferSlice) throws(DeviceError) -> UnsafeMutableRawPointer {
+    guard let buffer = slice.buffer as? CPUBuffer, buffer.owner === pool else {
+      throw DeviceError(device: "cpu", call: "use a buffer", name: "a buffer of another device", remedy: "Allocate it on this device; report this.")
+    }
+    return buffer.start + slice.byteOffset
+  }
+
+  private func pointer(of slice: BufferSlice, transferring byteCount: Int, _ verb: String) throws(DeviceError) -> UnsafeMutableRawPointer {
+    guard byteCount <= slice.byteCount else {
+      throw DeviceError(
+        device: "cpu", call: "\(verb) \(byteCount) bytes", name: "beyond the slice", remedy: "The slice has \(slice.byteCount) bytes; report this.")
+    }
+    return try pointer(of: slice)
   }
 
   public func finish() throws(DeviceError) {}
@@ -91,6 +115,14 @@ public final class CPUDevice: Device {
   /// The cores this process may run on (its affinity mask), at least 1.
   private static func availableCores() -> Int {
     max(1, Int(graft_available_cores()))
+  }
+
+  /// The machine's memory, or less where a control group (a container, a batch job) allows less.
+  private static func memoryByteCount() -> Int {
+    let limits = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"].compactMap { path in
+      (try? String(contentsOfFile: path, encoding: .utf8)).flatMap { Int($0.trimmingCharacters(in: .whitespacesAndNewlines)) }
+    }
+    return limits.filter { $0 > 0 }.reduce(Int(clamping: ProcessInfo.processInfo.physicalMemory), min)
   }
 
   private static func processorName() -> String {
@@ -106,13 +138,11 @@ final class CPUBuffer: DeviceBuffer, @unchecked Sendable {
   let start: UnsafeMutableRawPointer
   let byteCount: Int
 
-  init(_ start: UnsafeMutableRawPointer, byteCount: Int) { (self.start, self.byteCount) = (start, byteCount) }
-  deinit { free(start) }
-}
+  /// The pool of the device that allocated it: what tells its device from others.
+  let owner: AnyObject
 
-extension BufferSlice {
-  /// Our own invariant: the slice is of a CPU buffer.
-  fileprivate var pointer: UnsafeMutableRawPointer { unsafeDowncast(buffer, to: CPUBuffer.self).start + byteOffset }
+  init(_ start: UnsafeMutableRawPointer, byteCount: Int, owner: AnyObject) { (self.start, self.byteCount, self.owner) = (start, byteCount, owner) }
+  deinit { free(start) }
 }
 
 /// Launches as the C pool takes them: one block of memory for buffers, one for parameters.
@@ -124,19 +154,25 @@ private final class PreparedCPULaunches: PreparedLaunches {
   private let arguments: UnsafeMutableBufferPointer<UnsafeMutableRawPointer?>
   private let parameters: UnsafeMutableRawBufferPointer
 
-  init(device: CPUDevice, launches: [Launch], functions: [graft_kernel_function]) {
+  /// Our own invariant: one function a launch, and grids that fit 32 bits.
+  ///
+  /// - Throws: `DeviceError` for a buffer of another device.
+  init(device: CPUDevice, launches: [Launch], functions: [graft_kernel_function]) throws(DeviceError) {
+    // Before anything is allocated, so that an error leaves nothing behind.
+    var pointers: [UnsafeMutableRawPointer?] = []
+    for launch in launches {
+      for slice in launch.buffers { pointers.append(try slice.map { slice throws(DeviceError) in try device.pointer(of: slice) }) }
+    }
     (self.device, self.launches) = (device, launches)
     func aligned(_ count: Int) -> Int { (count + 15) & ~15 }
     table = .allocate(capacity: launches.count)
-    arguments = .allocate(capacity: launches.reduce(0) { $0 + $1.buffers.count })
+    arguments = .allocate(capacity: pointers.count)
+    _ = arguments.initialize(from: pointers)
     parameters = .allocate(byteCount: launches.reduce(0) { $0 + aligned($1.parameters.count) }, alignment: 16)
     var (argument, parameter) = (0, 0)
     for (index, launch) in launches.enumerated() {
       let firstArgument = argument
-      for slice in launch.buffers {
-        (arguments.baseAddress! + argument).initialize(to: slice?.pointer)
-        argument += 1
-      }
+      argument += launch.buffers.count
       let at = UnsafeMutableRawBufferPointer(rebasing: parameters[parameter..<parameter + launch.parameters.count])
       at.copyBytes(from: launch.parameters)
       let grid = launch.grid.globalSize

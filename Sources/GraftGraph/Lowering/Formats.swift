@@ -7,16 +7,21 @@ import GraftDevice
 
 /// The format of every value of a graph in memory.
 struct ValueFormats {
-  let graph: Graph
-  let layouts: [ValueID: RowLayout]
-  let precision: Precision
+  /// By the value's number; no more than this is kept of the graph, whose constants may be let go.
+  private let precisions: [Precision]
+  private let types: [TensorType]
 
   /// A view has the format of the value whose memory it shares; what isn't a float32 is moved as one is, four bytes at a time.
-  func precision(of id: ValueID) -> Precision {
-    let root = layouts[id]?.root ?? id
-    guard case .node = graph[root].source, graph.type(of: root).elementType == .float32 else { return .float32 }
-    return precision
+  init(_ graph: Graph, layouts: [ValueID: RowLayout], precision: Precision) {
+    types = graph.values.map(\.type)
+    precisions = graph.values.indices.map { index in
+      let root = layouts[ValueID(index)]?.root ?? ValueID(index)
+      guard case .node = graph[root].source, graph.type(of: root).elementType == .float32 else { return .float32 }
+      return precision
+    }
   }
+
+  func precision(of id: ValueID) -> Precision { precisions[id.index] }
 
   /// Bytes of a value of that type.
   func byteCount(of id: ValueID, as type: TensorType) -> Int {
@@ -24,7 +29,7 @@ struct ValueFormats {
   }
 
   /// Bytes of the whole value.
-  func byteCount(of id: ValueID) -> Int { byteCount(of: id, as: graph.type(of: id)) }
+  func byteCount(of id: ValueID) -> Int { byteCount(of: id, as: types[id.index]) }
 }
 
 extension LoweringContext {

@@ -97,9 +97,8 @@ extension Rewriter {
     guard let weights = constant(inputs[1]), !hadBias || constant(inputs[2]) != nil else { return nil }
     let channels = affine.scale.count
     if affine.scale.contains(where: { $0 != 1 }) {
-      let inner = weights.elementCount / max(1, channels)
-      let scaled = weights.doubles().enumerated().map { Float($1 * affine.scale[outputsFirst ? $0 / inner : $0 % channels]) }
-      inputs[1] = addConstant(HostTensor(weights.shape, scaled), name: new[inputs[1]].name)
+      inputs[1] = addConstant(weights.scaled(by: affine.scale, channelsFirst: outputsFirst), name: new[inputs[1]].name)
+      weights.evict()
     }
     let bias = hadBias ? constant(inputs[2])!.doubles() : [Double](repeating: 0, count: channels)
     let shifted = (0..<channels).map { Float(bias[$0] * affine.scale[$0] + affine.shift[$0]) }

@@ -66,14 +66,18 @@ extension Graph {
 
   /// With every node whose inputs are all constants replaced by its result, computed in double precision.
   ///
-  /// Results much larger than what they come from (an expanded scalar) are left to the device.
+  /// Results much larger than what they come from (an expanded scalar) are left to the device, and so is everything once
+  /// the results together are: each of a row of nodes may be a little larger than the one before.
   public func foldingConstants() throws -> Graph {
     var rewriter = try Rewriter(self)
+    var elementsLeft = 1 << 20
+    for value in values { if case .constant(let tensor) = value.source { elementsLeft += 8 * tensor.elementCount } }
     for node in nodes {
       let inputs = node.inputs.map { rewriter.value($0) }
       let constants = inputs.compactMap { rewriter.constant($0) }
       let source = constants.reduce(0) { $0 + $1.elementCount }
-      guard constants.count == inputs.count, !inputs.isEmpty, type(of: node.output).elementCount <= max(65_536, 4 * source) else {
+      let elementCount = type(of: node.output).elementCount
+      guard constants.count == inputs.count, !inputs.isEmpty, elementCount <= max(65_536, 4 * source), elementCount <= elementsLeft else {
         try rewriter.keep(node)
         continue
       }
@@ -81,6 +85,7 @@ extension Graph {
       if let reshape = node.operation as? Reshape {
         result = constants[0].reshaped(reshape.shape)
       } else {
+        elementsLeft -= elementCount
         result = node.operation.reference(constants.map(ReferenceTensor.init)).tensor
       }
       rewriter.define(node.output, as: rewriter.addConstant(result, name: self[node.output].name))

@@ -10,6 +10,8 @@ public final class Plan {
   /// Bytes of the arena, of what is kept (packed weights, constants) and of inputs.
   public let arenaByteCount: Int
   public let keptByteCount: Int
+  /// All the device memory it takes, by use.
+  public let memory: PlanMemory
   /// Of inputs and outputs.
   private let slices: [ValueID: BufferSlice]
   private let launches: [Launch]
@@ -33,27 +35,30 @@ public final class Plan {
   }
 
   /// - Parameter graph: as read from a model file or built by hand.
-  /// - Throws: `ShapeError`, `LoweringError`, `DeviceError`, `BuildError`.
+  /// - Throws: `PlanMemoryError` before anything is allocated; `ShapeError`, `LoweringError`, `DeviceError`, `BuildError`.
   public init(_ graph: Graph, device: any Device, options: PlanOptions = PlanOptions()) throws {
     try device.traits.check(options.precision)
-    let graph = options.optimizes ? try graph.optimized() : graph
-    (self.graph, self.device) = (graph, device)
-    if let large = graph.values.first(where: { $0.type.shape.reduce(1) { $0 * max(1, $1) } > Int(Int32.max) }) {
-      throw DeviceError(
-        device: device.traits.identifier, call: "plan '\(large.name)' \(large.type)", name: "more than 2³¹ elements",
-        remedy: "Use a smaller --batch-size.")
-    }
+    var graph = options.optimizes ? try graph.optimized() : graph
+    self.device = device
+    try PlanMemory.checkValues(of: graph, on: device.traits)
     var traits = device.traits
     if let byteCount = options.lastCacheByteCount { traits.lastCacheByteCount = byteCount }
-    let schedule = try Schedule(graph, traits: traits, options: options)
-    guard schedule.memory.byteCount <= device.traits.maximumBufferByteCount else {
-      throw DeviceError(
-        device: device.traits.identifier, call: "place \(schedule.memory.byteCount) bytes of activations", name: "out of memory",
-        remedy: "The device's largest buffer holds \(device.traits.maximumBufferByteCount) bytes: use a smaller --batch-size.")
+    var schedule = try Schedule(graph, traits: traits, options: options)
+
+    // All that is going to be allocated, before any of it is.
+    let fixedValues = schedule.fixedValues
+    var memory = Plan.fixedMemory(graph, fixedValues)
+    memory.activations = schedule.memory.byteCount
+    memory.weights += schedule.preparedByteCounts.reduce(0, +)
+    for case .value(let id)? in schedule.preparation.flatMap(\.operands) where !fixedValues.contains(id) {
+      memory.preparation = max(memory.preparation, graph.constant(id).map(Plan.deviceByteCount) ?? 0)
     }
+    try memory.check(on: device.traits, limit: options.memoryLimit)
+    self.memory = memory
+
     let arena = try device.allocate(byteCount: schedule.memory.byteCount)
     arenaByteCount = schedule.memory.byteCount
-    var (fixed, kept) = try Plan.placeFixed(graph, schedule.fixedValues, device: device)
+    var (fixed, kept) = try Plan.placeFixed(graph, fixedValues, device: device)
     var preparedBuffers: [BufferSlice] = []
     for byteCount in schedule.preparedByteCounts {
       preparedBuffers.append(BufferSlice(try device.allocate(byteCount: byteCount)))
@@ -79,6 +84,8 @@ public final class Plan {
         bytes: launch.bytes)
     }
     // Preparation, one constant at a time, so that raw weights never all lie on the device beside the packed ones.
+    var uses: [ValueID: Int] = [:]
+    for case .value(let id)? in schedule.preparation.flatMap(\.operands) { uses[id, default: 0] += 1 }
     for launch in schedule.preparation {
       var extra: [ValueID: BufferSlice] = [:]
       for case .value(let id)? in launch.operands where fixed[id] == nil {
@@ -86,11 +93,36 @@ public final class Plan {
       }
       try device.prepare([place(launch, firstImage: 0, extra: extra)]).enqueue()
       if device.traits.kind == .openCL, !extra.isEmpty { try device.finish() }
+      for case .value(let id)? in launch.operands {
+        uses[id, default: 0] -= 1
+        guard uses[id] == 0, fixed[id] == nil else { continue }
+        schedule.release(id)
+        graph.release(id)
+      }
     }
+    self.graph = graph
     try device.finish()
     launches = schedule.steps.map { place(schedule.launches[$0.launch], firstImage: $0.firstImage) }
     sources = schedule.steps.map(\.launch)
     prepared = try device.prepare(launches)
+  }
+
+  /// Bytes of a constant on the device, where floating-point numbers are float32.
+  private static func deviceByteCount(_ tensor: HostTensor) -> Int {
+    tensor.elementType.isFloatingPoint ? tensor.elementCount * ElementType.float32.byteCount : tensor.byteCount
+  }
+
+  /// What `placeFixed` is going to take.
+  private static func fixedMemory(_ graph: Graph, _ ids: [ValueID]) -> PlanMemory {
+    var memory = PlanMemory()
+    for id in Set(ids) {
+      if let tensor = graph.constant(id) {
+        memory.weights += deviceByteCount(tensor)
+      } else {
+        memory.inputs += graph.type(of: id).byteCount
+      }
+    }
+    return memory
   }
 
   /// Memory for inputs and constants, constants written.

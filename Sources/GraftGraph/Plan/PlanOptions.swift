@@ -9,10 +9,14 @@ public struct PlanOptions: Sendable {
   /// Whether 3 × 3 convolutions may be computed by Winograd's transforms (CPU family): up to four times fewer products, and
   /// errors of some 1e-6 of the largest value instead of some 1e-7.
   public var usesWinograd = true
+  /// Bytes of device memory the plan may take; `nil`: all that the device has.
+  public var memoryLimit: Int?
   /// Bytes of the last cache to plan for; `nil`: the device's. 0: the whole batch at once.
   package var lastCacheByteCount: Int?
 
-  public init(precision: Precision = .float32) { self.precision = precision }
+  public init(precision: Precision = .float32, memoryLimit: Int? = nil) {
+    (self.precision, self.memoryLimit) = (precision, memoryLimit)
+  }
 
   /// The graph node by node.
   package static var asWritten: PlanOptions { asWritten(in: .float32) }

@@ -16,7 +16,7 @@ struct Schedule {
   let steps: [Step]
   let memory: MemoryPlan
 
-  private let graph: Graph
+  private var graph: Graph
   private let layouts: [ValueID: RowLayout]
   private let formats: ValueFormats
   /// Results in float32 that were computed in another format.
@@ -31,7 +31,7 @@ struct Schedule {
   init(_ graph: Graph, traits: DeviceTraits, options: PlanOptions) throws {
     let layouts = graph.rowLayouts(alignmentByteCount: traits.sliceAlignmentByteCount, elementByteCount: options.precision.byteCount)
     let tiling = BatchTiling(graph, layouts: layouts, traits: traits, precision: options.precision)
-    let formats = ValueFormats(graph: graph, layouts: layouts, precision: options.precision)
+    let formats = ValueFormats(graph, layouts: layouts, precision: options.precision)
     (self.graph, self.layouts, self.formats, self.tiling) = (graph, layouts, formats, tiling)
     guard let firstNode = graph.nodes.first else {
       (launches, preparation, preparedByteCounts, steps) = ([], [], [], [])
@@ -158,6 +158,9 @@ struct Schedule {
     if case .scratch(let index)? = wideResults[id] { return scratch(index, arena: arena) }
     return slice(of: id, firstImage: 0, arena: arena, fixed: fixed)
   }
+
+  /// Lets go of a constant's elements.
+  mutating func release(_ id: ValueID) { graph.release(id) }
 
   func scratch(_ index: Int, arena: any DeviceBuffer) -> BufferSlice? {
     blockOf[.scratch(index)].map { BufferSlice(arena, byteOffset: memory.offsets[$0], byteCount: blocks[$0].byteCount) }

@@ -10,10 +10,11 @@ public final class HostBytes: @unchecked Sendable {
   /// How many there are.
   public let count: Int
   private let release: (UnsafeRawPointer, Int) -> Void
+  private let isMappedFile: Bool
 
   /// Takes over `start`; `release` frees it.
-  package init(adopting start: UnsafeRawPointer, count: Int, release: @escaping (UnsafeRawPointer, Int) -> Void) {
-    (self.start, self.count, self.release) = (start, count, release)
+  package init(adopting start: UnsafeRawPointer, count: Int, isMappedFile: Bool = false, release: @escaping (UnsafeRawPointer, Int) -> Void) {
+    (self.start, self.count, self.isMappedFile, self.release) = (start, count, isMappedFile, release)
   }
 
   /// `count` bytes (aligned to 64) that `fill` writes.
@@ -53,10 +54,18 @@ public final class HostBytes: @unchecked Sendable {
     guard let start = mmap(nil, count, PROT_READ, MAP_PRIVATE, descriptor, 0), start != MAP_FAILED else {
       throw FileError(path: path, action: "map", code: errno)
     }
-    self.init(adopting: start, count: count) { munmap(UnsafeMutableRawPointer(mutating: $0), $1) }
+    self.init(adopting: start, count: count, isMappedFile: true) { munmap(UnsafeMutableRawPointer(mutating: $0), $1) }
   }
 
   deinit { release(start, count) }
+
+  /// Gives the memory of a mapped file's whole pages in `range` back; who reads them again reads the file again.
+  package func evict(_ range: Range<Int>) {
+    guard isMappedFile else { return }
+    let page = sysconf(Int32(_SC_PAGESIZE))
+    let first = (range.lowerBound + page - 1) / page * page, last = min(range.upperBound, count) / page * page
+    if first < last { madvise(UnsafeMutableRawPointer(mutating: start + first), last - first, MADV_DONTNEED) }
+  }
 
   /// The bytes, for as long as `body` runs.
   public func withUnsafeBytes<Result, Failure: Error>(_ body: (UnsafeRawBufferPointer) throws(Failure) -> Result) throws(Failure) -> Result {
@@ -80,6 +89,8 @@ public struct FileError: Error, CustomStringConvertible, Equatable {
     let remedy =
       switch code {
       case ENOSPC, EDQUOT: " Free some space, then run the same command again."
+      case EFBIG: " A file may not grow that large here: raise the limit (ulimit -f), or choose another file system, then run the same command again."
+      case EIO: " Check the disk and the limits on space (df, quota, ulimit -f), then run the same command again."
       case EACCES, EPERM, EROFS: " Check the permissions."
       case ENOENT: " Check the path."
       default: ""

@@ -59,6 +59,24 @@ public struct HostTensor: Sendable {
     (self.shape, self.elementType, self.storage, self.byteOffset) = (shape, elementType, storage, byteOffset)
   }
 
+  /// Gives memory back that only repeats a mapped file.
+  package func evict() { storage.evict(byteOffset..<byteOffset + byteCount) }
+
+  /// The elements of each channel times its scale, in double precision, as float32; channels are the first dimension or the last.
+  package func scaled(by scale: [Double], channelsFirst: Bool) -> HostTensor {
+    guard elementType == .float32 else { return HostTensor(shape, floats()).scaled(by: scale, channelsFirst: channelsFirst) }
+    let inner = channelsFirst ? elementCount / max(1, scale.count) : 1
+    let bytes = HostBytes(count: byteCount) { target in
+      withUnsafeBytes { source in
+        for index in 0..<elementCount {
+          let value = Double(source.loadUnaligned(fromByteOffset: index * 4, as: Float.self))
+          target.storeBytes(of: Float(value * scale[index / inner % scale.count]), toByteOffset: index * 4, as: Float.self)
+        }
+      }
+    }
+    return HostTensor(unchecked: shape, .float32, bytes, 0)
+  }
+
   /// Every element as `Float`, rounded to nearest.
   public func floats() -> [Float] {
     if elementType == .float32 { return load(Float.self) { $0 } }

@@ -51,7 +51,7 @@ public final class FrozenBackbone: FeatureComputing {
     return found
   }
 
-  /// - Throws: `ImportError`, `DeviceError`, `BuildError`.
+  /// - Throws: `ImportError`; `PlanMemoryError` before anything is allocated; `DeviceError`, `BuildError`.
   public init(
     _ backbone: Backbone, cut name: String?, preprocessing: Preprocessing, batchSize: Int, device: any Device, options: PlanOptions = PlanOptions()
   ) throws {
@@ -65,8 +65,10 @@ public final class FrozenBackbone: FeatureComputing {
         file: backbone.path, what: "its features have shape \(whole.type(of: value).shape) for a batch of \(batchSize)",
         remedy: "The model was exported for a fixed batch: use --batch-size 1, or export it with an open one.")
     }
-    let graph = try whole.frozen(at: value).takingImageBytes(scale: preprocessing.scale, shift: preprocessing.shift)
-    plan = try Plan(graph, device: device, options: options)
+    plan = try backbone.namingFile {
+      try Plan(
+        whole.frozen(at: value).takingImageBytes(scale: preprocessing.scale, shift: preprocessing.shift), device: device, options: options)
+    }
     (input, output) = (plan.graph.inputs[0], plan.graph.outputs[0])
     self.batchSize = batchSize
     bytes = .allocate(byteCount: batchSize * preprocessing.byteCount, alignment: 64)

@@ -25,14 +25,24 @@ struct GraftProcess {
       .first { FileManager.default.isExecutableFile(atPath: $0.path) } ?? bundle.appendingPathComponent("graft")
   }()
 
-  init(_ arguments: [String], folder: TemporaryFolder, environment: [String: String] = [:]) throws {
+  /// - Parameters:
+  ///   - output: where standard output goes; by default a file that `wait` reads.
+  ///   - largestFile: the most units of 512 bytes that a file it writes may have.
+  init(
+    _ arguments: [String], folder: TemporaryFolder, environment: [String: String] = [:], output: String? = nil, largestFile: Int? = nil
+  ) throws {
     let name = UUID().uuidString
     (standardOutput, standardError) = (URL(fileURLWithPath: folder["\(name).out"]), URL(fileURLWithPath: folder["\(name).err"]))
     for url in [standardOutput, standardError] { _ = FileManager.default.createFile(atPath: url.path, contents: nil) }
-    process.executableURL = Self.executable
-    process.arguments = arguments
+    if let largestFile {
+      process.executableURL = URL(fileURLWithPath: "/bin/sh")
+      process.arguments = ["-c", "ulimit -f \(largestFile); exec \"$0\" \"$@\"", Self.executable.path] + arguments
+    } else {
+      process.executableURL = Self.executable
+      process.arguments = arguments
+    }
     process.environment = ProcessInfo.processInfo.environment.merging(environment) { _, new in new }
-    process.standardOutput = try FileHandle(forWritingTo: standardOutput)
+    process.standardOutput = try FileHandle(forWritingTo: output.map { URL(fileURLWithPath: $0) } ?? standardOutput)
     process.standardError = try FileHandle(forWritingTo: standardError)
     try process.run()
   }

@@ -38,7 +38,7 @@ struct ONNXImporter {
     for (name, tensor) in file.initializers { importer.names[name] = .host(tensor) }
     for input in file.inputs {
       guard let shape = shapes[input.name] else {
-        throw ImportError(file: file.path, what: "the shape of input \(quoted(input.name)) is not known", remedy: "Give it with --input-shape.")
+        throw ImportError(file: file.path, what: "the shape of input \(quoted(input.name)) is not known", remedy: "Export the image encoder alone.")
       }
       guard input.elementType ?? .float32 == .float32 else {
         throw ImportError(
@@ -46,7 +46,9 @@ struct ONNXImporter {
           remedy: "Export the model with float32 inputs.")
       }
       guard let byteCount = try? TensorError.byteCount(shape: shape, elementType: .float32), byteCount <= 1 << 40 else {
-        throw ImportError(file: file.path, what: "input \(quoted(input.name)) would have shape \(shape)", remedy: "Give another with --input-shape.")
+        throw ImportError(
+          file: file.path, what: "input \(quoted(input.name)) would have shape \(shape)",
+          remedy: "Give images of another size, or a smaller --batch-size.")
       }
       let id = importer.graph.addInput(TensorType(shape), name: input.name)
       importer.names[input.name] = .value(id)

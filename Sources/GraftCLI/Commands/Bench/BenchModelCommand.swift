@@ -2,15 +2,17 @@ import ArgumentParser
 import Foundation
 import Graft
 
-struct BenchCommand: ReportingCommand {
+struct BenchModelCommand: ReportingCommand {
   static let configuration = CommandConfiguration(
-    commandName: "bench", abstract: "Measure how fast a model runs.",
-    discussion:
-      "Random images, one plan, as many runs as fit the time. With --profile, the time of each kernel beside its arithmetic and its memory traffic.")
+    commandName: "model", abstract: "Measure how fast a model runs.",
+    discussion: """
+      Random images, one plan, as many runs as fit the time. With --profile, the time of each kernel (the median of several runs) beside \
+      its arithmetic, its memory traffic, and the least time that the device's measured peak allows for them.
+      """)
 
   @Argument(help: "A model file: .onnx, or the .pth or .safetensors of a known architecture.") var model: String
   @Option(help: "Images a run.") var batchSize = 16
-  @Option(help: ArgumentHelp("How long to measure, in seconds.", valueName: "seconds")) var seconds = 2.0
+  @OptionGroup var measuring: MeasuringOptions
   @Flag(help: "Show the time of every kernel.") var profile = false
   @OptionGroup var format: PrecisionOptions
   @OptionGroup var computing: DeviceOptions
@@ -18,21 +20,16 @@ struct BenchCommand: ReportingCommand {
 
   func validate() throws {
     guard batchSize > 0 else { throw ValidationError("--batch-size takes a positive number, not \(batchSize).") }
-    guard seconds > 0, seconds <= 3600 else { throw ValidationError("--seconds takes a number up to 3600, not \(seconds).") }
-  }
-
-  private struct Spread: Encodable {
-    let median, minimum, maximum: Double
-    init(_ values: [Double]) {
-      let sorted = values.sorted()
-      median = sorted[sorted.count / 2]
-      (minimum, maximum) = (sorted[0], sorted[sorted.count - 1])
-    }
   }
 
   private struct Kernel: Encodable {
     let label, kernel: String
-    let milliseconds, gigaflopsPerSecond, gigabytesPerSecond: Double
+    let milliseconds, gigaflops, megabytes, gigaflopsPerSecond, gigabytesPerSecond, percentOfLimit: Double
+    let limit: DevicePeak.Limit
+    /// Of the operation, where the kernel's label names one.
+    let operation: String?
+    let inputShapes: [[Int]]?
+    let outputShape: [Int]?
   }
 
   private struct Report: Encodable {
@@ -41,10 +38,11 @@ struct BenchCommand: ReportingCommand {
     let gigaflopsPerImage: Double
     let imagesPerSecond: Spread
     let startSeconds: Double
+    let peak: PeakReport?
     let profile: [Kernel]?
 
     enum CodingKeys: String, CodingKey {
-      case model, device, precision, kernels, runs, profile
+      case model, device, precision, kernels, runs, peak, profile
       case batchSize = "batch_size"
       case arenaByteCount = "arena_bytes"
       case weightByteCount = "weight_bytes"
@@ -60,8 +58,9 @@ struct BenchCommand: ReportingCommand {
     let begin = clock.now
     let device = try computing.make(console)
     let (backbone, configuration) = try loadBackbone(model, console)
-    let shape = try backbone.inputShape(batchSize: batchSize, height: configuration.fields.inputSize?[1], width: configuration.fields.inputSize?[2])
-    let plan = try Plan(try backbone.graph(inputShape: shape), device: device, options: computing.planOptions(format.precision))
+    let shape = try backbone.inputShape(batchSize: batchSize, height: configuration.fields.inputHeight, width: configuration.fields.inputWidth)
+    let graph = try backbone.graph(inputShape: shape)
+    let plan = try backbone.namingFile { try Plan(graph, device: device, options: computing.planOptions(format.precision)) }
     var generator = SystemRandomNumberGenerator()
     let input = plan.graph.inputs[0]
     try plan.write((0..<shape.reduce(1, *)).map { _ in Float.random(in: -2...2, using: &generator) }, to: input)
@@ -69,34 +68,25 @@ struct BenchCommand: ReportingCommand {
     try device.finish()
     let startSeconds = (clock.now - begin).seconds
 
-    // The clock of a processor that was idle takes a moment to rise.
-    let warm = clock.now
-    repeat { try plan.run(); try device.finish() } while (clock.now - warm).seconds < min(0.5, seconds / 4)
-    var times: [Double] = []
-    let start = clock.now
-    while (clock.now - start).seconds < seconds || times.count < 3 {
-      let before = clock.now
-      try plan.run()
-      try device.finish()
-      times.append((clock.now - before).seconds)
-    }
+    let times = try plan.runTimes(seconds: measuring.seconds, warmUp: measuring.warmUp)
     let rates = Spread(times.map { Double(batchSize) / $0 })
     let flops = plan.graph.nodes.reduce(0.0) { $0 + $1.operation.flops($1.inputs.map { plan.graph.type(of: $0) }, plan.graph.type(of: $1.output)) }
-    let timings = profile ? try plan.profile() : []
-    let kernels = timings.map {
-      Kernel(
-        label: $0.label, kernel: $0.kernel, milliseconds: $0.seconds * 1e3, gigaflopsPerSecond: $0.flops / $0.seconds / 1e9,
-        gigabytesPerSecond: $0.bytes / $0.seconds / 1e9)
-    }
-    if profile {
+    let peak = profile ? try DevicePeak.measure(on: device) : nil
+    let kernels = if let peak { try plan.medianProfile(seconds: measuring.seconds).map { kernel($0, of: plan.graph, peak) } } else { [Kernel]() }
+    if let peak {
       let total = kernels.reduce(0) { $0 + $1.milliseconds }
       let rows = kernels.map {
         [
           $0.label, $0.kernel, String(format: "%.3f", $0.milliseconds), String(format: "%.1f %%", 100 * $0.milliseconds / total),
-          String(format: "%.1f", $0.gigaflopsPerSecond), String(format: "%.1f", $0.gigabytesPerSecond),
+          String(format: "%.1f", $0.gigaflopsPerSecond), String(format: "%.1f", $0.gigabytesPerSecond), String(format: "%.0f %%", $0.percentOfLimit),
+          $0.limit.rawValue,
         ]
       }
-      console.result(tableText([["operation", "kernel", "ms", "share", "GFLOP/s", "GB/s"]] + rows, rightAligned: [2, 3, 4, 5]))
+      let heads = ["operation", "kernel", "ms", "share", "GFLOP/s", "GB/s", "of limit", "set by"]
+      console.result(tableText([heads] + rows, rightAligned: [2, 3, 4, 5, 6]))
+      let allowed = kernels.reduce(0) { $0 + $1.milliseconds * $1.percentOfLimit / 100 }
+      console.result(String(format: "all kernels: %.3f ms, %.0f %% of the limit", total, 100 * allowed / max(total, 1e-9)))
+      console.result(peak.summary)
       console.result("")
     }
     console.result(
@@ -111,7 +101,18 @@ struct BenchCommand: ReportingCommand {
         model: model, device: device.traits.identifier, precision: format.precision.rawValue, kernels: device.traits.family.rawValue,
         batchSize: batchSize,
         runs: times.count, arenaByteCount: plan.arenaByteCount, weightByteCount: plan.keptByteCount,
-        gigaflopsPerImage: flops / Double(batchSize) / 1e9, imagesPerSecond: rates, startSeconds: startSeconds, profile: profile ? kernels : nil))
+        gigaflopsPerImage: flops / Double(batchSize) / 1e9, imagesPerSecond: rates, startSeconds: startSeconds, peak: peak.map(PeakReport.init),
+        profile: profile ? kernels : nil))
+  }
+
+  private func kernel(_ timing: Plan.Timing, of graph: Graph, _ peak: DevicePeak) -> Kernel {
+    let node = graph.nodes.first { "\($0.operation.kind) \($0.name)" == timing.label }
+    return Kernel(
+      label: timing.label, kernel: timing.kernel, milliseconds: timing.seconds * 1e3, gigaflops: timing.flops / 1e9, megabytes: timing.bytes / 1e6,
+      gigaflopsPerSecond: timing.flops / max(timing.seconds, 1e-9) / 1e9, gigabytesPerSecond: timing.bytes / max(timing.seconds, 1e-9) / 1e9,
+      percentOfLimit: peak.percentOfLimit(flops: timing.flops, bytes: timing.bytes, seconds: timing.seconds),
+      limit: peak.allowed(flops: timing.flops, bytes: timing.bytes).limit, operation: node?.operation.kind,
+      inputShapes: node?.inputs.map { graph.type(of: $0).shape }, outputShape: node.map { graph.type(of: $0.output).shape })
   }
 }
 

@@ -1,14 +1,21 @@
 import Foundation
-import GraftGraph
 
 /// A file that appears under its name whole and on disk, or not at all.
 ///
 /// Bytes go to a hidden temporary file in the same folder; `commit` syncs it, renames it and syncs the folder. A file that
-/// was not committed is removed when this object goes; after a crash it stays behind under a name that ends in `.part`.
+/// was not committed is removed when this object goes, or by `UnfinishedFiles` when the process is asked to end; after a
+/// crash it stays behind under a name that ends in `.part`.
+///
+/// A symbolic link is followed, and what is no regular file (a pipe, `/dev/null`) is written to as it is: those can't be
+/// replaced by a file without surprising someone.
 package final class AtomicFile {
+  /// As it was given: what messages say.
   package let path: String
+  /// Where the bytes are until `commit`; the name itself for what is no regular file.
   package let temporaryPath: String
-  private var descriptor: Int32
+  private let target: String
+  private let isDirect: Bool
+  package private(set) var descriptor: Int32
   private(set) package var byteCount = 0
 
   /// Opens the temporary file.
@@ -16,13 +23,29 @@ package final class AtomicFile {
   /// - Parameter temporaryName: the hidden name; by default one that no other process uses.
   /// - Throws: `FileError`.
   package init(replacing path: String, temporaryName: String? = nil) throws {
-    let (folder, name) = Self.split(path)
     self.path = path
+    var status = stat()
+    let kind = stat(path, &status) == 0 ? status.st_mode & S_IFMT : S_IFREG
+    guard kind != S_IFDIR else { throw FileError(path: path, action: "write", code: EISDIR) }
+    isDirect = kind != S_IFREG
+    target = isDirect ? path : Self.resolved(path)
+    if isDirect {
+      temporaryPath = path
+      descriptor = open(path, O_WRONLY | O_CLOEXEC)
+      guard descriptor >= 0 else { throw FileError(path: path, action: "open", code: errno) }
+      return
+    }
+    let (folder, name) = Self.split(target)
     // A long name may leave no room for a suffix, and only uniqueness matters.
     let unique = ".\(name.utf8.count < 200 ? name : "file").\(getpid()).\(UInt32.random(in: 0 ... .max)).part"
     temporaryPath = folder + "/" + (temporaryName ?? unique)
-    descriptor = open(temporaryPath, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
-    guard descriptor >= 0 else { throw FileError(path: path, action: "create", code: errno) }
+    UnfinishedFiles.add(temporaryPath)
+    descriptor = open(temporaryPath, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0o666)
+    guard descriptor >= 0 else {
+      let code = errno
+      UnfinishedFiles.remove(temporaryPath)
+      throw FileError(path: path, action: "create", code: code)
+    }
   }
 
   deinit { discard() }
@@ -34,24 +57,21 @@ package final class AtomicFile {
 
   /// Writes over bytes, or beyond the end, at a position of its own.
   package func write(_ bytes: UnsafeRawBufferPointer, at position: Int) throws {
+    guard let start = bytes.baseAddress else { return }
     var written = 0
     while written < bytes.count {
-      let count = pwrite(descriptor, bytes.baseAddress! + written, bytes.count - written, off_t(position + written))
+      let rest = bytes.count - written
+      let count =
+        isDirect ? Foundation.write(descriptor, start + written, rest) : pwrite(descriptor, start + written, rest, off_t(position + written))
       if count < 0 && errno == EINTR { continue }
       guard count > 0 else { throw FileError(path: path, action: "write", code: count == 0 ? ENOSPC : errno) }
       written += count
     }
   }
 
-  /// The SHA-256 of what was written, in hexadecimal.
-  package func contentHash() throws -> String {
-    guard lseek(descriptor, 0, SEEK_SET) == 0 else { throw FileError(path: path, action: "read", code: errno) }
-    return try ContentHash.ofFile(descriptor: descriptor, path: temporaryPath)
-  }
-
   /// Puts what was written on the disk, still under the temporary name.
   package func sync() throws {
-    guard fsync(descriptor) == 0 else { throw FileError(path: path, action: "write", code: errno) }
+    guard isDirect || fsync(descriptor) == 0 else { throw FileError(path: path, action: "write", code: errno) }
   }
 
   /// Syncs, gives the file its name, and syncs the folder that holds the name.
@@ -59,18 +79,22 @@ package final class AtomicFile {
   /// - Throws: `FileError`; the file that had the name before is untouched then.
   package func commit() throws {
     try sync()
-    guard rename(temporaryPath, path) == 0 else { throw FileError(path: path, action: "rename to", code: errno) }
+    guard isDirect || rename(temporaryPath, target) == 0 else { throw FileError(path: path, action: "rename to", code: errno) }
     close(descriptor)
     descriptor = -1
-    try Self.syncFolder(Self.split(path).folder)
+    guard !isDirect else { return }
+    UnfinishedFiles.remove(temporaryPath)
+    try Self.syncFolder(Self.split(target).folder)
   }
 
   /// Removes the temporary file unless it was committed.
   package func discard() {
     guard descriptor >= 0 else { return }
     close(descriptor)
-    unlink(temporaryPath)
     descriptor = -1
+    guard !isDirect else { return }
+    unlink(temporaryPath)
+    UnfinishedFiles.remove(temporaryPath)
   }
 
   /// Makes names created in a folder survive a loss of power.
@@ -80,6 +104,13 @@ package final class AtomicFile {
     defer { close(descriptor) }
     // Some network and fuse file systems cannot sync a folder and say EINVAL: there is nothing more to do there.
     guard fsync(descriptor) == 0 || errno == EINVAL else { throw FileError(path: folder, action: "write", code: errno) }
+  }
+
+  /// The file that a symbolic link leads to; the path itself where there is no such file yet.
+  private static func resolved(_ path: String) -> String {
+    guard let found = realpath(path, nil) else { return path }
+    defer { free(found) }
+    return String(cString: found)
   }
 
   private static func split(_ path: String) -> (folder: String, name: String) {

@@ -1,0 +1,119 @@
+"""What is measured: networks, matrix products, the layers of one network."""
+import statistics
+import sys
+
+from . import contenders, turns
+from .failure import Failure
+from .report import LAYERS, NETWORKS, PRODUCTS, table
+
+MODELS = ["resnet50-features", "vgg19-features", "densenet121-features", "inception_v2-features", "efficientnet-lite0"]
+PEERS = ["ONNX Runtime", "OpenVINO", "PyTorch", "PyTorch, compiled"]
+
+
+def say(text):
+    print(f"bench: {text}", file=sys.stderr, flush=True)
+
+
+def ratio_text(ratios):
+    if not ratios:
+        return "", ""
+    return f"{statistics.median(ratios):.2f}", f"{min(ratios):.2f} to {max(ratios):.2f}"
+
+
+def models(graft, folder, options):
+    """Images a second, batches of 16 and of 1."""
+    numpy = contenders.imported("numpy")
+    if numpy is None:
+        raise Failure("the peers need NumPy: run this with a Python that has it")
+    rows, missing = [], []
+    for name in MODELS:
+        path = folder / f"{name}.onnx"
+        if not path.is_file():
+            missing.append(name)
+            continue
+        for batch in (16, 1):
+            say(f"{name}, batch {batch}")
+            x = numpy.random.default_rng(0).standard_normal((batch, 3, 224, 224), dtype=numpy.float32)
+            found = {"graft": graft.model(path, batch, options.seconds)}
+            found |= contenders.onnx_runtime(path, x, options.threads, options.seconds)
+            found |= contenders.openvino(path, x, options.threads, options.seconds)
+            found |= contenders.pytorch(name, x, options.threads, options.seconds)
+            outcome = turns.in_turns(found, options.rounds)
+            rates = [f"{outcome.median(c):.1f}" if c in found else "" for c in ["graft", *PEERS]]
+            rows.append([name, str(batch), *rates, *ratio_text(outcome.ratios("graft", PEERS))])
+    if missing:
+        say(f"not in {folder}, left out: {', '.join(missing)}")
+    heads = ["model", "batch", "graft", *PEERS, "ratio to the fastest peer", "rounds"]
+    return {NETWORKS: table(heads, rows)} if rows else {}
+
+
+def shapes(quick):
+    """(M, N, K, a transposed, b transposed)."""
+    squares = [64, 512, 2048] if quick else [64, 128, 256, 512, 1024, 2048, 4096]
+    found = [(s, s, s, False, False) for s in squares]
+    for s in [512] if quick else [256, 1024]:
+        found += [(s, s, s, a, b) for a, b in ((True, False), (False, True), (True, True))]
+    # As heads have: few classes, or few features.
+    for narrow in [10] if quick else [10, 32, 100]:
+        found += [(4096, narrow, 1280, False, b) for b in (False, True)]
+        found += [(narrow, 1280, 4096, True, False), (2048, 1280, narrow, False, False), (narrow, 1000, 2048, False, True)]
+    return found
+
+
+def products(graft, options):
+    """SGEMM beside NumPy's BLAS."""
+    numpy = contenders.imported("numpy")
+    if numpy is None:
+        raise Failure("the products need NumPy: run this with a Python that has it, or leave them out with --only")
+    name = contenders.blas_name(numpy)
+    results = []
+    seconds = options.seconds / 4
+    for shape in shapes(options.quick):
+        say("gemm {} × {} × {}{}{}".format(*shape[:3], ", a transposed" * shape[3], ", b transposed" * shape[4]))
+        outcome = turns.in_turns({"graft": graft.product(*shape, seconds), name: contenders.blas(numpy, *shape, seconds)}, options.rounds)
+        results.append((shape, outcome))
+    rows, all_ratios = [], []
+    for (m, n, k, a, b), outcome in results:
+        ratios = outcome.ratios("graft", [name])
+        all_ratios.append(statistics.median(ratios))
+        gigaflops = 2e-9 * m * n * k
+        allowed, limit = graft.allowed_seconds(gigaflops, 4e-9 * (m * k + k * n + m * n))
+        share = 100 * allowed / (gigaflops / outcome.median("graft"))
+        transposed = " ".join(["a"] * a + ["b"] * b)
+        rates = [f"{outcome.median(c):.1f}" for c in ("graft", name)]
+        rows.append([str(m), str(n), str(k), transposed, *rates, *ratio_text(ratios), f"{share:.0f} %", limit])
+    heads = ["M", "N", "K", "transposed", "graft", name, "ratio", "rounds", "graft, of the limit", "set by"]
+    text = table(heads, rows)
+    text += f"\n\nMedian of the ratios {statistics.median(all_ratios):.2f},"
+    text += f" lowest {min(all_ratios):.2f}. The rate of a turn is that of its fastest run. Packing b is part of graft's time."
+    return {PRODUCTS: text}
+
+
+def layers(graft, folder, options):
+    """Every convolution of ResNet-50 with its share of the limit."""
+    path = folder / "resnet50-features.onnx"
+    if not path.is_file():
+        say(f"there is no {path}, so no layers are measured")
+        return {}
+    say("layers of ResNet-50")
+    runs = [graft.bench([path, "--batch-size", 16, "--profile", "--seconds", options.seconds])["profile"] for _ in range(options.rounds)]
+    rows, total, least = [], 0.0, 0.0
+    for position, kernel in enumerate(runs[0]):
+        milliseconds = statistics.median(run[position]["milliseconds"] for run in runs)
+        allowed, limit = graft.allowed_seconds(kernel["gigaflops"], kernel["megabytes"] / 1e3)
+        total, least = total + milliseconds, least + 1e3 * allowed
+        if kernel.get("operation") != "conv2D":
+            continue
+        rate = kernel["gigaflops"] / milliseconds * 1e3
+        share = 1e5 * allowed / milliseconds
+        rows.append([kernel["label"].removeprefix("conv2D "), layer_text(kernel), kernel["kernel"], f"{milliseconds:.3f}", f"{rate:.0f}", f"{share:.0f} %", limit])
+    heads = ["layer", "what", "kernel", "ms", "GFLOP/s", "of the limit", "set by"]
+    text = table(heads, rows) + f"\n\nAll kernels together, the others too: {total:.1f} ms, {100 * least / total:.0f} % of the limit."
+    return {LAYERS: text}
+
+
+def layer_text(kernel):
+    """"3×3, 56×56×64 → 28×28×128"."""
+    x, w = kernel["inputShapes"][:2]
+    y = kernel["outputShape"]
+    return f"{w[2]}×{w[3]}, {x[1]}×{x[2]}×{x[3]} → {y[1]}×{y[2]}×{y[3]}"
