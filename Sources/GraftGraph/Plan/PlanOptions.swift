@@ -27,8 +27,8 @@ public struct PlanOptions: Sendable {
     return options
   }
 
-  package static func planning(forCache byteCount: Int) -> PlanOptions {
-    var options = PlanOptions()
+  package static func planning(forCache byteCount: Int, in precision: Precision = .float32) -> PlanOptions {
+    var options = PlanOptions(precision: precision)
     options.lastCacheByteCount = byteCount
     return options
   }
