@@ -14,6 +14,7 @@
 
 #if defined(__OPENCL_VERSION__) || defined(__OPENCL_C_VERSION__)
 
+#define GRAFT_OPENCL 1
 #define GLOBAL __global
 #define INLINE static inline
 #define OUTLINE static __attribute__((noinline))
@@ -57,6 +58,7 @@
 #define INLINE static inline __attribute__((always_inline))
 #define OUTLINE static __attribute__((noinline))
 typedef unsigned char uchar;
+typedef unsigned short ushort;
 typedef unsigned int uint;
 typedef float floatv __attribute__((ext_vector_type(VW)));
 typedef int intv __attribute__((ext_vector_type(VW)));

@@ -15,6 +15,11 @@ typedef long long graft_long;
 
 #define GRAFT_MAX_RANK 6
 
+// The formats of values in memory (Kernels/cpu/element.h).
+#define GRAFT_FLOAT32 0
+#define GRAFT_BFLOAT16 1
+#define GRAFT_FLOAT16 2
+
 // Activations, as fused into epilogues; `alpha` and `beta` are their parameters.
 enum {
   GRAFT_ACTIVATION_NONE = 0,

@@ -2,38 +2,43 @@
 // sum runs over taps (kh, kw) and input channels. For each tap the tile's row pointers move to that tap's pixel, or to a
 // row of zeros where it lies in the padding.
 //
-// Weights packed a group at a time (tile.h): group g begins at  g K round_up(oc/groups, VW),  K = kh kw c/groups.
+// Weights packed a group at a time (tile.h): group g begins at  g K round_up(oc/groups, VW),  K = kh kw c/groups (TAP_ROWS).
 // Work-items: x blocks of p.rowsPerItem output pixels, y blocks of p.panelsPerItem panels, z groups.
 #include "cpu/tile.h"
 
 // The pixel a row of the tile reads at tap (0, 0): its image, and its row and column (which may lie in the padding).
-#define CONV_TILE(MR, NV)                                                                                                     \
-  INLINE void GRAFT_JOIN(conv_tile_##MR##x, NV)(                                                                              \
-      GLOBAL const float *x, GLOBAL const float *weights, GLOBAL const float *bias, GLOBAL const float *residual,             \
-      GLOBAL const float *zeros, GLOBAL float *y, int row, int rows, int channels, const GraftConvParams p) {                 \
-    const GraftEpilogue epilogue = p.epilogue;                                                                                \
-    const int count = p.c / p.groups, ldr = p.ldr, ldy = p.ldy;                                                               \
-    GLOBAL const float *image[MR];                                                                                            \
-    int top[MR], left[MR];                                                                                                    \
-    _Pragma("unroll") for (int m = 0; m < MR; ++m) {                                                                          \
-      int pixel = row + (m < rows ? m : rows - 1);                                                                            \
-      int n = pixel / (p.oh * p.ow), rest = pixel - n * (p.oh * p.ow);                                                        \
-      int oh = rest / p.ow, ow = rest - oh * p.ow;                                                                            \
-      image[m] = x + (size_t)n * p.h * p.w * p.ldx;                                                                           \
-      top[m] = oh * p.strideH - p.padH;                                                                                       \
-      left[m] = ow * p.strideW - p.padW;                                                                                      \
-    }                                                                                                                         \
-    TILE_ZERO(MR, NV)                                                                                                         \
-    for (int i = 0; i < p.kh; ++i)                                                                                            \
-      for (int j = 0; j < p.kw; ++j) {                                                                                        \
-        GLOBAL const float *a[MR];                                                                                            \
-        _Pragma("unroll") for (int m = 0; m < MR; ++m) {                                                                      \
-          int h = top[m] + i * p.dilationH, w = left[m] + j * p.dilationW;                                                    \
-          a[m] = (uint)h < (uint)p.h && (uint)w < (uint)p.w ? image[m] + ((size_t)h * p.w + w) * p.ldx : zeros;               \
-        }                                                                                                                     \
-        TILE_ACCUMULATE(MR, NV)                                                                                               \
-      }                                                                                                                       \
-    TILE_STORE(MR, NV)                                                                                                        \
+#define CONV_TILE(MR, NV)                                                                                                    \
+  INLINE void GRAFT_JOIN(conv_tile_##MR##x, NV)(                                                                             \
+      GLOBAL const element *x, GLOBAL const element *weights, GLOBAL const float *bias, GLOBAL const element *residual,      \
+      GLOBAL const element *zeros, GLOBAL element *y, int row, int rows, int channels, const GraftConvParams p) {            \
+    const GraftEpilogue epilogue = p.epilogue;                                                                               \
+    const int count = p.c / p.groups, ldr = p.ldr, ldy = p.ldy;                                                              \
+    GLOBAL const element *image[MR];                                                                                         \
+    int top[MR], left[MR];                                                                                                   \
+    int n = row / (p.oh * p.ow), oh = (row - n * (p.oh * p.ow)) / p.ow, ow = row - (n * p.oh + oh) * p.ow;                   \
+    _Pragma("unroll") for (int m = 0; m < MR; ++m) {                                                                         \
+      image[m] = x + (size_t)n * p.h * p.w * p.ldx;                                                                          \
+      top[m] = oh * p.strideH - p.padH;                                                                                      \
+      left[m] = ow * p.strideW - p.padW;                                                                                     \
+      if (m + 1 < rows && ++ow == p.ow) {                                                                                    \
+        ow = 0;                                                                                                              \
+        if (++oh == p.oh) {                                                                                                  \
+          oh = 0;                                                                                                            \
+          ++n;                                                                                                               \
+        }                                                                                                                    \
+      }                                                                                                                      \
+    }                                                                                                                        \
+    TILE_ZERO(MR, NV)                                                                                                        \
+    for (int i = 0; i < p.kh; ++i)                                                                                           \
+      for (int j = 0; j < p.kw; ++j) {                                                                                       \
+        GLOBAL const element *a[MR];                                                                                         \
+        _Pragma("unroll") for (int m = 0; m < MR; ++m) {                                                                     \
+          int h = top[m] + i * p.dilationH, w = left[m] + j * p.dilationW;                                                   \
+          a[m] = (uint)h < (uint)p.h && (uint)w < (uint)p.w ? image[m] + ((size_t)h * p.w + w) * p.ldx : zeros;              \
+        }                                                                                                                    \
+        TILE_ACCUMULATE(MR, NV)                                                                                              \
+      }                                                                                                                      \
+    TILE_STORE(MR, NV)                                                                                                       \
   }
 
 #if PANEL_VECTORS == 4
@@ -45,22 +50,22 @@ CONV_TILE(6, 2)
 #endif
 CONV_TILE(12, 1)
 
-KERNEL6(conv, GLOBAL const float *x, GLOBAL const float *w, GLOBAL const float *bias, GLOBAL const float *residual, GLOBAL const float *zeros, GLOBAL float *y, GraftConvParams) {
+KERNEL6(conv, GLOBAL const element *x, GLOBAL const element *w, GLOBAL const float *bias, GLOBAL const element *residual, GLOBAL const element *zeros, GLOBAL element *y, GraftConvParams) {
   int total = p.n * p.oh * p.ow, group = ITEM_Z;
   int firstRow = ITEM_X * p.rowsPerItem, endRow = min(firstRow + p.rowsPerItem, total);
   int groupInputs = p.c / p.groups, groupOutputs = p.oc / p.groups;
-  int k = p.kh * p.kw * groupInputs, panels = (groupOutputs + PANEL - 1) / PANEL;
+  int k = p.kh * p.kw * TAP_ROWS(groupInputs), panels = (groupOutputs + PANEL - 1) / PANEL;
   int firstPanel = ITEM_Y * p.panelsPerItem, endPanel = min(firstPanel + p.panelsPerItem, panels);
-  GLOBAL const float *from = x + group * groupInputs;
-  GLOBAL const float *packed = w + (size_t)group * k * ((groupOutputs + VW - 1) / VW * VW);
+  GLOBAL const element *from = x + group * groupInputs;
+  GLOBAL const element *packed = w + (size_t)group * k * ((groupOutputs + VW - 1) / VW * VW);
   for (int panel = firstPanel; panel < endPanel; ++panel) {
     int first = panel * PANEL, channels = min(PANEL, groupOutputs - first), channel = group * groupOutputs + first;
     int vectors = (channels + VW - 1) / VW, step = tile_rows(vectors);
-    GLOBAL const float *weights = packed + (size_t)k * first;
+    GLOBAL const element *weights = packed + (size_t)k * first;
     for (int row = firstRow; row < endRow; row += step) {
       int rows = min(step, endRow - row);
-      GLOBAL const float *added = residual + (size_t)row * p.ldr + channel;
-      GLOBAL float *to = y + (size_t)row * p.ldy + channel;
+      GLOBAL const element *added = residual + (size_t)row * p.ldr + channel;
+      GLOBAL element *to = y + (size_t)row * p.ldy + channel;
 #define CONV_CASE(MR, NV) GRAFT_JOIN(conv_tile_##MR##x, NV)(from, weights, bias + channel, added, zeros, to, row, rows, channels, p)
       switch (vectors) {
 #if PANEL_VECTORS == 4

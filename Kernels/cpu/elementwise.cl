@@ -5,15 +5,15 @@
 
 // y[row, c] = activation(x[row, c] scale[c] + shift[c]). Work-items: x blocks of UNARY_ROWS rows, y blocks of UNARY_CHANNELS.
 #define UNARY_CHANNELS 4096
-KERNEL4(unary, GLOBAL const float *x, GLOBAL const float *scale, GLOBAL const float *shift, GLOBAL float *y, GraftUnaryParams) {
+KERNEL4(unary, GLOBAL const element *x, GLOBAL const float *scale, GLOBAL const float *shift, GLOBAL element *y, GraftUnaryParams) {
   graft_long first = (graft_long)ITEM_X * UNARY_ROWS, end = min(first + UNARY_ROWS, p.rows);
   int firstChannel = ITEM_Y * UNARY_CHANNELS, endChannel = min(firstChannel + UNARY_CHANNELS, p.channels);
   for (graft_long row = first; row < end; ++row)
     for (int c = firstChannel; c < endChannel; c += VW) {
       int channels = min(VW, endChannel - c);
       floatv value = load_part(x + row * p.ldx + c, channels);
-      if (p.hasScale) value *= load_part(scale + c, channels);
-      if (p.hasShift) value += load_part(shift + c, channels);
+      if (p.hasScale) value *= float_part(scale + c, channels);
+      if (p.hasShift) value += float_part(shift + c, channels);
       store_part(activate(value, p.epilogue.activation, p.epilogue.alpha, p.epilogue.beta), y + row * p.ldy + c, channels);
     }
 }
@@ -34,7 +34,7 @@ INLINE floatv binary_v(floatv a, floatv b, int operation) {
 // y[i] = activation(op(a[i], b[i])) with broadcasting: strides of 0 repeat.
 // Work-items: x blocks of BINARY_ROWS rows of the innermost dimension.
 #define BINARY_ROWS 16
-KERNEL3(binary, GLOBAL const float *a, GLOBAL const float *b, GLOBAL float *y, GraftBinaryParams) {
+KERNEL3(binary, GLOBAL const element *a, GLOBAL const element *b, GLOBAL element *y, GraftBinaryParams) {
   int last = p.rank - 1, length = p.dims[last], rows = 1;
   for (int d = 0; d < last; ++d) rows *= p.dims[d];
   int stepA = p.stridesA[last], stepB = p.stridesB[last];
@@ -54,19 +54,19 @@ KERNEL3(binary, GLOBAL const float *a, GLOBAL const float *b, GLOBAL float *y, G
       if (stepA == 1) {
         left = load_part(a + fromA + i, count);
       } else if (stepA == 0) {
-        left = SPLAT(a[fromA]);
+        left = SPLAT(element_at(a + fromA));
       } else {
         float part[VW];
-        for (int e = 0; e < VW; ++e) part[e] = e < count ? a[fromA + (size_t)(i + e) * stepA] : 0.0f;
+        for (int e = 0; e < VW; ++e) part[e] = e < count ? element_at(a + fromA + (size_t)(i + e) * stepA) : 0.0f;
         left = LOADV_PRIVATE(part);
       }
       if (stepB == 1) {
         right = load_part(b + fromB + i, count);
       } else if (stepB == 0) {
-        right = SPLAT(b[fromB]);
+        right = SPLAT(element_at(b + fromB));
       } else {
         float part[VW];
-        for (int e = 0; e < VW; ++e) part[e] = e < count ? b[fromB + (size_t)(i + e) * stepB] : 0.0f;
+        for (int e = 0; e < VW; ++e) part[e] = e < count ? element_at(b + fromB + (size_t)(i + e) * stepB) : 0.0f;
         right = LOADV_PRIVATE(part);
       }
       floatv value;
@@ -85,16 +85,16 @@ KERNEL3(binary, GLOBAL const float *a, GLOBAL const float *b, GLOBAL float *y, G
       } else {
         float part[VW];
         STOREV_PRIVATE(value, part);
-        for (int e = 0; e < count; ++e) y[to + (size_t)(i + e) * p.stridesY[last]] = part[e];
+        for (int e = 0; e < count; ++e) element_put(part[e], y + to + (size_t)(i + e) * p.stridesY[last]);
       }
     }
   }
 }
 
-// Bytes into floats: y[pixel, c] = x[pixel, c] scale[c] + shift[c]. Work-items: x blocks of NORMALIZE_PIXELS pixels.
+// Bytes into elements: y[pixel, c] = x[pixel, c] scale[c] + shift[c]. Work-items: x blocks of NORMALIZE_PIXELS pixels.
 #define NORMALIZE_PIXELS 1024
-KERNEL4(normalize_image, GLOBAL const uchar *x, GLOBAL const float *scale, GLOBAL const float *shift, GLOBAL float *y, GraftNormalizeParams) {
+KERNEL4(normalize_image, GLOBAL const uchar *x, GLOBAL const float *scale, GLOBAL const float *shift, GLOBAL element *y, GraftNormalizeParams) {
   graft_long first = (graft_long)ITEM_X * NORMALIZE_PIXELS, end = min(first + NORMALIZE_PIXELS, p.pixels);
   for (graft_long pixel = first; pixel < end; ++pixel)
-    for (int c = 0; c < p.channels; ++c) y[pixel * p.ldy + c] = fma((float)x[pixel * p.channels + c], scale[c], shift[c]);
+    for (int c = 0; c < p.channels; ++c) element_put(fma((float)x[pixel * p.channels + c], scale[c], shift[c]), y + pixel * p.ldy + c);
 }

@@ -6,9 +6,9 @@
 
 #define GEMM_TILE(MR, NV)                                                                                             \
   INLINE void GRAFT_JOIN(gemm_tile_##MR##x, NV)(                                                                      \
-      GLOBAL const float *x, GLOBAL const float *weights, GLOBAL const float *bias, GLOBAL const float *residual,     \
-      GLOBAL float *y, int rows, int count, int lda, int ldr, int ldy, int channels, const GraftEpilogue epilogue) {  \
-    GLOBAL const float *a[MR];                                                                                        \
+      GLOBAL const element *x, GLOBAL const element *weights, GLOBAL const float *bias, GLOBAL const element *residual, \
+      GLOBAL element *y, int rows, int count, int lda, int ldr, int ldy, int channels, const GraftEpilogue epilogue) { \
+    GLOBAL const element *a[MR];                                                                                      \
     _Pragma("unroll") for (int m = 0; m < MR; ++m) a[m] = x + (size_t)(m < rows ? m : rows - 1) * lda;                \
     TILE_ZERO(MR, NV)                                                                                                 \
     TILE_ACCUMULATE(MR, NV)                                                                                           \
@@ -24,21 +24,21 @@ GEMM_TILE(6, 2)
 #endif
 GEMM_TILE(12, 1)
 
-KERNEL5(gemm, GLOBAL const float *a, GLOBAL const float *w, GLOBAL const float *bias, GLOBAL const float *residual, GLOBAL float *y, GraftGemmParams) {
+KERNEL5(gemm, GLOBAL const element *a, GLOBAL const element *w, GLOBAL const float *bias, GLOBAL const element *residual, GLOBAL element *y, GraftGemmParams) {
   int firstRow = ITEM_X * p.rowsPerItem, endRow = min(firstRow + p.rowsPerItem, p.m);
   int panels = (p.n + PANEL - 1) / PANEL;
   int firstPanel = ITEM_Y * p.panelsPerItem, endPanel = min(firstPanel + p.panelsPerItem, panels);
-  GLOBAL const float *x = a + (size_t)ITEM_Z * p.strideA;
-  GLOBAL const float *packed = w + (size_t)ITEM_Z * p.strideB;
+  GLOBAL const element *x = a + (size_t)ITEM_Z * p.strideA;
+  GLOBAL const element *packed = w + (size_t)ITEM_Z * p.strideB;
   for (int panel = firstPanel; panel < endPanel; ++panel) {
     int channel = panel * PANEL, channels = min(PANEL, p.n - channel);
     int vectors = (channels + VW - 1) / VW, step = tile_rows(vectors);
-    GLOBAL const float *weights = packed + (size_t)p.k * channel;
+    GLOBAL const element *weights = packed + (size_t)TAP_ROWS(p.k) * channel;
     for (int row = firstRow; row < endRow; row += step) {
       int rows = min(step, endRow - row);
-      GLOBAL const float *from = x + (size_t)row * p.lda;
-      GLOBAL const float *added = residual + (size_t)ITEM_Z * p.strideR + (size_t)row * p.ldr + channel;
-      GLOBAL float *to = y + (size_t)ITEM_Z * p.strideY + (size_t)row * p.ldy + channel;
+      GLOBAL const element *from = x + (size_t)row * p.lda;
+      GLOBAL const element *added = residual + (size_t)ITEM_Z * p.strideR + (size_t)row * p.ldr + channel;
+      GLOBAL element *to = y + (size_t)ITEM_Z * p.strideY + (size_t)row * p.ldy + channel;
 #define GEMM_CASE(MR, NV)                                                                                                   \
   GRAFT_JOIN(gemm_tile_##MR##x, NV)(from, weights, bias + channel, added, to, rows, p.k, p.lda, p.ldr, p.ldy, channels, p.epilogue)
       switch (vectors) {

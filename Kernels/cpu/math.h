@@ -6,6 +6,7 @@
 #define GRAFT_CPU_MATH_H
 #include "common/dialect.h"
 #include "common/params.h"
+#include "cpu/element.h"
 
 INLINE floatv fill(float value) { return SPLAT(value); }
 
@@ -143,24 +144,6 @@ INLINE bool is_simple(int kind) { return kind <= GRAFT_ACTIVATION_CLIP; }
 
 INLINE floatv activate(floatv x, int kind, float alpha, float beta) {
   return is_simple(kind) ? activate_simple(x, kind, alpha, beta) : activate_smooth(x, kind, alpha, beta);
-}
-
-// The first `count` (1 … VW) elements; the rest are zero.
-INLINE floatv load_part(GLOBAL const float *source, int count) {
-  if (count >= VW) return LOADV(source);
-  float part[VW];
-  for (int i = 0; i < VW; ++i) part[i] = i < count ? source[i] : 0.0f;
-  return LOADV_PRIVATE(part);
-}
-
-INLINE void store_part(floatv value, GLOBAL float *target, int count) {
-  if (count >= VW) {
-    STOREV(value, target);
-    return;
-  }
-  float part[VW];
-  STOREV_PRIVATE(value, part);
-  for (int i = 0; i < count; ++i) target[i] = part[i];
 }
 
 // The sum (greatest) of a vector's elements, halving each time: a fixed order.

@@ -3,13 +3,13 @@
 // The divisor of an average is the number of positions inside the image, or, with countsPadding, inside the padded image.
 #include "cpu/tile.h"
 
-KERNEL2(pool, GLOBAL const float *x, GLOBAL float *y, GraftPoolParams) {
+KERNEL2(pool, GLOBAL const element *x, GLOBAL element *y, GraftPoolParams) {
   int n = ITEM_X / p.oh, oh = ITEM_X - n * p.oh;
-  GLOBAL const float *image = x + (size_t)n * p.h * p.w * p.ldx;
+  GLOBAL const element *image = x + (size_t)n * p.h * p.w * p.ldx;
   int top = oh * p.strideH - p.padH;
   for (int ow = 0; ow < p.ow; ++ow) {
     int left = ow * p.strideW - p.padW;
-    GLOBAL float *to = y + ((size_t)ITEM_X * p.ow + ow) * p.ldy;
+    GLOBAL element *to = y + ((size_t)ITEM_X * p.ow + ow) * p.ldy;
     int counted = 0;
     if (p.average)
       for (int i = 0; i < p.kh; ++i)
@@ -20,17 +20,21 @@ KERNEL2(pool, GLOBAL const float *x, GLOBAL float *y, GraftPoolParams) {
           counted += real || padded;
         }
     floatv scale = SPLAT(counted > 0 ? 1.0f / counted : 0.0f);
+    // Taps inside the image.
+    int firstH = top < 0 ? (-top + p.dilationH - 1) / p.dilationH : 0, firstW = left < 0 ? (-left + p.dilationW - 1) / p.dilationW : 0;
+    int endH = min(p.kh, (p.h - top + p.dilationH - 1) / p.dilationH), endW = min(p.kw, (p.w - left + p.dilationW - 1) / p.dilationW);
     for (int c = 0; c < p.c; c += VW) {
       int channels = min(VW, p.c - c);
       floatv value = SPLAT(p.average ? 0.0f : -3.402823466e38f);
-      for (int i = 0; i < p.kh; ++i) {
-        int h = top + i * p.dilationH;
-        if (h < 0 || h >= p.h) continue;
-        for (int j = 0; j < p.kw; ++j) {
-          int w = left + j * p.dilationW;
-          if (w < 0 || w >= p.w) continue;
-          floatv next = load_part(image + ((size_t)h * p.w + w) * p.ldx + c, channels);
-          value = p.average ? value + next : SELECTV(value, next, (next > value) | (next != next));
+      for (int i = firstH; i < endH; ++i) {
+        GLOBAL const element *line = image + ((ptrdiff_t)(top + i * p.dilationH) * p.w + left) * p.ldx + c;
+        if (p.average) {
+          for (int j = firstW; j < endW; ++j) value += load_part(line + (ptrdiff_t)(j * p.dilationW) * p.ldx, channels);
+        } else {
+          for (int j = firstW; j < endW; ++j) {
+            floatv next = load_part(line + (ptrdiff_t)(j * p.dilationW) * p.ldx, channels);
+            value = SELECTV(value, next, (next > value) | (next != next));
+          }
         }
       }
       store_part(p.average ? value * scale : value, to + c, channels);

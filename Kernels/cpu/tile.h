@@ -33,7 +33,16 @@
 // Rows a tile of `vectors` vectors has.
 INLINE int tile_rows(int vectors) { return vectors == 4 ? 6 : vectors == 3 ? 8 : vectors == 2 ? ROWS_OF_2 : 12; }
 
+// Rows of weights that `count` channels of a tap take: 16-bit weights lie in pairs of k, the last of an odd count beside zeros.
+#if GRAFT_STORAGE == GRAFT_FLOAT32
+#define TAP_ROWS(count) (count)
+#else
+#define TAP_ROWS(count) (((count) + 1) / 2 * 2)
+#endif
+
 // sums[m][v] += a[m][k] w[k][v] for k < count.
+#if GRAFT_STORAGE == GRAFT_FLOAT32
+
 #define TILE_ACCUMULATE(MR, NV)                                                                       \
   for (int k = 0; k < count; ++k) {                                                                   \
     floatv w[NV];                                                                                     \
@@ -45,38 +54,105 @@ INLINE int tile_rows(int vectors) { return vectors == 4 ? 6 : vectors == 3 ? 8 :
     }                                                                                                 \
   }
 
+#elif defined(DOT_PAIRS)
+
+INLINE int load_pair(GLOBAL const element *source) {
+  int pair;
+  memcpy(&pair, source, sizeof pair);
+  return pair;
+}
+typedef intv intv_unaligned __attribute__((aligned(2)));
+#define LOAD_PAIRS(pointer) (*(const intv_unaligned *)(pointer))
+
+// Two neighbouring k at once: element (k, o) of a panel at  (k / 2) 2 width + 2 o + k % 2. The last of an odd count is loaded
+// alone, for what follows it may be anything, or the end of memory.
+#define TILE_PAIR(MR, NV, PAIR)                                                                       \
+  {                                                                                                   \
+    intv w[NV];                                                                                       \
+    _Pragma("unroll") for (int v = 0; v < NV; ++v) w[v] = LOAD_PAIRS(weights + v * 2 * VW);           \
+    weights += NV * 2 * VW;                                                                           \
+    _Pragma("unroll") for (int m = 0; m < MR; ++m) {                                                  \
+      intv value = (intv)(PAIR);                                                                      \
+      _Pragma("unroll") for (int v = 0; v < NV; ++v) sums[m][v] = DOT_PAIRS(sums[m][v], value, w[v]); \
+    }                                                                                                 \
+  }
+#define TILE_ACCUMULATE(MR, NV)                                                                       \
+  {                                                                                                   \
+    int k = 0;                                                                                        \
+    for (; k + 1 < count; k += 2) TILE_PAIR(MR, NV, load_pair(a[m] + k))                              \
+    if (k < count) TILE_PAIR(MR, NV, a[m][k])                                                         \
+  }
+
+#else
+
+// Converted: a part of each row becomes float32 in the nearest cache, weights as they are loaded.
+#define TILE_PART 64
+#define TILE_ACCUMULATE(MR, NV)                                                                       \
+  for (int first = 0; first < count; first += TILE_PART) {                                            \
+    const int length = min(TILE_PART, count - first);                                                 \
+    float wide[MR][TILE_PART];                                                                        \
+    for (int k = 0; k < length; k += VW) {                                                            \
+      _Pragma("unroll") for (int m = 0; m < MR; ++m)                                                  \
+        STOREV_PRIVATE(load_part(a[m] + first + k, length - k), wide[m] + k);                         \
+    }                                                                                                 \
+    for (int k = 0; k < length; ++k) {                                                                \
+      floatv w[NV];                                                                                   \
+      _Pragma("unroll") for (int v = 0; v < NV; ++v) w[v] = LOADE(weights + v * VW);                  \
+      weights += NV * VW;                                                                             \
+      _Pragma("unroll") for (int m = 0; m < MR; ++m) {                                                \
+        floatv value = SPLAT(wide[m][k]);                                                             \
+        _Pragma("unroll") for (int v = 0; v < NV; ++v) sums[m][v] = FMAV(value, w[v], sums[m][v]);    \
+      }                                                                                               \
+    }                                                                                                 \
+  }                                                                                                   \
+  weights += (TAP_ROWS(count) - count) * NV * VW;
+
+#endif
+
 // One vector of sums out: bias, residual, simple activations, and only the channels there are.
-INLINE void tile_store(floatv sum, GLOBAL const float *bias, GLOBAL const float *residual, GLOBAL float *y, int channels, const GraftEpilogue epilogue) {
+INLINE void tile_store(
+    floatv sum, GLOBAL const float *bias, GLOBAL const element *residual, GLOBAL element *y, int channels, const GraftEpilogue epilogue) {
   if (channels >= VW) {
     if (epilogue.hasBias) sum += LOADV(bias);
-    if (epilogue.hasResidual) sum += LOADV(residual);
-    STOREV(activate_simple(sum, epilogue.activation, epilogue.alpha, epilogue.beta), y);
+    if (epilogue.hasResidual) sum += LOADE(residual);
+    STOREE(activate_simple(sum, epilogue.activation, epilogue.alpha, epilogue.beta), y);
   } else {
-    if (epilogue.hasBias) sum += load_part(bias, channels);
+    if (epilogue.hasBias) sum += float_part(bias, channels);
     if (epilogue.hasResidual) sum += load_part(residual, channels);
     store_part(activate_simple(sum, epilogue.activation, epilogue.alpha, epilogue.beta), y, channels);
   }
 }
 
-// The other activations, over what has just been stored: a call among the sums would spill them all.
-OUTLINE void tile_finish(GLOBAL float *y, int rows, int ldy, int channels, const GraftEpilogue epilogue) {
+// The other activations, from sums that were put aside, rows `width` apart: a call among the sums would spill them all.
+OUTLINE void tile_finish(
+    const float *kept, int width, GLOBAL const float *bias, GLOBAL const element *residual, GLOBAL element *y, int rows, int ldr, int ldy,
+    int channels, const GraftEpilogue epilogue) {
   for (int m = 0; m < rows; ++m)
     for (int c = 0; c < channels; c += VW) {
-      GLOBAL float *at = y + (size_t)m * ldy + c;
-      store_part(activate_smooth(load_part(at, min(VW, channels - c)), epilogue.activation, epilogue.alpha, epilogue.beta), at, min(VW, channels - c));
+      int count = min(VW, channels - c);
+      floatv sum = LOADV_PRIVATE(kept + m * width + c);
+      if (epilogue.hasBias) sum += float_part(bias + c, count);
+      if (epilogue.hasResidual) sum += load_part(residual + (size_t)m * ldr + c, count);
+      store_part(activate_smooth(sum, epilogue.activation, epilogue.alpha, epilogue.beta), y + (size_t)m * ldy + c, count);
     }
 }
 
 // Stores the first `rows` rows of a tile; `y` and `residual` point at its first row and channel.
 #define TILE_STORE(MR, NV)                                                                                            \
-  _Pragma("unroll") for (int m = 0; m < MR; ++m) {                                                                    \
-    if (m < rows) {                                                                                                   \
-      _Pragma("unroll") for (int v = 0; v < NV; ++v)                                                                  \
-        tile_store(sums[m][v], bias + v * VW, residual + (size_t)m * ldr + v * VW, y + (size_t)m * ldy + v * VW,      \
-                   channels - v * VW, epilogue);                                                                      \
+  if (is_simple(epilogue.activation)) {                                                                               \
+    _Pragma("unroll") for (int m = 0; m < MR; ++m) {                                                                  \
+      if (m < rows) {                                                                                                 \
+        _Pragma("unroll") for (int v = 0; v < NV; ++v)                                                                \
+          tile_store(sums[m][v], bias + v * VW, residual + (size_t)m * ldr + v * VW, y + (size_t)m * ldy + v * VW,    \
+                     channels - v * VW, epilogue);                                                                    \
+      }                                                                                                               \
     }                                                                                                                 \
-  }                                                                                                                   \
-  if (!is_simple(epilogue.activation)) tile_finish(y, rows, ldy, channels, epilogue);
+  } else {                                                                                                            \
+    float kept[MR * NV * VW];                                                                                         \
+    _Pragma("unroll") for (int m = 0; m < MR; ++m)                                                                    \
+      _Pragma("unroll") for (int v = 0; v < NV; ++v) STOREV_PRIVATE(sums[m][v], kept + (m * NV + v) * VW);            \
+    tile_finish(kept, NV * VW, bias, residual, y, rows, ldr, ldy, channels, epilogue);                                \
+  }
 
 #define TILE_ZERO(MR, NV)                             \
   floatv sums[MR][NV];                                \

@@ -9,6 +9,8 @@
 //     gemm               M[p] = V[p] U[p]:   [tiles, oc], a batch of (m+2)²
 //     winograd_output    Y = Aᵀ M A, bias, residual, activation
 //
+// U, V and M are float32 whatever the format of x and y: the transforms add what a shorter one would round away.
+//
 // F(4×4) takes its points at 0, ±1/√2, ±√2 and ∞ rather than 0, ±1, ±2 and ∞: against double precision the largest error over
 // 256 channels is 1.9e-6 of the largest value instead of 7.4e-6 (F(2×2), points 0, ±1 and ∞: 5e-7).
 #include "cpu/tile.h"
@@ -102,13 +104,13 @@
 #define WINOGRAD_TILES 4
 
 #define WINOGRAD_INPUT(M, S)                                                                                                         \
-  KERNEL3(winograd_input_##M, GLOBAL const float *x, GLOBAL const float *zeros, GLOBAL float *v, GraftWinogradParams) {              \
+  KERNEL3(winograd_input_##M, GLOBAL const element *x, GLOBAL const element *zeros, GLOBAL float *v, GraftWinogradParams) {          \
     int end = min(p.tileCount, (ITEM_X + 1) * WINOGRAD_TILES);                                                                       \
     for (int tile = ITEM_X * WINOGRAD_TILES; tile < end; ++tile) {                                                                   \
       int at = p.firstTile + tile, n = at / (p.tilesH * p.tilesW), rest = at - n * (p.tilesH * p.tilesW);                            \
       int top = rest / p.tilesW * M - p.padH, left = rest % p.tilesW * M - p.padW;                                                   \
-      GLOBAL const float *image = x + (size_t)n * p.h * p.w * p.ldx;                                                                 \
-      GLOBAL const float *pixels[S * S];                                                                                             \
+      GLOBAL const element *image = x + (size_t)n * p.h * p.w * p.ldx;                                                               \
+      GLOBAL const element *pixels[S * S];                                                                                           \
       for (int i = 0; i < S; ++i)                                                                                                    \
         for (int j = 0; j < S; ++j) {                                                                                                \
           int h = top + i, l = left + j;                                                                                             \
@@ -120,7 +122,7 @@
         int channels = p.c - c;                                                                                                      \
         floatv d[S * S], rows[S * S], t[S];                                                                                          \
         if (channels >= VW)                                                                                                          \
-          _Pragma("unroll") for (int i = 0; i < S * S; ++i) d[i] = LOADV(pixels[i] + c);                                             \
+          _Pragma("unroll") for (int i = 0; i < S * S; ++i) d[i] = LOADE(pixels[i] + c);                                             \
         else                                                                                                                         \
           for (int i = 0; i < S * S; ++i) d[i] = load_part(pixels[i] + c, channels);                                                 \
         _Pragma("unroll") for (int j = 0; j < S; ++j) ROWS##S(INPUT_##M, d, j, rows + j, S)                                          \
@@ -128,7 +130,7 @@
           COLUMNS##S(INPUT_##M, rows, i, t, 1)                                                                                       \
           _Pragma("unroll") for (int j = 0; j < S; ++j) {                                                                            \
             if (channels >= VW) STOREV(t[j], to + (S * i + j) * step + c);                                                           \
-            else store_part(t[j], to + (S * i + j) * step + c, channels);                                                            \
+            else store_float_part(t[j], to + (S * i + j) * step + c, channels);                                                      \
           }                                                                                                                          \
         }                                                                                                                            \
       }                                                                                                                              \
@@ -136,7 +138,7 @@
   }
 
 #define WINOGRAD_OUTPUT(M, S)                                                                                                        \
-  KERNEL4(winograd_output_##M, GLOBAL const float *m, GLOBAL const float *bias, GLOBAL const float *residual, GLOBAL float *y, GraftWinogradParams) { \
+  KERNEL4(winograd_output_##M, GLOBAL const float *m, GLOBAL const float *bias, GLOBAL const element *residual, GLOBAL element *y, GraftWinogradParams) { \
     int end = min(p.tileCount, (ITEM_X + 1) * WINOGRAD_TILES);                                                                       \
     size_t step = (size_t)p.tileCount * p.oc;                                                                                        \
     for (int tile = ITEM_X * WINOGRAD_TILES; tile < end; ++tile) {                                                                   \
@@ -153,7 +155,7 @@
           if (channels >= VW)                                                                                                        \
             _Pragma("unroll") for (int i = 0; i < S; ++i) d[i] = LOADV(from + (S * i + j) * step + c);                               \
           else                                                                                                                       \
-            for (int i = 0; i < S; ++i) d[i] = load_part(from + (S * i + j) * step + c, channels);                                   \
+            for (int i = 0; i < S; ++i) d[i] = float_part(from + (S * i + j) * step + c, channels);                                  \
           COLUMNS##S(OUTPUT_##M, d, 0, rows + j, S)                                                                                  \
         }                                                                                                                            \
         _Pragma("unroll") for (int i = 0; i < M; ++i) {                                                                              \
@@ -161,14 +163,21 @@
           if (i < height) {                                                                                                          \
             size_t row = pixel + (size_t)i * p.ow;                                                                                   \
             _Pragma("unroll") for (int j = 0; j < M; ++j) {                                                                          \
-              if (j < width)                                                                                                         \
-                tile_store(t[j], bias + c, residual + (row + j) * p.ldr + c, y + (row + j) * p.ldy + c, channels, p.epilogue);       \
+              if (j < width) {                                                                                                       \
+                GLOBAL const element *added = residual + (row + j) * p.ldr + c;                                                      \
+                GLOBAL element *to = y + (row + j) * p.ldy + c;                                                                      \
+                if (is_simple(p.epilogue.activation)) {                                                                              \
+                  tile_store(t[j], bias + c, added, to, channels, p.epilogue);                                                       \
+                } else {                                                                                                             \
+                  float kept[VW];                                                                                                    \
+                  STOREV_PRIVATE(t[j], kept);                                                                                        \
+                  tile_finish(kept, VW, bias + c, added, to, 1, 0, 0, min(VW, channels), p.epilogue);                                \
+                }                                                                                                                    \
+              }                                                                                                                      \
             }                                                                                                                        \
           }                                                                                                                          \
         }                                                                                                                            \
       }                                                                                                                              \
-      if (!is_simple(p.epilogue.activation))                                                                                         \
-        for (int i = 0; i < height; ++i) tile_finish(y + (pixel + (size_t)i * p.ow) * p.ldy, width, p.ldy, p.oc, p.epilogue);        \
     }                                                                                                                                \
   }
 

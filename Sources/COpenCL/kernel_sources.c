@@ -28,6 +28,9 @@ static const KernelSource sources[] = {
   {"cpu/depthwise.cl", (const char[]){
 #embed "../../Kernels/cpu/depthwise.cl" suffix(, 0)
   }},
+  {"cpu/element.h", (const char[]){
+#embed "../../Kernels/cpu/element.h" suffix(, 0)
+  }},
   {"cpu/elementwise.cl", (const char[]){
 #embed "../../Kernels/cpu/elementwise.cl" suffix(, 0)
   }},
@@ -51,6 +54,9 @@ static const KernelSource sources[] = {
   }},
   {"cpu/reduce.cl", (const char[]){
 #embed "../../Kernels/cpu/reduce.cl" suffix(, 0)
+  }},
+  {"cpu/softmax.cl", (const char[]){
+#embed "../../Kernels/cpu/softmax.cl" suffix(, 0)
   }},
   {"cpu/tile.h", (const char[]){
 #embed "../../Kernels/cpu/tile.h" suffix(, 0)

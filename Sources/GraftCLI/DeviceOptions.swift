@@ -1,16 +1,13 @@
 import ArgumentParser
 import Graft
 
-/// What to compute on, and in which numbers: the same for every command that computes.
+/// What to compute on: the same for every command that computes.
 struct DeviceOptions: ParsableArguments {
   @Option(help: ArgumentHelp("What to compute on: auto, cpu, opencl or opencl:INDEX (see 'graft devices').", valueName: "device"))
   var device = "auto"
 
   @Option(help: ArgumentHelp("Which kernels an OpenCL device runs: auto, cpu or gpu.", valueName: "family"))
   var kernels = KernelChoice.auto
-
-  @Option(help: ArgumentHelp("Number format of weights and activations: float32.", valueName: "format"))
-  var precision = "float32"
 
   @Option(help: ArgumentHelp("Threads of the cpu device (default: every core).", valueName: "count"))
   var threads: Int?
@@ -20,19 +17,13 @@ struct DeviceOptions: ParsableArguments {
     help: "Compute 3x3 convolutions on CPUs by Winograd's transforms where that is faster; without, errors are some 1e-7 instead of 1e-6.")
   var winograd = true
 
-  var planOptions: PlanOptions {
-    var options = PlanOptions()
+  func planOptions(_ precision: Precision) -> PlanOptions {
+    var options = PlanOptions(precision: precision)
     options.usesWinograd = winograd
     return options
   }
 
   func validate() throws {
-    guard precision == "float32" else {
-      if precision == "float16" || precision == "bfloat16" {
-        throw ValidationError("--precision \(precision) is not available yet: this version computes in float32.")
-      }
-      throw ValidationError("--precision takes float32, not '\(precision)'.")
-    }
     if let threads, !(1...4096).contains(threads) { throw ValidationError("--threads takes a number from 1 to 4096, not \(threads).") }
   }
 
@@ -51,6 +42,13 @@ struct DeviceOptions: ParsableArguments {
 }
 
 extension KernelChoice: ExpressibleByArgument {}
+extension Precision: ExpressibleByArgument {}
+
+/// In which numbers a backbone is computed. Heads are trained and applied in float32.
+struct PrecisionOptions: ParsableArguments {
+  @Option(help: ArgumentHelp("Number format of the backbone's weights and activations; sums are float32.", valueName: "format"))
+  var precision = Precision.float32
+}
 
 /// How results are shown.
 struct OutputOptions: ParsableArguments {

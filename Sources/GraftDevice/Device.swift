@@ -61,7 +61,10 @@ public struct DeviceTraits: Sendable {
   /// Threads the device computes with; 0 where the driver decides.
   public var threadCount: Int
 
-  /// Slices of buffers start at multiples of this: OpenCL's base address alignment; 4 where any element will do.
+  /// Whether its kernels multiply bfloat16 two at a time, twice as fast as float32.
+  public var multipliesBFloat16Pairs = false
+
+  /// Slices of buffers start at multiples of this: OpenCL's base address alignment; 2 where any element will do.
   public var sliceAlignmentByteCount = 4
 
   /// CPU family: bytes of the last cache before memory that the device's threads share; 0 where that is not known.

@@ -15,6 +15,8 @@ public struct KernelReference: Sendable, Hashable {
   /// Tunables as `-D NAME=value`, sorted by name: part of the program cache's key. Empty for the native CPU family, whose
   /// variants are compiled ahead.
   public let options: [Option]
+  /// The format of the values it reads and writes.
+  public let precision: Precision
 
   public struct Option: Sendable, Hashable {
     public let name: String
@@ -22,8 +24,8 @@ public struct KernelReference: Sendable, Hashable {
     public init(_ name: String, _ value: Int) { (self.name, self.value) = (name, value) }
   }
 
-  public init(_ family: KernelFamily, file: String, function: String, options: [Option] = []) {
-    (self.family, self.file, self.function) = (family, file, function)
+  public init(_ family: KernelFamily, file: String, function: String, options: [Option] = [], precision: Precision = .float32) {
+    (self.family, self.file, self.function, self.precision) = (family, file, function, precision)
     self.options = options.sorted { $0.name < $1.name }
   }
 }

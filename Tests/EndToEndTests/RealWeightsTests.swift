@@ -6,13 +6,15 @@ import Testing
 /// (Tools/reference/efficientnet_features.py).
 @Suite(.enabled(if: FetchedWeights.path != nil, "run Tools/fetch efficientnet-lite0 first"))
 struct RealWeightsTests {
-  @Test func featuresAreThoseOfTheONNXForm() throws {
+  /// In shorter formats, relative to the largest feature: about twice what was measured, the same on every instruction set.
+  @Test(arguments: [(Precision.float32, Float(1e-6)), (.bfloat16, 0.02), (.float16, 2e-3)])
+  func featuresAreThoseOfTheONNXForm(_ precision: Precision, _ bound: Float) throws {
     let expected = try #require(try SafetensorsFile(path: Fixture.path("efficientnet-lite0.features.safetensors"))["features"]).floats()
     let graph = try Backbone(path: try #require(FetchedWeights.path)).graph(inputShape: [1, 3, 224, 224])
     var frozen = graph
     frozen.outputs = [try #require(graph.value(named: "features"))]
     #expect(graph.defaultCut() == frozen.outputs[0])
-    let plan = try Plan(frozen, device: Devices.choose("cpu"))
+    let plan = try Plan(frozen, device: Devices.choose("cpu"), options: PlanOptions(precision: precision))
     let input: [Float] = (0..<3 * 224 * 224).map { index in
       let scrambled = UInt64(index) * 2_654_435_761 % 4_294_967_296
       return Float(Double(scrambled) / 2_147_483_648 - 1)
@@ -23,6 +25,7 @@ struct RealWeightsTests {
     #expect(found.count == 1280 && expected.count == 1280)
     #expect(expected.contains { $0 > 1 }, "features of zeros test nothing")
     let error = zip(found, expected).reduce(Float(0)) { max($0, $1.0.isNaN ? .infinity : abs($1.0 - $1.1)) }
-    #expect(error < 1e-5, "largest difference \(error)")
+    let largest = expected.reduce(0, max)
+    #expect(error < bound * largest, "largest difference \(error) where features reach \(largest)")
   }
 }

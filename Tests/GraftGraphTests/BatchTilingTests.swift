@@ -5,13 +5,13 @@ import Testing
 /// A batch that runs a few images at a time gives what it gives at once.
 @Suite struct BatchTilingTests {
   /// Batches of five leave a remainder whatever the tile; a cache of 16 KiB cuts nearly every one of these networks.
-  @Test(arguments: 0..<24, TestDevices.all)
+  @Test(arguments: 0..<24, TestDevices.allFormats)
   func tilesChangeNoBit(_ seed: Int, _ device: TestDevice) throws {
     let graph = try RandomNetwork(seed: 300 + UInt64(seed), layerCount: 2 + seed % 6, batch: 5).graph
     var generator = Generator(UInt64(seed))
     let image = HostTensor(graph.type(of: graph.inputs[0]).shape, &generator).floats()
     let results = try [0, 16 << 10].map { cache in
-      let plan = try Plan(graph, device: device.make(), options: .planning(forCache: cache))
+      let plan = try Plan(graph, device: device.make(), options: .planning(forCache: cache, in: device.precision))
       try plan.write(image, to: plan.graph.inputs[0])
       // Twice: what one run leaves behind must not show in the next.
       try plan.run()
@@ -33,11 +33,11 @@ import Testing
     graph.outputs = [x]
     var traits = try CPUDevice(threadCount: 1).traits
     traits.lastCacheByteCount = 8 << 20
-    let segments = BatchTiling(graph, layouts: graph.rowLayouts(alignmentByteCount: 4), traits: traits).segments
+    let segments = BatchTiling(graph, layouts: graph.rowLayouts(alignmentByteCount: 4, elementByteCount: 4), traits: traits, precision: .float32).segments
     #expect(segments.first.map { $0.images <= 4 } == true && segments.last?.images == 16, "\(segments)")
     #expect(segments.flatMap(\.nodes) == Array(0..<graph.nodes.count))
     traits.lastCacheByteCount = 0
-    let whole = BatchTiling(graph, layouts: graph.rowLayouts(alignmentByteCount: 4), traits: traits).segments
+    let whole = BatchTiling(graph, layouts: graph.rowLayouts(alignmentByteCount: 4, elementByteCount: 4), traits: traits, precision: .float32).segments
     #expect(whole.map(\.nodes) == [0..<6] && whole.map(\.images) == [16])
   }
 

@@ -17,8 +17,8 @@ struct Generator: RandomNumberGenerator {
 }
 
 extension OperationSample {
-  /// Inputs as the device gets them, and as the reference does.
-  func draw(seed: UInt64) -> [HostTensor] {
+  /// Inputs as the device gets them, and as the reference does: numbers that the format holds.
+  func draw(seed: UInt64, precision: Precision = .float32) -> [HostTensor] {
     var generator = Generator(seed)
     return inputs.map { type in
       switch type.elementType {
@@ -30,7 +30,7 @@ extension OperationSample {
         let labels = (0..<type.elementCount).map { _ in Int32.random(in: -1..<classes, using: &generator) }
         return labels.withUnsafeBytes { try! HostTensor(shape: type.shape, elementType: .int32, storage: HostBytes(copying: Array($0))) }
       default:
-        return HostTensor(type.shape, (0..<type.elementCount).map { _ in Float(Double.random(in: range, using: &generator)) })
+        return HostTensor(type.shape, (0..<type.elementCount).map { _ in precision.rounded(Float(Double.random(in: range, using: &generator))) })
       }
     }
   }
@@ -44,20 +44,42 @@ extension OperationSample {
   }
 }
 
+extension Precision {
+  /// The nearest number that the format holds, ties to even.
+  func rounded(_ value: Float) -> Float {
+    switch self {
+    case .float32: return value
+    case .float16: return HalfPrecision.float(fromHalf: HalfPrecision.half(fromFloat: value))
+    case .bfloat16:
+      let bits = value.bitPattern
+      return Float(bitPattern: (bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF_0000)
+    }
+  }
+
+  /// What storing a correct result may change: half the distance to the next number of the format, and its smallest number.
+  func storageError(of value: Double) -> Double {
+    switch self {
+    case .float32: 0
+    case .bfloat16: abs(value) * 0x1p-8
+    case .float16: abs(value) * 0x1p-11 + 0x1p-25
+    }
+  }
+}
+
 @Suite struct OperationTests {
-  @Test(arguments: OperationSamples.all, TestDevices.all)
+  @Test(arguments: OperationSamples.all, TestDevices.allFormats)
   func agreesWithTheReference(_ sample: OperationSample, _ device: TestDevice) throws {
     try compare(sample, device, constants: false)
   }
 
   /// Constants take another way: weights are packed once, when the plan is made.
-  @Test(arguments: OperationSamples.all.filter { $0.inputs.count > 1 }, TestDevices.all)
+  @Test(arguments: OperationSamples.all.filter { $0.inputs.count > 1 }, TestDevices.allFormats)
   func agreesWithConstantOperands(_ sample: OperationSample, _ device: TestDevice) throws {
     try compare(sample, device, constants: true)
   }
 
   private func compare(_ sample: OperationSample, _ device: TestDevice, constants: Bool) throws {
-    let tensors = sample.draw(seed: 7)
+    let tensors = sample.draw(seed: 7, precision: device.precision)
     var graph = Graph()
     let inputs = zip(sample.inputs, tensors).enumerated().map { index, pair in
       constants && index > 0 ? graph.addConstant(pair.1, name: "constant \(index)") : graph.addInput(pair.0, name: "input \(index)")
@@ -67,16 +89,19 @@ extension OperationSample {
     let isNorm = sample.operation is BatchNorm
     // Batch normalisation never runs as such: the folding pass has to turn it into something that does.
     if isNorm, !constants {
-      #expect(throws: LoweringError.self) { try Plan(graph, device: device.make(), options: .asWritten) }
+      #expect(throws: LoweringError.self) { try Plan(graph, device: device.make(), options: .asWritten(in: device.precision)) }
       return
     }
-    let plan = try Plan(graph, device: device.make(), options: isNorm ? PlanOptions() : .asWritten)
+    let plan = try Plan(graph, device: device.make(), options: isNorm ? PlanOptions(precision: device.precision) : .asWritten(in: device.precision))
     for (id, tensor) in zip(plan.graph.inputs, tensors) { try tensor.withUnsafeBytes { try plan.write($0, to: id) } }
     try plan.run()
     let found = try plan.read(plan.graph.outputs[0])
     let expected = sample.operation.reference(tensors.map(ReferenceTensor.init))
     #expect(plan.graph.type(of: plan.graph.outputs[0]).shape == expected.shape)
-    let error = zip(found, expected.values).reduce(0.0) { max($0, $1.0.isNaN ? .infinity : abs(Double($1.0) - $1.1)) }
+    // The arithmetic is that of float32 whatever the format; the result is rounded once, when it is stored.
+    let error = zip(found, expected.values).reduce(0.0) {
+      max($0, $1.0.isNaN ? .infinity : abs(Double($1.0) - $1.1) - device.precision.storageError(of: $1.1))
+    }
     #expect(error <= sample.bound(expected), "largest error \(error), bound \(sample.bound(expected))")
     // The same bits twice.
     try plan.run()

@@ -70,6 +70,31 @@ import Testing
     #expect(zip(direct, expected).allSatisfy { abs(Double($0) - $1) < 2e-6 * scale })
   }
 
+  /// In a shorter format the same arithmetic reads and writes rounded numbers.
+  @Test(arguments: samples, TestDevices.inShortFormats)
+  func agreesInShorterFormats(_ sample: Sample, _ device: TestDevice) throws {
+    let (inputs, outputs) = sample.channels
+    var conv = Conv2D(padding: sample.padding, hasBias: true)
+    (conv.hasResidual, conv.activation) = (sample.hasResidual, sample.activation)
+    var generator = Generator(8)
+    func draw(_ shape: [Int]) -> HostTensor { HostTensor(shape, HostTensor(shape, &generator).floats().map(device.precision.rounded)) }
+    let x = draw([sample.batch, sample.size.h, sample.size.w, inputs])
+    let constants = [draw([outputs, inputs, 3, 3]), draw([outputs])] + (sample.hasResidual ? [draw(resultShape(sample))] : [])
+    let expected = conv.reference(([x] + constants).map(ReferenceTensor.init)).values
+    let scale = expected.reduce(0) { max($0, abs($1)) }
+    var graph = Graph()
+    let image = graph.addInput(TensorType(x.shape), name: "image")
+    graph.outputs = [try graph.add(conv, [image] + constants.map { graph.addConstant($0) })]
+    let plan = try Plan(graph, device: device.make(), options: PlanOptions(precision: device.precision))
+    try plan.write(x.floats(), to: image)
+    try plan.run()
+    let found = try plan.read(plan.graph.outputs[0])
+    let error = zip(found, expected).reduce(0.0) {
+      max($0, $1.0.isNaN ? .infinity : abs(Double($1.0) - $1.1) - device.precision.storageError(of: $1.1))
+    }
+    #expect(error < 1e-5 * scale, "largest error \(error) beyond one rounding, of values up to \(scale)")
+  }
+
   private func resultShape(_ sample: Sample) -> [Int] {
     let p = sample.padding
     return [sample.batch, sample.size.h + p.top + p.bottom - 2, sample.size.w + p.left + p.right - 2, sample.channels.1]

@@ -9,18 +9,18 @@
 typedef void (*graft_kernel_function)(void *const *buffers, const void *parameters, int x, int y, int z);
 
 /// An instruction set the family was compiled for.
-typedef enum { GRAFT_ISA_BASELINE = 0, GRAFT_ISA_AVX2 = 1, GRAFT_ISA_AVX512 = 2 } graft_isa;
+typedef enum { GRAFT_ISA_BASELINE = 0, GRAFT_ISA_AVX2 = 1, GRAFT_ISA_AVX512 = 2, GRAFT_ISA_AVX512BF16 = 3 } graft_isa;
 
 /// Whether this build holds the instruction set's kernels and this processor can run them.
 int graft_isa_supported(graft_isa isa);
-/// "avx512", "avx2", "neon", "portable".
+/// "avx512bf16", "avx512", "avx2", "neon", "portable".
 const char *graft_isa_name(graft_isa isa);
 /// Floats in a vector of that instruction set's kernels.
 int graft_isa_vector_width(graft_isa isa);
 /// Vectors in a full panel of packed weights.
 int graft_isa_panel_vectors(graft_isa isa);
-/// The kernel of that name, or NULL.
-graft_kernel_function graft_kernel_find(graft_isa isa, const char *name);
+/// The kernel of that name for values stored as GRAFT_FLOAT32, GRAFT_BFLOAT16 or GRAFT_FLOAT16, or NULL.
+graft_kernel_function graft_kernel_find(graft_isa isa, int storage, const char *name);
 
 /// A launch whose kernel and buffers are resolved.
 typedef struct {

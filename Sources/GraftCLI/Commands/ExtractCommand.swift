@@ -29,6 +29,7 @@ struct ExtractCommand: ReportingCommand {
   @Flag(help: "Compute everything anew, replacing the store.") var rebuild = false
   @Flag(help: "Compute damaged shards again.") var repair = false
   @OptionGroup var preprocessing: PreprocessingOptions
+  @OptionGroup var format: PrecisionOptions
   @OptionGroup var computing: DeviceOptions
   @OptionGroup var output: OutputOptions
 
@@ -69,9 +70,10 @@ struct ExtractCommand: ReportingCommand {
     let preprocessing = try preprocessing.resolve(model, configuration)
     let frozen = try FrozenBackbone.describe(model, cut: cut, preprocessing: preprocessing)
     let device = try computing.make(console)
+    try device.traits.check(format.precision)
     let key = FeatureKey(
       backboneSHA256: try model.hash(), cut: frozen.cut, cutShape: frozen.featureShape, preprocessing: preprocessing.canonicalJSON,
-      precision: computing.precision, featureType: featureType == "float16" ? .float16 : .float32)
+      precision: format.precision.rawValue, featureType: featureType == "float16" ? .float16 : .float32)
     var options = ExtractionOptions()
     if let decodingThreads { options.decodingThreads = decodingThreads }
     (options.shardRows, options.strict) = (shardRows, strict)
@@ -96,7 +98,7 @@ struct ExtractCommand: ReportingCommand {
         try run.run(
           computing: {
             try FrozenBackbone(
-              model, cut: cut, preprocessing: preprocessing, batchSize: batchSize, device: device, options: computing.planOptions)
+              model, cut: cut, preprocessing: preprocessing, batchSize: batchSize, device: device, options: computing.planOptions(format.precision))
           },
           cancellation: flag, progress: { line.show(progressText($0)) })
       }

@@ -16,6 +16,10 @@ struct PredictCommand: ReportingCommand {
   @Option(help: ArgumentHelp("How many classes to name.", valueName: "count")) var topK = 5
   @Option(help: "Pictures computed at a time.") var batchSize = 16
   @Option(help: ArgumentHelp("Refuse pictures of more pixels than this.", valueName: "count")) var maxPixels = ImageDecoder.defaultPixelLimit
+  @Option(
+    help: ArgumentHelp(
+      "Number format of the backbone's weights and activations (default: the one the head's features were computed in).", valueName: "format"))
+  var precision: Precision?
   @OptionGroup var computing: DeviceOptions
   @OptionGroup var output: OutputOptions
 
@@ -43,7 +47,9 @@ struct PredictCommand: ReportingCommand {
     }
     let device = try computing.make(console)
     let batch = min(batchSize, images.count)
-    let frozen = try FrozenBackbone(model, cut: cut, preprocessing: preprocessing, batchSize: batch, device: device, options: computing.planOptions)
+    let frozen = try FrozenBackbone(
+      model, cut: cut, preprocessing: preprocessing, batchSize: batch, device: device,
+      options: computing.planOptions(precision ?? head.metadata.precision ?? .float32))
     let decoder = preprocessing.decoder(pixelLimit: maxPixels)
     let backend = DeviceLinearBackend(device: device)
     let width = frozen.featureShape.reduce(1, *)

@@ -88,7 +88,7 @@ struct TrainCommand: ReportingCommand {
       metadata: HeadMetadata(
         classes: store.classNames, cut: isExtracted ? store.key.cut : nil, backboneSHA256: isExtracted ? store.key.backboneSHA256 : nil,
         backboneFile: store.entries["backbone_file"], backbonePath: store.entries["backbone_path"],
-        preprocessing: isExtracted ? store.key.preprocessing : nil,
+        preprocessing: isExtracted ? store.key.preprocessing : nil, precision: isExtracted ? Precision(rawValue: store.key.precision) : nil,
         featureNormalisation: result.featureNormalisation, l2: result.l2, metrics: metrics, graftVersion: GraftVersion.text))
     try head.write(to: headPath)
     Interruption.shared.setRemedy(nil)

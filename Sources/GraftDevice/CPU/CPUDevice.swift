@@ -41,8 +41,10 @@ public final class CPUDevice: Device {
       kind: .cpu, identifier: "cpu", name: CPUDevice.processorName(), vendor: "", driver: "none needed", family: .cpu, computeUnits: cores,
       memoryByteCount: memory, maximumBufferByteCount: memory, localMemoryByteCount: 0, maximumWorkGroupSize: 1,
       vectorWidth: Int(graft_isa_vector_width(chosen.raw)), panelVectors: Int(graft_isa_panel_vectors(chosen.raw)), instructionSet: chosen.name,
-      numericFormats: ["float32"], isGPU: false, threadCount: threads)
+      numericFormats: chosen.numericFormats, isGPU: false, threadCount: threads)
     traits.lastCacheByteCount = Int(graft_last_cache_bytes())
+    traits.sliceAlignmentByteCount = 2
+    traits.multipliesBFloat16Pairs = chosen == .avx512bf16
     self.traits = traits
   }
 
@@ -72,7 +74,9 @@ public final class CPUDevice: Device {
     var resolved: [graft_kernel_function] = []
     for launch in launches {
       let call = "prepare \(launch.kernel.function) of the \(launch.kernel.family.rawValue) family, for \(launch.label)"
-      guard launch.kernel.family == .cpu, let function = graft_kernel_find(instructionSet.raw, launch.kernel.function) else {
+      guard launch.kernel.family == .cpu,
+        let function = graft_kernel_find(instructionSet.raw, launch.kernel.precision.storage, launch.kernel.function)
+      else {
         throw DeviceError(
           device: "cpu", call: call, name: "no such kernel",
           remedy: "This device runs the kernels of the CPU family only; use an OpenCL device for others.")

@@ -7,17 +7,25 @@ public enum InstructionSet: String, Sendable, CaseIterable {
   case baseline
   case avx2
   case avx512
+  /// AVX-512 with dot products of bfloat16.
+  case avx512bf16
 
   package var raw: graft_isa {
     switch self {
     case .baseline: GRAFT_ISA_BASELINE
     case .avx2: GRAFT_ISA_AVX2
     case .avx512: GRAFT_ISA_AVX512
+    case .avx512bf16: GRAFT_ISA_AVX512BF16
     }
   }
 
-  /// The name shown to people: "avx512", "avx2", "neon", "portable".
+  /// The name shown to people: "avx512bf16", "avx512", "avx2", "neon", "portable".
   public var name: String { String(cString: graft_isa_name(raw)) }
+
+  /// The formats its kernels know, and how they are computed with.
+  var numericFormats: [String] {
+    ["float32", "bfloat16 (\(self == .avx512bf16 ? "native" : "converted"))", "float16 (converted)"]
+  }
 
   /// Those this processor can run, best first.
   public static var supported: [InstructionSet] { allCases.reversed().filter { graft_isa_supported($0.raw) != 0 } }

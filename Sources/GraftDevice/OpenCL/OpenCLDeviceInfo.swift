@@ -98,15 +98,16 @@ public struct OpenCLDeviceInfo: Sendable {
       computeUnits: computeUnits, memoryByteCount: memoryByteCount, maximumBufferByteCount: maximumBufferByteCount,
       localMemoryByteCount: localMemoryByteCount, maximumWorkGroupSize: maximumWorkGroupSize, vectorWidth: vectorWidth,
       panelVectors: panelVectors, instructionSet: version, numericFormats: numericFormats, isGPU: isGPU, threadCount: 0)
+    if traits.family == .cpu { traits.numericFormats.insert(contentsOf: ["bfloat16 (converted)", "float16 (converted)"], at: 1) }
     traits.sliceAlignmentByteCount = sliceAlignment
     if traits.family == .cpu { traits.lastCacheByteCount = cacheByteCount }
     return traits
   }
 
-  /// `vload_half` and `vstore_half` are core: every device stores halves. Arithmetic on them is an extension.
+  /// What its arithmetic knows.
   private static func formats(extensions: Set<String>, hasDoubles: Bool) -> [String] {
-    var formats = ["float32", "float16 storage"]
-    if extensions.contains("cl_khr_fp16") { formats.append("float16") }
+    var formats = ["float32"]
+    if extensions.contains("cl_khr_fp16") { formats.append("float16 arithmetic") }
     if hasDoubles { formats.append("float64") }
     if extensions.contains("cl_khr_integer_dot_product") { formats.append("int8 dot product") }
     return formats

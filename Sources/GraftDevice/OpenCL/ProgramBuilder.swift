@@ -13,6 +13,7 @@ struct ProgramKey: Hashable, Sendable {
     for (name, value) in [("VW", vectorWidth), ("PANEL_VECTORS", panelVectors)] where !kernel.options.contains(where: { $0.name == name }) {
       defines.append("\(name)=\(value)")
     }
+    if kernel.precision != .float32 { defines.append("GRAFT_STORAGE=\(kernel.precision.storage)") }
     defines += kernel.options.map { "\($0.name)=\($0.value)" }
     // No relaxed mathematics: results have to agree with the reference. Where a fused multiply-add is wanted, kernels say fma.
     options = "-cl-std=CL1.2 " + defines.map { "-D\($0)" }.joined(separator: " ")

@@ -52,12 +52,17 @@ public struct LoweringContext {
   /// The part of the batch that launches are for; `nil`: all of it.
   var tile: BatchTile?
   let layouts: [ValueID: RowLayout]
+  let formats: ValueFormats
+  /// The format in which what is computed lies in memory.
+  var precision: Precision { options.precision }
   var launches: [PlannedLaunch] = []
   var preparation: [PlannedLaunch] = []
   /// Bytes of each prepared block, and what it was made from, so that two users of one weight share it.
   var preparedByteCounts: [Int] = []
+  var preparedPrecisions: [Precision] = []
   var preparedKeys: [String: Int] = [:]
   var scratchByteCounts: [Int] = []
+  var scratchPrecisions: [Precision] = []
 
   public var inputs: [ValueID] { node.inputs }
   public var output: ValueID { node.output }
@@ -78,9 +83,11 @@ public struct LoweringContext {
     return layout.root == (layouts[other]?.root ?? other)
   }
 
-  /// Memory for this node alone.
-  public mutating func scratch(elementCount: Int) -> Operand {
-    scratchByteCounts.append(max(4, elementCount * 4))
+  /// Memory for this node alone, in the plan's precision unless another is given.
+  public mutating func scratch(elementCount: Int, precision: Precision? = nil) -> Operand {
+    let precision = precision ?? self.precision
+    scratchPrecisions.append(precision)
+    scratchByteCounts.append(max(4, elementCount * precision.byteCount))
     return .scratch(scratchByteCounts.count - 1)
   }
 
@@ -88,16 +95,18 @@ public struct LoweringContext {
   ///
   /// `key` tells apart what is derived from one value in different ways.
   public mutating func derived(
-    from source: ValueID, key: String, elementCount: Int, _ emit: (inout LoweringContext, Operand) throws -> Void
+    from source: ValueID, key: String, elementCount: Int, precision: Precision? = nil, _ emit: (inout LoweringContext, Operand) throws -> Void
   ) rethrows -> Operand {
     guard graph.constant(source) != nil else {
-      let target = scratch(elementCount: elementCount)
+      let target = scratch(elementCount: elementCount, precision: precision)
       try emit(&self, target)
       return target
     }
     let name = "\(source.index) \(key)"
     if let known = preparedKeys[name] { return .prepared(known) }
-    preparedByteCounts.append(max(4, elementCount * 4))
+    let precision = precision ?? self.precision
+    preparedPrecisions.append(precision)
+    preparedByteCounts.append(max(4, elementCount * precision.byteCount))
     preparedKeys[name] = preparedByteCounts.count - 1
     let target = Operand.prepared(preparedByteCounts.count - 1)
     let before = launches.count
@@ -111,7 +120,8 @@ public struct LoweringContext {
   public mutating func zeros(elementCount: Int) -> Operand {
     let rounded = divideUp(max(1, elementCount), 1024) * 1024
     if let known = preparedKeys["zeros \(rounded)"] { return .prepared(known) }
-    preparedByteCounts.append(rounded * 4)
+    preparedPrecisions.append(precision)
+    preparedByteCounts.append(rounded * precision.byteCount)
     preparedKeys["zeros \(rounded)"] = preparedByteCounts.count - 1
     let target = Operand.prepared(preparedByteCounts.count - 1)
     let before = launches.count
@@ -123,25 +133,27 @@ public struct LoweringContext {
 
   /// Appends a fill.
   mutating func fill(_ target: Operand, elementCount: Int, value: Float) {
-    let p = GraftFillParams(count: Int64(elementCount), value: value)
+    let p = GraftFillParams(count: Int64(elementCount), value: value), stored = precision(of: target)
+    let bytes = Double(elementCount * stored.byteCount)
     switch traits.family {
-    case .cpu: launch("copy", "fill_value", [target], p, grid: Grid(divideUp(elementCount, 16384)), flops: 0, bytes: Double(elementCount) * 4)
-    case .gpu: launchItems("copy", "fill_value", [target], p, count: elementCount, flops: 0, bytes: Double(elementCount) * 4)
+    case .cpu: launch("copy", "fill_value", [target], p, grid: Grid(divideUp(elementCount, 16384)), flops: 0, bytes: bytes, precision: stored)
+    case .gpu: launchItems("copy", "fill_value", [target], p, count: elementCount, flops: 0, bytes: bytes)
     }
   }
 
-  /// Appends a launch of the device's family.
+  /// Appends a launch of the device's family; its values are in the plan's precision unless another is given.
   public mutating func launch<Parameters: BitwiseCopyable>(
     _ file: String, _ function: String, _ operands: [Operand?], _ parameters: Parameters, grid: Grid,
-    options: [KernelReference.Option] = [], flops: Double? = nil, bytes: Double? = nil
+    options: [KernelReference.Option] = [], flops: Double? = nil, bytes: Double? = nil, precision: Precision? = nil
   ) {
     let types = node.inputs.map { type($0) }
     launches.append(
       PlannedLaunch(
-        kernel: KernelReference(traits.family, file: file, function: function, options: options), operands: operands,
+        kernel: KernelReference(traits.family, file: file, function: function, options: options, precision: precision ?? self.precision),
+        operands: operands,
         parameters: Launch.bytes(of: parameters), grid: grid, label: "\(node.operation.kind) \(node.name)",
         flops: flops ?? node.operation.flops(types, type(node.output)),
-        bytes: bytes ?? Double(types.reduce(0) { $0 + $1.byteCount } + type(node.output).byteCount), time: time))
+        bytes: bytes ?? Double(node.inputs.reduce(byteCount(of: node.output)) { $0 + byteCount(of: $1) }), time: time))
   }
 
   /// The threads of the CPU family's device, for splitting work.

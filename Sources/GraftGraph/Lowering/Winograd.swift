@@ -14,10 +14,11 @@ package struct Winograd {
   ///
   /// Times are in multiply-adds a core could have done meanwhile: what a transform costs a tile and channel is mostly its
   /// traffic with the cache.
-  package static func choice(_ conv: Conv2D, weights: [Int], output: [Int]) -> Winograd? {
+  /// `directRate`: products the direct way makes while a float32 one takes place; the transformed ones are float32 in any format.
+  package static func choice(_ conv: Conv2D, weights: [Int], output: [Int], directRate: Double = 1) -> Winograd? {
     guard weights[2] == 3, weights[3] == 3, conv.stride == Pair(1), conv.dilation == Pair(1), conv.groups == 1 else { return nil }
     let (c, oc, oh, ow) = (Double(weights[1]), Double(weights[0]), output[1], output[2])
-    var best: (time: Double, choice: Winograd?) = (9 * c * oc * Double(oh * ow), nil)
+    var best: (time: Double, choice: Winograd?) = (9 * c * oc * Double(oh * ow) / directRate, nil)
     for candidate in [Winograd(outputs: 4), Winograd(outputs: 2)] {
       let tiles = Double(divideUp(oh, candidate.outputs) * divideUp(ow, candidate.outputs)), positions = Double(candidate.positions)
       // Its products have shorter sums than the direct ones and no cache to themselves, and its weights are larger.
@@ -40,9 +41,10 @@ extension Conv2D {
       ldy: conv.ldy, ldr: conv.ldr, tilesH: Int32(divideUp(Int(conv.oh), m)), tilesW: Int32(divideUp(Int(conv.ow), m)), firstTile: 0, tileCount: 0,
       epilogue: conv.epilogue)
     let weights = p
-    let packed = context.derived(from: w, key: "winograd \(m)", elementCount: winograd.positions * c * packedOutputs) { context, target in
+    let packed = context.derived(from: w, key: "winograd \(m)", elementCount: winograd.positions * c * packedOutputs, precision: .float32) {
+      context, target in
       context.launch(
-        "winograd", "winograd_weights_\(m)", [.value(w), target], weights,
+        "winograd", "winograd_weights_\(m)", [context.parameter(w), target], weights,
         grid: Grid(divideUp(oc, context.traits.panelVectors * context.traits.vectorWidth), divideUp(c, 16)), flops: 0)
     }
     let zeros = context.zeros(elementCount: c)
@@ -52,13 +54,14 @@ extension Conv2D {
     let cache = max(context.traits.lastCacheByteCount, 8 << 20)
     let most = max(96, cache / 3 / tileByteCount / 24 * 24)
     let count = divideUp(tiles, divideUp(tiles, most))
-    let v = context.scratch(elementCount: winograd.positions * count * c)
-    let product = context.scratch(elementCount: winograd.positions * count * oc)
+    let v = context.scratch(elementCount: winograd.positions * count * c, precision: .float32)
+    let product = context.scratch(elementCount: winograd.positions * count * oc, precision: .float32)
     for first in Swift.stride(from: 0, to: tiles, by: count) {
       p.firstTile = Int32(first)
       p.tileCount = Int32(min(count, tiles - first))
       let size = Int(p.tileCount), grid = Grid(divideUp(size, 4))
-      let moved = { (channels: Int, outside: Int) in Double(4 * size * channels * (winograd.positions + outside)) }
+      let outsideByteCount = context.precision.byteCount
+      let moved = { (channels: Int, outside: Int) in Double(size * channels * (4 * winograd.positions + outsideByteCount * outside)) }
       context.launch(
         "winograd", "winograd_input_\(m)", [operands.x, zeros, v], p, grid: grid, flops: 0, bytes: moved(c, m * m))
       let tiling = CPUTiling(m: size, n: oc, rowElements: c, items: winograd.positions, context: context)
@@ -68,7 +71,8 @@ extension Conv2D {
         panelsPerItem: Int32(tiling.panelsPerItem), epilogue: epilogue(.none))
       context.launch(
         "gemm", "gemm", [v, packed, nil, nil, product], matrix, grid: Grid(tiling.grid.x, tiling.grid.y, winograd.positions),
-        flops: 2 * Double(winograd.positions * size) * Double(c * oc), bytes: moved(c + oc, 0) + Double(winograd.weightByteCount(context.shape(w))))
+        flops: 2 * Double(winograd.positions * size) * Double(c * oc), bytes: moved(c + oc, 0) + Double(winograd.weightByteCount(context.shape(w))),
+        precision: .float32)
       context.launch(
         "winograd", "winograd_output_\(m)", [product, operands.bias, operands.residual, operands.y], p, grid: grid, flops: 0,
         bytes: moved(oc, m * m))

@@ -87,7 +87,7 @@ public struct Binary: Operation {
         (cut.stridesA.1, cut.stridesB.1, cut.stridesY.1) = (p.stridesA.0, p.stridesB.0, p.stridesY.0)
         (cut.stridesA.0, cut.stridesB.0, cut.stridesY.0) = (p.stridesA.0 * 1024, p.stridesB.0 * 1024, p.stridesY.0 * 1024)
       }
-      context.launch("elementwise", "binary", [.value(a), .value(b), .value(y)], cut, grid: Grid(divideUp(count, 16)))
+      context.launch("elementwise", "binary", [context.stored(a), context.stored(b), .value(y)], cut, grid: Grid(divideUp(count, 16)))
     case .gpu: lowerForGPU(&context, p, dims: dims, strides: s)
     }
   }

@@ -107,7 +107,8 @@ public struct Conv2D: Operation {
       ldy: Int32(context.rowStride(context.output)), ldr: residual.map { Int32(context.rowStride($0)) } ?? 0, rowsPerItem: 0, panelsPerItem: 0,
       epilogue: epilogue(activation, hasBias: hasBias, hasResidual: hasResidual))
     let operands = ConvolutionOperands(
-      x: .value(x), bias: hasBias ? .value(context.inputs[2]) : nil, residual: residual.map { .value($0) }, y: .value(context.output))
+      x: context.stored(x), bias: hasBias ? context.parameter(context.inputs[2]) : nil, residual: residual.map { context.stored($0) },
+      y: .value(context.output))
     switch context.traits.family {
     case .cpu: lowerForCPU(&context, p, operands)
     case .gpu: lowerForGPU(&context, p, operands)
@@ -131,18 +132,22 @@ public struct Conv2D: Operation {
       strideBatch: 0, batch: 1, groups: depthwise ? 1 : p.groups, oc: Int32(depthwise ? ws[0] : outputs), c: Int32(ws[1]), taps: Int32(taps),
       strideO: Int32(ws[1] * taps), strideC: Int32(taps), strideTap: 1, strideGroup: Int32(outputs * ws[1] * taps))
     if depthwise {
-      let packed = context.derived(from: w, key: "depthwise", elementCount: taps * packedOutputs) { context, target in
-        context.launch("pack", "pack_depthwise", [.value(w), target], pack, grid: Grid(taps), flops: 0)
+      let packed = context.derived(from: w, key: "depthwise", elementCount: taps * packedOutputs, precision: .float32) { context, target in
+        context.launch("pack", "pack_depthwise", [context.parameter(w), target], pack, grid: Grid(taps), flops: 0)
       }
       context.launch(
         "depthwise", "depthwise", [operands.x, packed, operands.bias, operands.residual, operands.y], p, grid: Grid(Int(p.n) * Int(p.oh)))
       return
     }
-    if context.options.usesWinograd, let winograd = Winograd.choice(self, weights: ws, output: context.shape(context.output)) {
+    let directRate = context.precision == .bfloat16 && context.traits.multipliesBFloat16Pairs ? 2.0 : 1
+    if context.options.usesWinograd,
+      let winograd = Winograd.choice(self, weights: ws, output: context.shape(context.output), directRate: directRate)
+    {
       return lowerByWinograd(&context, winograd, p, operands)
     }
-    let packed = context.derived(from: w, key: "conv \(groups)", elementCount: groups * taps * ws[1] * packedOutputs) { context, target in
-      context.packForCPU(.value(w), into: target, pack)
+    let packedInputs = CPUTiling.packedRows(ws[1], context.precision)
+    let packed = context.derived(from: w, key: "conv \(groups)", elementCount: groups * taps * packedInputs * packedOutputs) { context, target in
+      context.packForCPU(context.parameter(w), into: target, pack)
     }
     let rows = Int(p.n) * Int(p.oh) * Int(p.ow)
     let tiling = CPUTiling(m: rows, n: outputs, rowElements: ws[1] * min(taps, 3), items: groups, context: context)

@@ -47,14 +47,18 @@ public struct CrossEntropy: Operation {
   public func lower(_ context: inout LoweringContext) throws {
     let shape = context.shape(context.inputs[0])
     let p = GraftCrossEntropyParams(rows: Int32(shape[0]), classes: Int32(shape[1]), ldx: Int32(shape[1]))
-    let other = context.scratch(elementCount: givesGradient ? shape[0] : shape[0] * shape[1])
-    let result = Operand.value(context.output)
-    let operands: [Operand?] = context.inputs.map { .value($0) } + (givesGradient ? [other, result] : [result, other])
+    let other = context.scratch(elementCount: givesGradient ? shape[0] : shape[0] * shape[1], precision: .float32)
+    let inputs: [Operand?] = [context.parameter(context.inputs[0]), .value(context.inputs[1])]
+    func operands(_ result: Operand) -> [Operand?] { inputs + (givesGradient ? [other, result] : [result, other]) }
     switch context.traits.family {
-    case .cpu: context.launch("reduce", "cross_entropy", operands, p, grid: Grid(shape[0]))
+    case .cpu:
+      context.computeInFloat32 { context, result in
+        context.launch("softmax", "cross_entropy", operands(result), p, grid: Grid(shape[0]), precision: .float32)
+      }
     case .gpu:
       let groups = context.rowGroups(rows: shape[0], length: shape[1])
-      context.launchGroups("softmax", "cross_entropy", operands, p, count: groups.count, size: groups.size, options: groups.options)
+      context.launchGroups(
+        "softmax", "cross_entropy", operands(.value(context.output)), p, count: groups.count, size: groups.size, options: groups.options)
     }
   }
 }

@@ -52,8 +52,8 @@ public struct LayerNorm: Operation {
       rows: Int64(rows), channels: Int32(channels), ldx: Int32(context.rowStride(x)), ldy: Int32(context.rowStride(context.output)),
       hasScale: hasScale ? 1 : 0, hasShift: hasShift ? 1 : 0, epsilon: epsilon)
     let operands: [Operand?] = [
-      .value(x), hasScale ? .value(context.inputs[1]) : nil, hasShift ? .value(context.inputs[context.inputs.count - 1]) : nil,
-      .value(context.output),
+      context.stored(x), hasScale ? context.parameter(context.inputs[1]) : nil,
+      hasShift ? context.parameter(context.inputs[context.inputs.count - 1]) : nil, .value(context.output),
     ]
     switch context.traits.family {
     case .cpu: context.launch("norm", "layer_norm", operands, p, grid: Grid(divideUp(rows, 16)))

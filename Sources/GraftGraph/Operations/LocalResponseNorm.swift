@@ -42,7 +42,7 @@ public struct LocalResponseNorm: Operation {
       rows: Int64(rows), channels: Int32(channels), ldx: Int32(context.rowStride(x)), ldy: Int32(context.rowStride(context.output)),
       size: Int32(size), alpha: alpha, beta: beta, k: k)
     switch context.traits.family {
-    case .cpu: context.launch("norm", "lrn", [.value(x), .value(context.output)], p, grid: Grid(divideUp(rows, 16)))
+    case .cpu: context.launch("norm", "lrn", [context.stored(x), .value(context.output)], p, grid: Grid(divideUp(rows, 16)))
     case .gpu: context.launchItems("norm", "lrn", [.value(x), .value(context.output)], p, count: rows * channels)
     }
   }

@@ -119,8 +119,8 @@ public struct MatMul: Operation {
       batch: Int32(batch), m: Int32(m), n: Int32(n), k: Int32(k), lda: Int32(transposeA ? m : k), ldb: Int32(transposeB ? k : n), ldy: Int32(n),
       ldr: Int32(n), transposeA: transposeA ? 1 : 0, transposeB: transposeB ? 1 : 0, rowsPerItem: 0, panelsPerItem: 0,
       epilogue: epilogue(activation, hasBias: hasBias, hasResidual: hasResidual))
-    let bias: Operand? = hasBias ? .value(context.inputs[2]) : nil
-    let residual: Operand? = hasResidual ? .value(context.inputs[context.inputs.count - 1]) : nil
+    let bias: Operand? = hasBias ? context.parameter(context.inputs[2]) : nil
+    let residual: Operand? = hasResidual ? context.stored(context.inputs[context.inputs.count - 1]) : nil
     switch context.traits.family {
     case .cpu: lowerForCPU(&context, p, bias: bias, residual: residual, matricesA: batchA, matricesB: batchB)
     case .gpu:
@@ -134,26 +134,30 @@ public struct MatMul: Operation {
   ) {
     var p = parameters
     let (m, n, k) = (Int(p.m), Int(p.n), Int(p.k))
-    var left = Operand.value(context.inputs[0])
+    let left: Operand
     if transposeA {
-      let source = left
       left = context.derived(from: context.inputs[0], key: "transposed", elementCount: matricesA * m * k) { context, target in
         let copy = copyParameters(
           dims: [matricesA, k, m], from: [k * m, m, 1], to: [k * m, 1, k])
-        context.launch("copy", "transpose", [source, target], copy, grid: Grid(divideUp(k, 16), matricesA), flops: 0)
+        let source = Operand.value(context.inputs[0])
+        context.launchMove(
+          "transpose", from: source, to: target, copy, grid: Grid(divideUp(k, 16), matricesA), elementCount: matricesA * k * m)
       }
       p.lda = p.k
+    } else {
+      left = context.stored(context.inputs[0])
     }
+    let packedRows = CPUTiling.packedRows(k, context.precision)
     let packedColumns = CPUTiling.packedChannels(n, context.traits)
     let right = context.derived(
-      from: context.inputs[1], key: "matrix \(transposeB)", elementCount: matricesB * k * packedColumns
+      from: context.inputs[1], key: "matrix \(transposeB)", elementCount: matricesB * packedRows * packedColumns
     ) { context, target in
       let pack = GraftPackParams(
         strideBatch: Int64(k * n), batch: Int32(matricesB), groups: 1, oc: p.n, c: p.k, taps: 1, strideO: transposeB ? p.k : 1,
         strideC: transposeB ? 1 : p.n, strideTap: 0, strideGroup: 0)
-      context.packForCPU(.value(context.inputs[1]), into: target, pack)
+      context.packForCPU(context.parameter(context.inputs[1]), into: target, pack)
     }
-    p.strideB = matricesB == 1 ? 0 : Int64(k * packedColumns)
+    p.strideB = matricesB == 1 ? 0 : Int64(packedRows * packedColumns)
     let tiling = CPUTiling(m: m, n: n, rowElements: k, items: Int(p.batch), context: context)
     (p.rowsPerItem, p.panelsPerItem) = (Int32(tiling.rowsPerItem), Int32(tiling.panelsPerItem))
     context.launch(

@@ -32,7 +32,9 @@ public struct NormalizeImage: Operation {
     let shape = context.shape(context.output)
     let pixels = shape[0] * shape[1] * shape[2]
     let p = GraftNormalizeParams(pixels: Int64(pixels), channels: Int32(shape[3]), ldy: Int32(context.rowStride(context.output)))
-    let operands: [Operand?] = context.inputs.map { .value($0) } + [.value(context.output)]
+    let operands: [Operand?] = [
+      .value(context.inputs[0]), context.parameter(context.inputs[1]), context.parameter(context.inputs[2]), .value(context.output),
+    ]
     switch context.traits.family {
     case .cpu: context.launch("elementwise", "normalize_image", operands, p, grid: Grid(divideUp(pixels, 1024)))
     case .gpu:

@@ -87,7 +87,7 @@ public struct Pool2D: Operation {
       dilationW: Int32(dilation.w), ldx: Int32(context.rowStride(context.inputs[0])), ldy: Int32(context.rowStride(context.output)),
       average: function == .average ? 1 : 0, countsPadding: countsPadding ? 1 : 0, padEndH: Int32(padding.bottom), padEndW: Int32(padding.right))
     switch context.traits.family {
-    case .cpu: context.launch("pool", "pool", [.value(context.inputs[0]), .value(context.output)], p, grid: Grid(y[0] * y[1]))
+    case .cpu: context.launch("pool", "pool", [context.stored(context.inputs[0]), .value(context.output)], p, grid: Grid(y[0] * y[1]))
     case .gpu:
       let operands: [Operand?] = [.value(context.inputs[0]), .value(context.output)]
       let width = context.vector([x[3], Int(p.ldx), Int(p.ldy)], operands)

@@ -65,7 +65,7 @@ public struct Reduce: Operation {
     guard last - first + 1 == axes.count else { return try lowerApart(&context) }
     let outer = shape[..<first].reduce(1, *), length = shape[first...last].reduce(1, *), inner = shape[(last + 1)...].reduce(1, *)
     let channels = shape.last ?? 1, stride = context.rowStride(x)
-    var (source, ldx) = (Operand.value(x), inner)
+    var (source, ldx) = (context.stored(x), inner)
     if stride != channels {
       if last == shape.count - 2 {
         ldx = stride

@@ -41,7 +41,10 @@ public struct Softmax: Operation {
       logarithm: logarithm ? 1 : 0)
     switch context.traits.family {
     case .cpu:
-      context.launch("reduce", "softmax", [.value(context.inputs[0]), .value(context.output)], p, grid: Grid(Int(p.outer), Int(p.inner)))
+      let x = context.parameter(context.inputs[0])
+      context.computeInFloat32 { context, y in
+        context.launch("softmax", "softmax", [x, y], p, grid: Grid(Int(p.outer), Int(p.inner)), precision: .float32)
+      }
     case .gpu:
       let operands: [Operand?] = [.value(context.inputs[0]), .value(context.output)]
       guard p.inner == 1 else {

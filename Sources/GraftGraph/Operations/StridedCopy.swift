@@ -21,7 +21,7 @@ extension LoweringContext {
       let p = copyParameters(dims: extents, from: strides[0], to: strides[1], offsetX: fromOffset, offsetY: toOffset)
       switch traits.family {
       case .cpu:
-        launch("copy", "transpose", [source, target], p, grid: Grid(divideUp(extents[1], 16), extents[0]), flops: 0, bytes: 8 * elements)
+        launchMove("transpose", from: source, to: target, p, grid: Grid(divideUp(extents[1], 16), extents[0]), elementCount: Int(elements))
         return
       case .gpu:
         // Thinner than a quarter of a block, a plain copy wastes less.
@@ -44,7 +44,7 @@ extension LoweringContext {
         (cut.stridesX.0, cut.stridesX.1, cut.stridesY.0, cut.stridesY.1) = (p.stridesX.0 * 1024, p.stridesX.0, p.stridesY.0 * 1024, p.stridesY.0)
       }
       let rows = cut.rank == p.rank ? extents.dropLast().reduce(1, *) : Int(cut.dims.0)
-      launch("copy", "copy", [source, target], cut, grid: Grid(divideUp(rows, 16)), flops: 0, bytes: 8 * elements)
+      launchMove("copy", from: source, to: target, cut, grid: Grid(divideUp(rows, 16)), elementCount: Int(elements))
     case .gpu:
       let inRuns = strides.allSatisfy { $0.last == 1 }
       let steps = strides.flatMap { $0.dropLast() } + [extents[extents.count - 1], fromOffset, toOffset]

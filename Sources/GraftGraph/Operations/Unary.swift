@@ -56,7 +56,8 @@ public struct Unary: Operation {
       rows: Int64(rows), channels: Int32(channels), ldx: Int32(ldx), ldy: Int32(ldy), hasScale: hasScale ? 1 : 0, hasShift: hasShift ? 1 : 0,
       epilogue: epilogue(activation))
     let operands: [Operand?] = [
-      .value(x), hasScale ? .value(context.inputs[1]) : nil, hasShift ? .value(context.inputs[context.inputs.count - 1]) : nil, .value(y),
+      context.stored(x), hasScale ? context.parameter(context.inputs[1]) : nil,
+      hasShift ? context.parameter(context.inputs[context.inputs.count - 1]) : nil, .value(y),
     ]
     switch context.traits.family {
     case .cpu: context.launch("elementwise", "unary", operands, p, grid: Grid(divideUp(rows, 16), divideUp(channels, 4096)))

@@ -22,14 +22,14 @@ package struct BatchTiling {
 
   /// Rough times of a machine; only their ratios matter here.
   private struct Costs {
-    let secondsPerByteOfMemory = 1.0 / 40e9
-    let secondsPerByteOfCache = 1.0 / 160e9
+    // Bytes here are those of float32; a shorter format moves fewer.
+    let secondsPerByteOfMemory, secondsPerByteOfCache: Double
     let secondsPerLaunch: Double
     /// Bytes that may stay in the cache: half of it, since weights and neighbours pass through too.
     let budget: Double
   }
 
-  package init(_ graph: Graph, layouts: [ValueID: RowLayout], traits: DeviceTraits) {
+  package init(_ graph: Graph, layouts: [ValueID: RowLayout], traits: DeviceTraits, precision: Precision) {
     let batch = graph.inputs.first.map { graph.type(of: $0).shape.first ?? 1 } ?? 1
     self.batch = batch
     guard batch > 1, traits.lastCacheByteCount > 0 else {
@@ -38,7 +38,7 @@ package struct BatchTiling {
     }
     // Slices of buffers must begin where the device lets them: then a value's images do too.
     func countsImages(_ type: TensorType) -> Bool {
-      type.rank >= 2 && type.shape[0] == batch && (type.byteCount / batch) % traits.sliceAlignmentByteCount == 0
+      type.rank >= 2 && type.shape[0] == batch && (type.byteCount / batch * precision.byteCount / 4) % traits.sliceAlignmentByteCount == 0
     }
     var withImages = Set(graph.inputs.filter { countsImages(graph.type(of: $0)) })
     let isByImage = graph.nodes.map { node in
@@ -51,7 +51,10 @@ package struct BatchTiling {
     }
     self.withImages = withImages
     let live = BatchTiling.liveByteCounts(graph, layouts: layouts)
-    let costs = Costs(secondsPerLaunch: traits.kind == .cpu ? 3e-6 : 20e-6, budget: Double(traits.lastCacheByteCount) / 2)
+    let share = Double(precision.byteCount) / 4
+    let costs = Costs(
+      secondsPerByteOfMemory: share / 40e9, secondsPerByteOfCache: share / 160e9, secondsPerLaunch: traits.kind == .cpu ? 3e-6 : 20e-6,
+      budget: Double(traits.lastCacheByteCount) / 2 / share)
     segments = BatchTiling.cheapestSegments(graph, batch: batch, isByImage: isByImage, withImages: withImages, live: live, costs: costs)
   }
 

@@ -12,6 +12,7 @@ public final class Plan {
   public let keptByteCount: Int
   /// All the device memory it takes, by use.
   public let memory: PlanMemory
+  /// Of inputs and outputs.
   private let slices: [ValueID: BufferSlice]
   private let launches: [Launch]
   /// Which launches are the same one for other images.
@@ -36,6 +37,7 @@ public final class Plan {
   /// - Parameter graph: as read from a model file or built by hand.
   /// - Throws: `PlanMemoryError` before anything is allocated; `ShapeError`, `LoweringError`, `DeviceError`, `BuildError`.
   public init(_ graph: Graph, device: any Device, options: PlanOptions = PlanOptions()) throws {
+    try device.traits.check(options.precision)
     var graph = options.optimizes ? try graph.optimized() : graph
     self.device = device
     try PlanMemory.checkValues(of: graph, on: device.traits)
@@ -64,7 +66,7 @@ public final class Plan {
     }
     keptByteCount = kept
     for id in graph.inputs + graph.outputs where fixed[id] == nil {
-      fixed[id] = schedule.slice(of: id, firstImage: 0, arena: arena, fixed: fixed)
+      fixed[id] = schedule.outside(id, arena: arena, fixed: fixed)
     }
     slices = fixed
 

@@ -1,5 +1,9 @@
+import GraftDevice
+
 /// How a plan goes about its work.
 public struct PlanOptions: Sendable {
+  /// The format of values and weights in memory; inputs and outputs are float32.
+  public var precision: Precision
   /// Whether passes run first; false is for tests of single operations.
   public var optimizes = true
   /// Whether 3 × 3 convolutions may be computed by Winograd's transforms (CPU family): up to four times fewer products, and
@@ -10,17 +14,21 @@ public struct PlanOptions: Sendable {
   /// Bytes of the last cache to plan for; `nil`: the device's. 0: the whole batch at once.
   package var lastCacheByteCount: Int?
 
-  public init(memoryLimit: Int? = nil) { self.memoryLimit = memoryLimit }
+  public init(precision: Precision = .float32, memoryLimit: Int? = nil) {
+    (self.precision, self.memoryLimit) = (precision, memoryLimit)
+  }
 
   /// The graph node by node.
-  package static var asWritten: PlanOptions {
-    var options = PlanOptions()
+  package static var asWritten: PlanOptions { asWritten(in: .float32) }
+
+  package static func asWritten(in precision: Precision) -> PlanOptions {
+    var options = PlanOptions(precision: precision)
     options.optimizes = false
     return options
   }
 
-  package static func planning(forCache byteCount: Int) -> PlanOptions {
-    var options = PlanOptions()
+  package static func planning(forCache byteCount: Int, in precision: Precision = .float32) -> PlanOptions {
+    var options = PlanOptions(precision: precision)
     options.lastCacheByteCount = byteCount
     return options
   }

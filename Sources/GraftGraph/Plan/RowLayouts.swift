@@ -6,7 +6,7 @@ extension Graph {
   ///
   /// A value can be such a slice if its producer can write rows that lie apart and every user can read them. Concatenations
   /// (at a multiple of the device's alignment) are visited last to first, so that nested ones (DenseNet's) end up in one block.
-  package func rowLayouts(alignmentByteCount: Int) -> [ValueID: RowLayout] {
+  package func rowLayouts(alignmentByteCount: Int, elementByteCount: Int) -> [ValueID: RowLayout] {
     var layouts: [ValueID: RowLayout] = [:]
     var users = [[(node: Node, position: Int)]](repeating: [], count: values.count)
     for node in nodes { for (position, input) in node.inputs.enumerated() { users[input.index].append((node, position)) } }
@@ -21,7 +21,8 @@ extension Graph {
         let extent = type(of: input).shape.last!
         defer { position += extent }
         guard let producer = producer(of: input), producer.operation.producesRowStride, !results.contains(input), layouts[input] == nil,
-          (base.offset + position) * 4 % alignmentByteCount == 0, type(of: input).elementType == .float32, placed.insert(input).inserted,
+          (base.offset + position) * elementByteCount % alignmentByteCount == 0, type(of: input).elementType == .float32,
+          placed.insert(input).inserted,
           users[input.index].allSatisfy({ $0.node.operation.acceptsRowStride(input: $0.position) && !$0.node.operation.isView })
         else { continue }
         layouts[input] = RowLayout(root: base.root, offset: base.offset + position, stride: base.stride)

@@ -18,6 +18,9 @@ struct Schedule {
 
   private var graph: Graph
   private let layouts: [ValueID: RowLayout]
+  private let formats: ValueFormats
+  /// Results in float32 that were computed in another format.
+  private let wideResults: [ValueID: Operand]
   private let tiling: BatchTiling
   private let blocks: [Lifetime]
   private let blockOf: [Operand: Int]
@@ -26,16 +29,17 @@ struct Schedule {
 
   /// - Throws: `LoweringError`.
   init(_ graph: Graph, traits: DeviceTraits, options: PlanOptions) throws {
-    let layouts = graph.rowLayouts(alignmentByteCount: traits.sliceAlignmentByteCount)
-    let tiling = BatchTiling(graph, layouts: layouts, traits: traits)
-    (self.graph, self.layouts, self.tiling) = (graph, layouts, tiling)
+    let layouts = graph.rowLayouts(alignmentByteCount: traits.sliceAlignmentByteCount, elementByteCount: options.precision.byteCount)
+    let tiling = BatchTiling(graph, layouts: layouts, traits: traits, precision: options.precision)
+    let formats = ValueFormats(graph, layouts: layouts, precision: options.precision)
+    (self.graph, self.layouts, self.formats, self.tiling) = (graph, layouts, formats, tiling)
     guard let firstNode = graph.nodes.first else {
       (launches, preparation, preparedByteCounts, steps) = ([], [], [], [])
-      (memory, blocks, blockOf, withinTile) = (MemoryPlan([]), [], [:], [])
+      (memory, blocks, blockOf, withinTile, wideResults) = (MemoryPlan([]), [], [:], [], [:])
       return
     }
 
-    var context = LoweringContext(traits: traits, options: options, graph: graph, node: firstNode, layouts: layouts)
+    var context = LoweringContext(traits: traits, options: options, graph: graph, node: firstNode, layouts: layouts, formats: formats)
     var steps: [Step] = []
     var segmentOf: [Int] = []
     for (number, segment) in tiling.segments.enumerated() {
@@ -56,6 +60,19 @@ struct Schedule {
         steps += try lower(tiling.batch % segment.images).map { Step(launch: $0, firstImage: tiles * segment.images) }
       }
     }
+    // Results as their readers expect them.
+    var wideResults: [ValueID: Operand] = [:]
+    (context.tile, context.time) = (nil, graph.nodes.count)
+    for output in graph.outputs where formats.precision(of: output) != .float32 && wideResults[output] == nil {
+      if let producer = graph.producer(of: output) { context.node = producer }
+      let count = graph.type(of: output).elementCount, first = context.launches.count
+      let target = context.scratch(elementCount: count, precision: .float32)
+      context.convert(.value(output), to: target, elementCount: count)
+      wideResults[output] = target
+      steps += (first..<context.launches.count).map { Step(launch: $0, firstImage: 0) }
+      segmentOf += Array(repeating: max(0, tiling.segments.count - 1), count: context.launches.count - first)
+    }
+    self.wideResults = wideResults
     (launches, preparation, preparedByteCounts) = (context.launches, context.preparation, context.preparedByteCounts)
     self.steps = steps
 
@@ -90,7 +107,7 @@ struct Schedule {
       for case let operand? in launch.operands {
         switch operand {
         case .value(let id) where !isFixed(root(id)):
-          let byteCount = graph.type(of: root(id)).byteCount
+          let byteCount = formats.byteCount(of: root(id))
           if withinTile.contains(root(id)) {
             touch(.value(root(id)), time, time, byteCount: byteCount / tiling.batch * segment.images)
           } else if segment.images < tiling.batch {
@@ -104,7 +121,7 @@ struct Schedule {
       }
     }
     for output in graph.outputs where !isFixed(root(output)) {
-      touch(.value(root(output)), graph.nodes.count, graph.nodes.count, byteCount: graph.type(of: root(output)).byteCount)
+      touch(.value(root(output)), graph.nodes.count, graph.nodes.count, byteCount: formats.byteCount(of: root(output)))
     }
     (self.blocks, self.blockOf, self.withinTile) = (blocks, blockOf, withinTile)
     memory = MemoryPlan(blocks)
@@ -127,13 +144,19 @@ struct Schedule {
   func slice(of id: ValueID, firstImage: Int, arena: any DeviceBuffer, fixed: [ValueID: BufferSlice]) -> BufferSlice? {
     let layout = layouts[id] ?? RowLayout(root: id, offset: 0, stride: 0)
     let isInTile = withinTile.contains(layout.root)
-    let skipped = isInTile || !tiling.withImages.contains(id) ? 0 : graph.type(of: layout.root).byteCount / tiling.batch * firstImage
-    let offset = layout.offset * 4 + skipped
+    let skipped = isInTile || !tiling.withImages.contains(id) ? 0 : formats.byteCount(of: layout.root) / tiling.batch * firstImage
+    let offset = layout.offset * formats.precision(of: id).byteCount + skipped
     if let block = blockOf[.value(layout.root)] {
       return BufferSlice(arena, byteOffset: memory.offsets[block] + offset, byteCount: blocks[block].byteCount - offset)
     }
     guard let slice = fixed[layout.root] else { return nil }
     return offset == 0 ? slice : BufferSlice(slice.buffer, byteOffset: slice.byteOffset + offset, byteCount: slice.byteCount - offset)
+  }
+
+  /// Where a graph's input or result is written and read, in float32.
+  func outside(_ id: ValueID, arena: any DeviceBuffer, fixed: [ValueID: BufferSlice]) -> BufferSlice? {
+    if case .scratch(let index)? = wideResults[id] { return scratch(index, arena: arena) }
+    return slice(of: id, firstImage: 0, arena: arena, fixed: fixed)
   }
 
   /// Lets go of a constant's elements.

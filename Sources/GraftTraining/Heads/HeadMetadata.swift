@@ -1,4 +1,5 @@
 import Foundation
+import GraftDevice
 
 /// What a head has to know beside its numbers; strings in the head file's header.
 public struct HeadMetadata: Sendable, Equatable {
@@ -23,6 +24,8 @@ public struct HeadMetadata: Sendable, Equatable {
   public var backbonePath: String?
   /// How pictures become the backbone's input: a JSON object.
   public var preprocessing: String?
+  /// The number format the features were computed in; nil for heads that don't say.
+  public var precision: Precision?
   public var featureNormalisation: FeatureNormalisation
   /// λ
   public var l2: Double
@@ -33,7 +36,7 @@ public struct HeadMetadata: Sendable, Equatable {
 
   public init(
     kind: Kind = .linear, classes: [String], cut: String?, backboneSHA256: String?, backboneFile: String?, backbonePath: String? = nil,
-    preprocessing: String?,
+    preprocessing: String?, precision: Precision? = nil,
     featureNormalisation: FeatureNormalisation, l2: Double, metrics: [String: Double] = [:], graftVersion: String
   ) {
     formatVersion = Self.currentFormatVersion
@@ -44,6 +47,7 @@ public struct HeadMetadata: Sendable, Equatable {
     self.backboneFile = backboneFile
     self.backbonePath = backbonePath
     self.preprocessing = preprocessing
+    self.precision = precision
     self.featureNormalisation = featureNormalisation
     self.l2 = l2
     self.metrics = metrics
@@ -57,7 +61,7 @@ public struct HeadMetadata: Sendable, Equatable {
     case backboneSHA256 = "backbone_sha256"
     case backboneFile = "backbone_file"
     case backbonePath = "backbone_path"
-    case preprocessing
+    case preprocessing, precision
     case featureNormalisation = "feature_normalisation"
     case l2, metrics
     case graftVersion = "graft_version"
@@ -79,6 +83,7 @@ public struct HeadMetadata: Sendable, Equatable {
     strings[.backboneFile] = backboneFile
     strings[.backbonePath] = backbonePath
     strings[.preprocessing] = preprocessing
+    strings[.precision] = precision?.rawValue
     return Dictionary(uniqueKeysWithValues: strings.map { ($0.key.rawValue, $0.value) })
   }
 
@@ -110,10 +115,15 @@ public struct HeadMetadata: Sendable, Equatable {
     guard let metrics = try? JSONDecoder().decode([String: Double].self, from: Data(try required(.metrics).utf8)) else {
       throw damaged(.metrics, "is not a JSON object of numbers")
     }
+    var precision: Precision?
+    if let name = strings[Key.precision.rawValue] {
+      guard let known = Precision(rawValue: name) else { throw damaged(.precision, "is \(name), which this Graft doesn't know") }
+      precision = known
+    }
     self.init(
       kind: kind, classes: classes, cut: strings[Key.cut.rawValue], backboneSHA256: strings[Key.backboneSHA256.rawValue],
       backboneFile: strings[Key.backboneFile.rawValue], backbonePath: strings[Key.backbonePath.rawValue],
-      preprocessing: strings[Key.preprocessing.rawValue],
+      preprocessing: strings[Key.preprocessing.rawValue], precision: precision,
       featureNormalisation: normalisation, l2: l2, metrics: metrics, graftVersion: try required(.graftVersion))
     formatVersion = version
   }

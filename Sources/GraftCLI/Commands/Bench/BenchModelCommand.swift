@@ -14,6 +14,7 @@ struct BenchModelCommand: ReportingCommand {
   @Option(help: "Images a run.") var batchSize = 16
   @OptionGroup var measuring: MeasuringOptions
   @Flag(help: "Show the time of every kernel.") var profile = false
+  @OptionGroup var format: PrecisionOptions
   @OptionGroup var computing: DeviceOptions
   @OptionGroup var output: OutputOptions
 
@@ -74,7 +75,7 @@ struct BenchModelCommand: ReportingCommand {
     let (backbone, configuration) = try loadBackbone(model, console)
     let shape = try backbone.inputShape(batchSize: batchSize, height: configuration.fields.inputHeight, width: configuration.fields.inputWidth)
     let graph = try backbone.graph(inputShape: shape)
-    let plan = try backbone.namingFile { try Plan(graph, device: device, options: computing.planOptions) }
+    let plan = try backbone.namingFile { try Plan(graph, device: device, options: computing.planOptions(format.precision)) }
     let input = plan.graph.inputs[0]
     try plan.write(randomValues(count: shape.reduce(1, *)), to: input)
     try plan.run()
@@ -111,7 +112,8 @@ struct BenchModelCommand: ReportingCommand {
     )
     try console.object(
       Report(
-        model: model, device: device.traits.identifier, precision: computing.precision, kernels: device.traits.family.rawValue, batchSize: batchSize,
+        model: model, device: device.traits.identifier, precision: format.precision.rawValue, kernels: device.traits.family.rawValue,
+        batchSize: batchSize,
         runs: times.count, arenaByteCount: plan.arenaByteCount, weightByteCount: plan.keptByteCount,
         gigaflopsPerImage: flops / Double(batchSize) / 1e9, imagesPerSecond: rates, startSeconds: startSeconds, peak: peak.map(PeakReport.init),
         profile: profile ? kernels : nil))

@@ -22,7 +22,7 @@ struct OperationBenchmarkOptions: ParsableArguments {
     let peak = try DevicePeak.measure(on: device)
     let spread = Spread(times)
     let report = OperationReport(
-      operation: operation, sizes: sizes, device: device.traits, precision: computing.precision, benchmark: benchmark, times: times,
+      operation: operation, sizes: sizes, device: device.traits, precision: Precision.float32.rawValue, benchmark: benchmark, times: times,
       accuracy: accuracy, peak: peak)
     console.result(what)
     console.result(
