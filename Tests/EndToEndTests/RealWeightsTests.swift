@@ -6,8 +6,8 @@ import Testing
 /// (Tools/reference/efficientnet_features.py).
 @Suite(.enabled(if: FetchedWeights.path != nil, "run Tools/fetch efficientnet-lite0 first"))
 struct RealWeightsTests {
-  /// In shorter formats, relative to the largest feature: about twice what was measured, the same on every instruction set.
-  @Test(arguments: [(Precision.float32, Float(1e-6)), (.bfloat16, 0.02), (.float16, 2e-3)])
+  /// Bounds relative to the largest feature, 5.4: for float32 an error of 1e-5, for shorter formats about twice what was measured.
+  @Test(arguments: [(Precision.float32, Float(1.8e-6)), (.bfloat16, 0.02), (.float16, 2e-3)])
   func featuresAreThoseOfTheONNXForm(_ precision: Precision, _ bound: Float) throws {
     let expected = try #require(try SafetensorsFile(path: Fixture.path("efficientnet-lite0.features.safetensors"))["features"]).floats()
     let graph = try Backbone(path: try #require(FetchedWeights.path)).graph(inputShape: [1, 3, 224, 224])

@@ -33,11 +33,13 @@ import Testing
     graph.outputs = [x]
     var traits = try CPUDevice(threadCount: 1).traits
     traits.lastCacheByteCount = 8 << 20
-    let segments = BatchTiling(graph, layouts: graph.rowLayouts(alignmentByteCount: 4, elementByteCount: 4), traits: traits, precision: .float32).segments
+    let segments = BatchTiling(graph, layouts: graph.rowLayouts(alignmentByteCount: 4, elementByteCount: 4), traits: traits, precision: .float32)
+      .segments
     #expect(segments.first.map { $0.images <= 4 } == true && segments.last?.images == 16, "\(segments)")
     #expect(segments.flatMap(\.nodes) == Array(0..<graph.nodes.count))
     traits.lastCacheByteCount = 0
-    let whole = BatchTiling(graph, layouts: graph.rowLayouts(alignmentByteCount: 4, elementByteCount: 4), traits: traits, precision: .float32).segments
+    let whole = BatchTiling(graph, layouts: graph.rowLayouts(alignmentByteCount: 4, elementByteCount: 4), traits: traits, precision: .float32)
+      .segments
     #expect(whole.map(\.nodes) == [0..<6] && whole.map(\.images) == [16])
   }
 

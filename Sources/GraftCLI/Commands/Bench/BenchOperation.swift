@@ -16,7 +16,7 @@ struct OperationBenchmarkOptions: ParsableArguments {
   func run(_ benchmark: OperationBenchmark, _ what: String, operation: String, sizes: [String: OperationReport.Setting]) throws {
     let console = output.console
     let device = try computing.make(console)
-    let prepared = try benchmark.prepare(on: device, options: computing.planOptions)
+    let prepared = try benchmark.prepare(on: device, options: computing.planOptions(.float32))
     let accuracy = try prepared.accuracy()
     let times = try prepared.plan.runTimes(seconds: measuring.seconds, warmUp: measuring.warmUp)
     let peak = try DevicePeak.measure(on: device)
