@@ -1,8 +1,12 @@
+import Foundation
+
 /// What a device can do at most, as measured on it: the limits that kernels are compared with.
 ///
 /// Arithmetic: float32 multiply-adds on registers alone, by all threads (a multiply-add counts as two operations). Memory: arrays
 /// that are read, and the triad a = b + s·c (McCalpin, STREAM; 12 bytes an element are counted, not the line a write may read
-/// first). Each figure is the best of several short runs, since whatever disturbs a run makes it slower.
+/// first). Each figure is the best of many short runs, since whatever disturbs a run makes it slower. Where cores share nothing
+/// (arithmetic, their own caches) the time of a run on the native CPU device is the processor time its threads got, divided by their number, so
+/// that a core which another program holds for the moment does not look like a slow one.
 public struct DevicePeak: Sendable, Equatable {
   /// Bytes a second over an array of one size.
   public struct Bandwidth: Sendable, Equatable {
@@ -71,7 +75,9 @@ extension DevicePeak {
     }
     let result = BufferSlice(
       try device.allocate(byteCount: 4 * max(kernels.multiplyAddItems, areas.reduce(0) { max($0, $1.area.items) })))
-    let arithmetic = try bestRate(on: device) { repeats in
+    // An OpenCL driver may compute elsewhere than in threads of this process.
+    let ownThreadCount = device.traits.kind == .cpu ? device.traits.threadCount : nil
+    let arithmetic = try bestRate(on: device, threadCount: ownThreadCount) { repeats in
       [kernels.multiplyAdd(repeats: 1024 * repeats, into: result)]
     }
 
@@ -82,7 +88,9 @@ extension DevicePeak {
       // next walk is another launch. In the GPU family shares change places from walk to walk.
       let repeatsInside = isPrivate || kernels.family == .gpu
       func rate(_ launch: (Int) -> Launch) throws -> Double {
-        try bestRate(on: device) { repeats in repeatsInside ? [launch(repeats)] : Array(repeating: launch(1), count: repeats) }
+        try bestRate(on: device, threadCount: isPrivate ? ownThreadCount : nil) { repeats in
+          repeatsInside ? [launch(repeats)] : Array(repeating: launch(1), count: repeats)
+        }
       }
       return Bandwidth(
         workingSetByteCount: workingSetByteCount,
@@ -112,14 +120,18 @@ extension DevicePeak {
 
   /// Operations or bytes a second of the fastest of many runs of about a millisecond.
   ///
-  /// `launches` makes a list that does a piece of work so many times.
-  private static func bestRate(on device: any Device, _ launches: (Int) -> [Launch]) throws -> Double {
+  /// - Parameters:
+  ///   - threadCount: threads of this process that compute, where their processor time is to be counted.
+  ///   - launches: makes a list that does a piece of work so many times.
+  private static func bestRate(on device: any Device, threadCount: Int?, _ launches: (Int) -> [Launch]) throws -> Double {
     let (shortest, budget) = (0.001, 0.07)
     func run(_ prepared: any PreparedLaunches) throws -> Double {
-      let begin = ContinuousClock.now
+      let (begin, computedBefore) = (ContinuousClock.now, processorSeconds())
       try prepared.enqueue()
       try device.finish()
-      return max(seconds(since: begin), 1e-9)
+      let time = max(seconds(since: begin), 1e-9)
+      guard let threadCount, let computedBefore, let computed = processorSeconds() else { return time }
+      return min(time, max((computed - computedBefore) / Double(threadCount), 1e-9))
     }
     var repeats = 1
     while true {
@@ -139,6 +151,12 @@ extension DevicePeak {
       }
       return list.reduce(0) { $0 + max($1.flops, $1.bytes) } / best
     }
+  }
+
+  /// What all threads of this process have computed for.
+  private static func processorSeconds() -> Double? {
+    var time = timespec()
+    return clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time) == 0 ? Double(time.tv_sec) + 1e-9 * Double(time.tv_nsec) : nil
   }
 
   private static func seconds(since begin: ContinuousClock.Instant) -> Double {
