@@ -5,8 +5,8 @@ import Foundation
 /// Arithmetic: float32 multiply-adds on registers alone, by all threads (a multiply-add counts as two operations). Memory: arrays
 /// that are read, and the triad a = b + s·c (McCalpin, STREAM; 12 bytes an element are counted, not the line a write may read
 /// first). Each figure is the best of many short runs, since whatever disturbs a run makes it slower. Where cores share nothing
-/// (arithmetic, their own caches) the time of a run on the native CPU device is the processor time its threads got, divided by their number, so
-/// that a core which another program holds for the moment does not look like a slow one.
+/// (arithmetic, their own caches), the native CPU device also counts the processor time that its threads got, divided by their
+/// number: a core which another program holds for the moment is not a slow one.
 public struct DevicePeak: Sendable, Equatable {
   /// Bytes a second over an array of one size.
   public struct Bandwidth: Sendable, Equatable {
@@ -124,14 +124,12 @@ extension DevicePeak {
   ///   - threadCount: threads of this process that compute, where their processor time is to be counted.
   ///   - launches: makes a list that does a piece of work so many times.
   private static func bestRate(on device: any Device, threadCount: Int?, _ launches: (Int) -> [Launch]) throws -> Double {
-    let (shortest, budget) = (0.001, 0.07)
+    let shortest = 0.001, budget = threadCount == nil ? 0.07 : 0.03
     func run(_ prepared: any PreparedLaunches) throws -> Double {
-      let (begin, computedBefore) = (ContinuousClock.now, processorSeconds())
+      let begin = ContinuousClock.now
       try prepared.enqueue()
       try device.finish()
-      let time = max(seconds(since: begin), 1e-9)
-      guard let threadCount, let computedBefore, let computed = processorSeconds() else { return time }
-      return min(time, max((computed - computedBefore) / Double(threadCount), 1e-9))
+      return max(seconds(since: begin), 1e-9)
     }
     var repeats = 1
     while true {
@@ -149,12 +147,33 @@ extension DevicePeak {
         let time = try run(prepared)
         (best, total) = (min(best, time), total + time)
       }
+      if let threadCount, let time = try processorSecondsPerRun(of: list, on: device) { best = min(best, time / Double(threadCount)) }
       return list.reduce(0) { $0 + max($1.flops, $1.bytes) } / best
     }
   }
 
-  /// What all threads of this process have computed for.
+  /// The processor time of all threads that a list of launches takes: the median of several runs, so that one which the system
+  /// accounted for too early or too late does not count. `nil` where the system has no such clock.
+  private static func processorSecondsPerRun(of list: [Launch], on device: any Device) throws -> Double? {
+    // Long enough for the moment at the end in which threads wait for one another to weigh little.
+    let copies = 4
+    let prepared = try device.prepare((0..<copies).flatMap { _ in list })
+    var times: [Double] = []
+    for _ in 0..<9 {
+      guard let before = processorSeconds() else { return nil }
+      try prepared.enqueue()
+      try device.finish()
+      guard let after = processorSeconds() else { return nil }
+      times.append(max(after - before, 1e-9) / Double(copies))
+    }
+    return times.sorted()[times.count / 2]
+  }
+
+  /// What all threads of this process have computed for until now.
+  ///
+  /// The system adds a thread's time up when the thread stops; those of a pool stop soon after their work.
   private static func processorSeconds() -> Double? {
+    usleep(1000)
     var time = timespec()
     return clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time) == 0 ? Double(time.tv_sec) + 1e-9 * Double(time.tv_nsec) : nil
   }
