@@ -1,3 +1,5 @@
+import GraftDevice
+
 /// What a graph can compute: attributes, shape rule, reference, gradient, cost and kernels of one operation, declared once.
 ///
 /// `OperationList.all` names every one; tests and benchmarks walk that list.
@@ -29,7 +31,7 @@ public protocol Operation: Sendable, Hashable {
   /// Whether the kernels can write such a result.
   var producesRowStride: Bool { get }
   /// Bytes that kernels read besides the constants' own, where weights are kept transformed and larger.
-  func extraWeightByteCount(_ inputs: [TensorType], _ output: TensorType) -> Int
+  func extraWeightByteCount(_ inputs: [TensorType], _ output: TensorType, _ traits: DeviceTraits, _ options: PlanOptions) -> Int
   /// Whether the result is the first input's memory under another shape.
   var isView: Bool { get }
   /// Whether image i of the result (its first dimension) is a function of image i of the inputs that have images, and of the
@@ -45,7 +47,7 @@ extension Operation {
   public func acceptsRowStride(input: Int) -> Bool { false }
   public var producesRowStride: Bool { false }
   public var isView: Bool { false }
-  public func extraWeightByteCount(_ inputs: [TensorType], _ output: TensorType) -> Int { 0 }
+  public func extraWeightByteCount(_ inputs: [TensorType], _ output: TensorType, _ traits: DeviceTraits, _ options: PlanOptions) -> Int { 0 }
   public func isComputedByImage(_ inputs: [TensorType], hasImages: [Bool]) -> Bool { false }
   public func flops(_ inputs: [TensorType], _ output: TensorType) -> Double { Double(output.elementCount) }
 }

@@ -33,12 +33,12 @@ import Testing
     graph.outputs = [x]
     var traits = try CPUDevice(threadCount: 1).traits
     traits.lastCacheByteCount = 8 << 20
-    let segments = BatchTiling(graph, layouts: graph.rowLayouts(alignmentByteCount: 4, elementByteCount: 4), traits: traits, precision: .float32)
+    let segments = BatchTiling(graph, layouts: graph.rowLayouts(alignmentByteCount: 4, elementByteCount: 4), traits: traits, options: PlanOptions())
       .segments
     #expect(segments.first.map { $0.images <= 4 } == true && segments.last?.images == 16, "\(segments)")
     #expect(segments.flatMap(\.nodes) == Array(0..<graph.nodes.count))
     traits.lastCacheByteCount = 0
-    let whole = BatchTiling(graph, layouts: graph.rowLayouts(alignmentByteCount: 4, elementByteCount: 4), traits: traits, precision: .float32)
+    let whole = BatchTiling(graph, layouts: graph.rowLayouts(alignmentByteCount: 4, elementByteCount: 4), traits: traits, options: PlanOptions())
       .segments
     #expect(whole.map(\.nodes) == [0..<6] && whole.map(\.images) == [16])
   }
@@ -54,5 +54,34 @@ import Testing
     let plan = try Plan(graph, device: device, options: .planning(forCache: 16 * image))
     #expect(plan.arenaByteCount < 16 * image, "\(plan.arenaByteCount / image) images")
     #expect(try Plan(graph, device: device, options: .planning(forCache: 0)).arenaByteCount >= 128 * image)
+  }
+
+  /// A slice of a concatenation whose images are not as long as the device's alignment wants, though its own would be.
+  @Test(arguments: TestDevices.all)
+  func slicesOfUnalignedConcatenations(_ device: TestDevice) throws {
+    var generator = Generator(3), graph = Graph()
+    let shape = [6, 95, 95, 32]
+    let image = graph.addInput(TensorType(shape), name: "image")
+    var x = image
+    for _ in 0..<8 { x = try graph.add(Pool2D(.maximum, size: Pair(3), stride: Pair(1), padding: Padding2D(1)), [x]) }
+    let parts = try [32, 1].map { outputs in
+      try graph.add(Conv2D(), [x, graph.addConstant(HostTensor([outputs, 32, 1, 1], &generator))])
+    }
+    let joined = try graph.add(Concat(axis: 3), parts)
+    graph.outputs = [try graph.add(Conv2D(stride: Pair(8)), [joined, graph.addConstant(HostTensor([32, 33, 3, 3], &generator))])]
+    let options = PlanOptions.planning(forCache: 8 << 20)
+    var traits = device.device.traits
+    traits.lastCacheByteCount = 8 << 20
+    let layouts = graph.rowLayouts(alignmentByteCount: traits.sliceAlignmentByteCount, elementByteCount: 4)
+    #expect(BatchTiling(graph, layouts: layouts, traits: traits, options: options).segments.contains { $0.images < 6 }, "nothing is tiled")
+    let values = HostTensor(shape, &generator).floats()
+    let results = try [0, 8 << 20].map { cache in
+      let plan = try Plan(graph, device: device.make(), options: .planning(forCache: cache))
+      try plan.write(values, to: plan.graph.inputs[0])
+      try plan.run()
+      return try plan.read(plan.graph.outputs[0])
+    }
+    let isTheSame = results[0] == results[1]
+    #expect(isTheSame)
   }
 }

@@ -71,7 +71,7 @@ def tables(start, graft, options, sections):
     end = datetime.datetime.now(datetime.timezone.utc)
     minutes = (end - start.begin).total_seconds() / 60
     turns = f"{options.rounds} rounds in turns of {options.seconds:g} s" + (", --quick" if options.quick else "")
-    busy = "" if start.load < 0.5 * options.threads else " **Other work ran on the machine: rates are lower bounds, and ratios rough.**"
+    busy = "" if start.load < 0.5 * options.threads else " **The load says that other work ran on the machine, now or shortly before: rates may be too low, and ratios are rough.**"
     conditions = (
         f"Measured on {start.begin:%Y-%m-%d} from {start.begin:%H:%M} UTC, {minutes:.0f} minutes: {start.machine}; load {start.load:.1f} before it "
         f"and {os.getloadavg()[0]:.1f} after. graft {graft.version}{commit()}; {versions()}. {turns}.{busy}"

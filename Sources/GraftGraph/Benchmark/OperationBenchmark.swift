@@ -101,7 +101,7 @@ public struct OperationBenchmark: Sendable {
     guard hostByteCount <= available else { throw tooMuch(hostByteCount, available) }
     var options = options
     if !device.traits.isGPU { options.memoryLimit = min(options.memoryLimit ?? .max, available - hostByteCount) }
-    var generator = SplitMix(state: 1)
+    var generator = SplitMix(1)
     let values = types.map { type in (0..<type.elementCount).map { _ in generator.float() } }
     var graph = Graph()
     let first = graph.addInput(types[0], name: "a")
@@ -167,24 +167,8 @@ public struct PreparedOperationBenchmark {
     if total <= count { return Array(0..<total) }
     var places = [0]
     for (extent, stride) in zip(shape, rowMajorStrides(shape)) where extent > 1 { places += places.map { $0 + (extent - 1) * stride } }
-    var generator = SplitMix(state: 2)
+    var generator = SplitMix(2)
     while places.count < count { places.append(Int.random(in: 0..<total, using: &generator)) }
     return places
   }
-}
-
-/// Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators" (2014): the same values on every machine.
-struct SplitMix: RandomNumberGenerator {
-  var state: UInt64
-
-  mutating func next() -> UInt64 {
-    state &+= 0x9E37_79B9_7F4A_7C15
-    var z = state
-    z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-    z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-    return z ^ (z >> 31)
-  }
-
-  /// From -1 up to 1.
-  mutating func float() -> Float { Float(Int32(truncatingIfNeeded: next() >> 40) - (1 << 23)) * 0x1p-23 }
 }

@@ -88,8 +88,15 @@ public struct Conv2D: Operation {
   public func acceptsRowStride(input: Int) -> Bool { input == 0 || (hasResidual && input == 2 + (hasBias ? 1 : 0)) }
   public var producesRowStride: Bool { true }
 
-  public func extraWeightByteCount(_ inputs: [TensorType], _ output: TensorType) -> Int {
-    Winograd.choice(self, weights: inputs[1].shape, output: output.shape).map { $0.weightByteCount(inputs[1].shape) - inputs[1].byteCount } ?? 0
+  public func extraWeightByteCount(_ inputs: [TensorType], _ output: TensorType, _ traits: DeviceTraits, _ options: PlanOptions) -> Int {
+    let weights = inputs[1].shape
+    return winograd(weights: weights, output: output.shape, traits, options).map { $0.weightByteCount(weights) - inputs[1].byteCount } ?? 0
+  }
+
+  private func winograd(weights: [Int], output: [Int], _ traits: DeviceTraits, _ options: PlanOptions) -> Winograd? {
+    guard options.usesWinograd else { return nil }
+    let directRate = options.precision == .bfloat16 && traits.multipliesBFloat16Pairs ? 2.0 : 1
+    return Winograd.choice(self, weights: weights, output: output, directRate: directRate)
   }
 
   public func isComputedByImage(_ inputs: [TensorType], hasImages: [Bool]) -> Bool {
@@ -139,10 +146,7 @@ public struct Conv2D: Operation {
         "depthwise", "depthwise", [operands.x, packed, operands.bias, operands.residual, operands.y], p, grid: Grid(Int(p.n) * Int(p.oh)))
       return
     }
-    let directRate = context.precision == .bfloat16 && context.traits.multipliesBFloat16Pairs ? 2.0 : 1
-    if context.options.usesWinograd,
-      let winograd = Winograd.choice(self, weights: ws, output: context.shape(context.output), directRate: directRate)
-    {
+    if let winograd = winograd(weights: ws, output: context.shape(context.output), context.traits, context.options) {
       return lowerByWinograd(&context, winograd, p, operands)
     }
     let packedInputs = CPUTiling.packedRows(ws[1], context.precision)

@@ -29,21 +29,23 @@ package struct BatchTiling {
     let budget: Double
   }
 
-  package init(_ graph: Graph, layouts: [ValueID: RowLayout], traits: DeviceTraits, precision: Precision) {
+  package init(_ graph: Graph, layouts: [ValueID: RowLayout], traits: DeviceTraits, options: PlanOptions) {
     let batch = graph.inputs.first.map { graph.type(of: $0).shape.first ?? 1 } ?? 1
     self.batch = batch
     guard batch > 1, traits.lastCacheByteCount > 0 else {
       (withImages, segments) = ([], [Segment(nodes: 0..<graph.nodes.count, images: batch)])
       return
     }
-    // Slices of buffers must begin where the device lets them: then a value's images do too.
-    func countsImages(_ type: TensorType) -> Bool {
-      type.rank >= 2 && type.shape[0] == batch && (type.byteCount / batch * precision.byteCount / 4) % traits.sliceAlignmentByteCount == 0
+    // Slices of buffers must begin where the device lets them: a value's images do, and those of the value it is a slice of.
+    func countsImages(_ id: ValueID) -> Bool {
+      [id, layouts[id]?.root ?? id].map { graph.type(of: $0) }.allSatisfy { type in
+        type.rank >= 2 && type.shape[0] == batch && (type.byteCount / batch * options.precision.byteCount / 4) % traits.sliceAlignmentByteCount == 0
+      }
     }
-    var withImages = Set(graph.inputs.filter { countsImages(graph.type(of: $0)) })
+    var withImages = Set(graph.inputs.filter(countsImages))
     let isByImage = graph.nodes.map { node in
       let types = node.inputs.map { graph.type(of: $0) }, hasImages = node.inputs.map(withImages.contains)
-      guard hasImages.contains(true), countsImages(graph.type(of: node.output)), node.operation.isComputedByImage(types, hasImages: hasImages) else {
+      guard hasImages.contains(true), countsImages(node.output), node.operation.isComputedByImage(types, hasImages: hasImages) else {
         return false
       }
       withImages.insert(node.output)
@@ -51,11 +53,13 @@ package struct BatchTiling {
     }
     self.withImages = withImages
     let live = BatchTiling.liveByteCounts(graph, layouts: layouts)
-    let share = Double(precision.byteCount) / 4
+    let share = Double(options.precision.byteCount) / 4
     let costs = Costs(
       secondsPerByteOfMemory: share / 40e9, secondsPerByteOfCache: share / 160e9, secondsPerLaunch: traits.kind == .cpu ? 3e-6 : 20e-6,
       budget: Double(traits.lastCacheByteCount) / 2 / share)
-    segments = BatchTiling.cheapestSegments(graph, batch: batch, isByImage: isByImage, withImages: withImages, live: live, costs: costs)
+    segments = BatchTiling.cheapestSegments(
+      graph, batch: batch, isByImage: isByImage, withImages: withImages, live: live, costs: costs,
+      extraWeightByteCount: { $0.operation.extraWeightByteCount($0.inputs.map { graph.type(of: $0) }, graph.type(of: $0.output), traits, options) })
   }
 
   /// Bytes of activations that are alive while each node runs.
@@ -83,14 +87,15 @@ package struct BatchTiling {
   }
 
   private static func cheapestSegments(
-    _ graph: Graph, batch: Int, isByImage: [Bool], withImages: Set<ValueID>, live: [Double], costs: Costs
+    _ graph: Graph, batch: Int, isByImage: [Bool], withImages: Set<ValueID>, live: [Double], costs: Costs,
+    extraWeightByteCount: (Graph.Node) -> Int
   ) -> [Segment] {
     let powers = (0..<Int.bitWidth).lazy.map { 1 << $0 }.prefix { $0 < batch }
     let sizes = powers + [batch]
     var weightsOf = graph.nodes.map { node in
       Double(
         node.inputs.reduce(0) { $0 + (graph.constant($1)?.byteCount ?? 0) }
-          + node.operation.extraWeightByteCount(node.inputs.map { graph.type(of: $0) }, graph.type(of: node.output)))
+          + extraWeightByteCount(node))
     }
     // Weights that all fit stay in the cache from tile to tile.
     if weightsOf.reduce(0, +) < costs.budget / 4 { weightsOf = weightsOf.map { $0 * costs.secondsPerByteOfCache / costs.secondsPerByteOfMemory } }

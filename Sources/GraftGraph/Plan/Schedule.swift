@@ -30,7 +30,7 @@ struct Schedule {
   /// - Throws: `LoweringError`.
   init(_ graph: Graph, traits: DeviceTraits, options: PlanOptions) throws {
     let layouts = graph.rowLayouts(alignmentByteCount: traits.sliceAlignmentByteCount, elementByteCount: options.precision.byteCount)
-    let tiling = BatchTiling(graph, layouts: layouts, traits: traits, precision: options.precision)
+    let tiling = BatchTiling(graph, layouts: layouts, traits: traits, options: options)
     let formats = ValueFormats(graph, layouts: layouts, precision: options.precision)
     (self.graph, self.layouts, self.formats, self.tiling) = (graph, layouts, formats, tiling)
     guard let firstNode = graph.nodes.first else {

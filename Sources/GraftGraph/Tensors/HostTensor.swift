@@ -65,12 +65,20 @@ public struct HostTensor: Sendable {
   /// The elements of each channel times its scale, in double precision, as float32; channels are the first dimension or the last.
   package func scaled(by scale: [Double], channelsFirst: Bool) -> HostTensor {
     guard elementType == .float32 else { return HostTensor(shape, floats()).scaled(by: scale, channelsFirst: channelsFirst) }
-    let inner = channelsFirst ? elementCount / max(1, scale.count) : 1
+    // [outer, channels, inner], one of the outer and inner extents being 1.
+    let rest = elementCount / max(1, scale.count)
+    let (outer, inner) = channelsFirst ? (1, rest) : (rest, 1)
     let bytes = HostBytes(count: byteCount) { target in
       withUnsafeBytes { source in
-        for index in 0..<elementCount {
-          let value = Double(source.loadUnaligned(fromByteOffset: index * 4, as: Float.self))
-          target.storeBytes(of: Float(value * scale[index / inner % scale.count]), toByteOffset: index * 4, as: Float.self)
+        var offset = 0
+        for _ in 0..<outer {
+          for factor in scale {
+            for _ in 0..<inner {
+              let value = Double(source.loadUnaligned(fromByteOffset: offset, as: Float.self))
+              target.storeBytes(of: Float(value * factor), toByteOffset: offset, as: Float.self)
+              offset += 4
+            }
+          }
         }
       }
     }

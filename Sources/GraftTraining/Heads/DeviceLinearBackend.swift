@@ -117,19 +117,12 @@ private final class DeviceLinearObjective: LinearObjective {
   func evaluate(
     parameters: [Double], heads: [Int], losses: inout [Double], gradients: inout [Double], curvatures: inout [Double]
   ) throws {
-    let (classes, width, outputs) = (classCount, dimension, heads.count * classCount)
-    var weight: [Float] = []
-    var bias: [Float] = []
-    weight.reserveCapacity(outputs * width)
-    for head in heads {
-      let begin = head * parameterCount
-      weight.append(contentsOf: parameters[begin..<begin + classes * width].lazy.map(Float.init))
-      bias.append(contentsOf: parameters[begin + classes * width..<begin + parameterCount].lazy.map(Float.init))
-    }
+    let (width, outputs) = (dimension, heads.count * classCount)
+    let (weight, bias) = floats(parameters, of: heads)
     let rows = min(DeviceLinearBackend.blockRowCount, rowCount)
     let plan = try backend.plan(rows: rows, depth: width, outputs: outputs)
     try plan.setHeads(weight: weight, bias: bias)
-    var sums = SoftmaxSums(heads: heads.count, classes: classes)
+    var sums = SoftmaxSums(heads: heads.count, classes: classCount)
     var weightGradient = [Double](repeating: 0, count: outputs * width)
     try data.features.forEachChunk { chunk in
       for first in stride(from: 0, to: chunk.rowCount, by: rows) {
@@ -142,15 +135,6 @@ private final class DeviceLinearObjective: LinearObjective {
         try plan.addGradient(residual, block, to: &weightGradient)
       }
     }
-    let scale = 1 / Double(rowCount)
-    for (slot, head) in heads.enumerated() {
-      losses[head] = sums.losses[slot] * scale
-      let begin = head * parameterCount
-      for index in 0..<classes * width { gradients[begin + index] = weightGradient[slot * classes * width + index] * scale }
-      for output in 0..<classes {
-        gradients[begin + classes * width + output] = sums.residuals[slot * classes + output] * scale
-        curvatures[head * classes + output] = sums.curvatures[slot * classes + output] * scale
-      }
-    }
+    write(sums, weightGradient: weightGradient, of: heads, losses: &losses, gradients: &gradients, curvatures: &curvatures)
   }
 }

@@ -48,16 +48,9 @@ final class HostLinearObjective: LinearObjective {
   func evaluate(
     parameters: [Double], heads: [Int], losses: inout [Double], gradients: inout [Double], curvatures: inout [Double]
   ) throws {
-    let (classes, width, outputs) = (classCount, dimension, heads.count * classCount)
-    var weight: [Float] = []
-    var bias: [Float] = []
-    weight.reserveCapacity(outputs * width)
-    for head in heads {
-      let begin = head * parameterCount
-      weight.append(contentsOf: parameters[begin..<begin + classes * width].lazy.map(Float.init))
-      bias.append(contentsOf: parameters[begin + classes * width..<begin + parameterCount].lazy.map(Float.init))
-    }
-    var sums = SoftmaxSums(heads: heads.count, classes: classes)
+    let (width, outputs) = (dimension, heads.count * classCount)
+    let (weight, bias) = floats(parameters, of: heads)
+    var sums = SoftmaxSums(heads: heads.count, classes: classCount)
     var weightGradient = [Double](repeating: 0, count: outputs * width)
     var logits: [Float] = []
     try data.features.forEachChunk { chunk in
@@ -71,16 +64,7 @@ final class HostLinearObjective: LinearObjective {
         accumulate(logits, block, into: &weightGradient)
       }
     }
-    let scale = 1 / Double(rowCount)
-    for (slot, head) in heads.enumerated() {
-      losses[head] = sums.losses[slot] * scale
-      let begin = head * parameterCount
-      for index in 0..<classes * width { gradients[begin + index] = weightGradient[slot * classes * width + index] * scale }
-      for output in 0..<classes {
-        gradients[begin + classes * width + output] = sums.residuals[slot * classes + output] * scale
-        curvatures[head * classes + output] = sums.curvatures[slot * classes + output] * scale
-      }
-    }
+    write(sums, weightGradient: weightGradient, of: heads, losses: &losses, gradients: &gradients, curvatures: &curvatures)
   }
 
   private func accumulate(_ residuals: [Float], _ block: FeatureChunk, into gradient: inout [Double]) {

@@ -24,6 +24,35 @@ public protocol LinearObjective: AnyObject {
 extension LinearObjective {
   /// P
   public var parameterCount: Int { classCount * dimension + classCount }
+
+  /// The weights `[H, C, D]` and biases `[H, C]` of some heads in float32, as products take them.
+  func floats(_ parameters: [Double], of heads: [Int]) -> (weight: [Float], bias: [Float]) {
+    let weightCount = classCount * dimension
+    var floats: (weight: [Float], bias: [Float]) = ([], [])
+    floats.weight.reserveCapacity(heads.count * weightCount)
+    for head in heads {
+      let begin = head * parameterCount
+      floats.weight.append(contentsOf: parameters[begin..<begin + weightCount].lazy.map(Float.init))
+      floats.bias.append(contentsOf: parameters[begin + weightCount..<begin + parameterCount].lazy.map(Float.init))
+    }
+    return floats
+  }
+
+  /// Means over the rows from sums over them; `weightGradient`: `[heads.count, C, D]`.
+  func write(
+    _ sums: SoftmaxSums, weightGradient: [Double], of heads: [Int], losses: inout [Double], gradients: inout [Double], curvatures: inout [Double]
+  ) {
+    let scale = 1 / Double(rowCount), weightCount = classCount * dimension
+    for (slot, head) in heads.enumerated() {
+      losses[head] = sums.losses[slot] * scale
+      let begin = head * parameterCount
+      for index in 0..<weightCount { gradients[begin + index] = weightGradient[slot * weightCount + index] * scale }
+      for output in 0..<classCount {
+        gradients[begin + weightCount + output] = sums.residuals[slot * classCount + output] * scale
+        curvatures[head * classCount + output] = sums.curvatures[slot * classCount + output] * scale
+      }
+    }
+  }
 }
 
 /// What computes linear heads: the processor in plain Swift, or a device.

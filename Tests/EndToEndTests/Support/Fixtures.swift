@@ -1,4 +1,5 @@
 import Foundation
+import GraftGraph
 
 enum Fixture {
   static func path(_ name: String) -> String { Bundle.module.bundleURL.appendingPathComponent("Fixtures/\(name)").path }
@@ -19,17 +20,7 @@ final class TemporaryFolder {
 }
 
 /// Random values that are the same on every machine.
-struct Generator: RandomNumberGenerator {
-  var state: UInt64
-  init(_ seed: UInt64) { state = seed }
-  mutating func next() -> UInt64 {
-    state &+= 0x9E37_79B9_7F4A_7C15
-    var z = state
-    z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-    z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-    return z ^ (z >> 31)
-  }
-}
+typealias Generator = SplitMix
 
 /// Pictures of three classes that differ in colour, under noise.
 enum Photos {

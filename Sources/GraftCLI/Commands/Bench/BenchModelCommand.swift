@@ -52,21 +52,6 @@ struct BenchModelCommand: ReportingCommand {
     }
   }
 
-  /// Numbers from -2 to 2. A few bits each from a fast generator: the time of the first result counts them.
-  private func randomValues(count: Int) -> [Float] {
-    var state: UInt64 = 0x9E37_79B9_7F4A_7C15
-    return [Float](unsafeUninitializedCapacity: count) { values, initialized in
-      for index in 0..<count {
-        // xorshift64 (Marsaglia, "Xorshift RNGs", 2003).
-        state ^= state << 13
-        state ^= state >> 7
-        state ^= state << 17
-        values.initializeElement(at: index, to: Float(Int32(truncatingIfNeeded: state >> 32)) * 0x1p-30)
-      }
-      initialized = count
-    }
-  }
-
   func execute() throws {
     let console = output.console
     let clock = ContinuousClock()
@@ -77,7 +62,8 @@ struct BenchModelCommand: ReportingCommand {
     let graph = try backbone.graph(inputShape: shape)
     let plan = try backbone.namingFile { try Plan(graph, device: device, options: computing.planOptions(format.precision)) }
     let input = plan.graph.inputs[0]
-    try plan.write(randomValues(count: shape.reduce(1, *)), to: input)
+    var generator = SplitMix(1)
+    try plan.write((0..<shape.reduce(1, *)).map { _ in 2 * generator.float() }, to: input)
     try plan.run()
     try device.finish()
     let startSeconds = (clock.now - begin).seconds
