@@ -28,6 +28,9 @@
 #define KERNEL5(name, a0, a1, a2, a3, a4, P) __kernel void name(a0, a1, a2, a3, a4, const P p)
 #define KERNEL6(name, a0, a1, a2, a3, a4, a5, P) __kernel void name(a0, a1, a2, a3, a4, a5, const P p)
 
+#define KERNEL10(name, a0, a1, a2, a3, a4, a5, a6, a7, a8, a9, P) \
+  __kernel void name(a0, a1, a2, a3, a4, a5, a6, a7, a8, a9, const P p)
+
 #define GRAFT_JOIN_(a, b) a##b
 #define GRAFT_JOIN(a, b) GRAFT_JOIN_(a, b)
 #define floatv GRAFT_JOIN(float, VW)
@@ -90,6 +93,10 @@ typedef floatv floatv_unaligned __attribute__((aligned(4)));
 #define KERNEL6(name, a0, a1, a2, a3, a4, a5, P) \
   GRAFT_BODY(name, a0, a1, a2, a3, a4, a5, const P p); \
   GRAFT_ENTRY(name, P, b[0], b[1], b[2], b[3], b[4], b[5]) GRAFT_BODY(name, a0, a1, a2, a3, a4, a5, const P p)
+#define KERNEL10(name, a0, a1, a2, a3, a4, a5, a6, a7, a8, a9, P) \
+  GRAFT_BODY(name, a0, a1, a2, a3, a4, a5, a6, a7, a8, a9, const P p); \
+  GRAFT_ENTRY(name, P, b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9]) \
+  GRAFT_BODY(name, a0, a1, a2, a3, a4, a5, a6, a7, a8, a9, const P p)
 
 #define LOADV(pointer) (*(const floatv_unaligned *)(pointer))
 #define STOREV(value, pointer) (*(floatv_unaligned *)(pointer) = (value))

@@ -90,6 +90,20 @@ typedef struct {
   GraftEpilogue epilogue;
 } GraftConvParams;
 
+// A depthwise convolution between two pointwise ones (Kernels/cpu/separable.cl). x: [n, h, w, c], expanded to e channels; y: [n, oh, ow, oc].
+typedef struct {
+  graft_long scratchPerItem;            // elements
+  int n, h, w, c, e;
+  int oh, ow, oc;
+  int kh, kw, strideH, strideW, padH, padW;
+  int ldx, ldy, ldr;
+  int hasExpansion;                     // else e is c
+  int rowsPerStep;                      // rows of y at a time
+  int ringRows, ringWidth;              // rows of expanded pixels that are kept, pixels of each with its padding
+  int items;                            // work-items
+  GraftEpilogue expansion, depthwise, projection;
+} GraftSeparableParams;
+
 // A 3×3 convolution at stride 1 by tiles (Kernels/cpu/winograd.cl): tiles firstTile … of those of all images, a row at a time.
 typedef struct {
   int n, h, w, c;

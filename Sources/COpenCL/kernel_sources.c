@@ -37,6 +37,9 @@ static const KernelSource sources[] = {
   {"cpu/gemm.cl", (const char[]){
 #embed "../../Kernels/cpu/gemm.cl" suffix(, 0)
   }},
+  {"cpu/gemm_tile.h", (const char[]){
+#embed "../../Kernels/cpu/gemm_tile.h" suffix(, 0)
+  }},
   {"cpu/math.h", (const char[]){
 #embed "../../Kernels/cpu/math.h" suffix(, 0)
   }},
@@ -54,6 +57,9 @@ static const KernelSource sources[] = {
   }},
   {"cpu/reduce.cl", (const char[]){
 #embed "../../Kernels/cpu/reduce.cl" suffix(, 0)
+  }},
+  {"cpu/separable.cl", (const char[]){
+#embed "../../Kernels/cpu/separable.cl" suffix(, 0)
   }},
   {"cpu/softmax.cl", (const char[]){
 #embed "../../Kernels/cpu/softmax.cl" suffix(, 0)

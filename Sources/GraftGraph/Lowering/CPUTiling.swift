@@ -33,6 +33,29 @@ struct CPUTiling {
 }
 
 extension LoweringContext {
+  /// Weights [O, C/groups, kh, kw] in the CPU family's panels, a group after the other.
+  mutating func packedConvolution(_ w: ValueID, groups: Int) -> Operand {
+    let ws = shape(w), taps = ws[2] * ws[3], outputs = ws[0] / groups
+    let count = groups * taps * CPUTiling.packedRows(ws[1], precision) * CPUTiling.packedChannels(outputs, traits)
+    return derived(from: w, key: "conv \(groups)", elementCount: count) { context, target in
+      let pack = GraftPackParams(
+        strideBatch: 0, batch: 1, groups: Int32(groups), oc: Int32(outputs), c: Int32(ws[1]), taps: Int32(taps), strideO: Int32(ws[1] * taps),
+        strideC: Int32(taps), strideTap: 1, strideGroup: Int32(outputs * ws[1] * taps))
+      context.packForCPU(context.parameter(w), into: target, pack)
+    }
+  }
+
+  /// Depthwise weights [C, 1, kh, kw] as [taps, C rounded up to whole vectors] in float32.
+  mutating func packedDepthwise(_ w: ValueID) -> Operand {
+    let ws = shape(w), taps = ws[2] * ws[3]
+    return derived(from: w, key: "depthwise", elementCount: taps * CPUTiling.packedChannels(ws[0], traits), precision: .float32) { context, target in
+      let pack = GraftPackParams(
+        strideBatch: 0, batch: 1, groups: 1, oc: Int32(ws[0]), c: 1, taps: Int32(taps), strideO: Int32(taps), strideC: Int32(taps), strideTap: 1,
+        strideGroup: Int32(ws[0] * taps))
+      context.launch("pack", "pack_depthwise", [context.parameter(w), target], pack, grid: Grid(taps), flops: 0)
+    }
+  }
+
   /// Packs weights, or a matrix, into the CPU family's panels.
   mutating func packForCPU(_ source: Operand, into target: Operand, _ p: GraftPackParams) {
     let panels = divideUp(Int(p.oc), traits.panelVectors * traits.vectorWidth)

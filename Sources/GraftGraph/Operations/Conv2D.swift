@@ -131,17 +131,9 @@ public struct Conv2D: Operation {
   private func lowerForCPU(_ context: inout LoweringContext, _ parameters: GraftConvParams, _ operands: ConvolutionOperands) {
     var p = parameters
     let w = context.inputs[1], ws = context.shape(w)
-    let taps = ws[2] * ws[3]
-    let depthwise = ws[1] == 1 && ws[0] == groups
-    let outputs = ws[0] / groups
-    let packedOutputs = CPUTiling.packedChannels(depthwise ? ws[0] : outputs, context.traits)
-    let pack = GraftPackParams(
-      strideBatch: 0, batch: 1, groups: depthwise ? 1 : p.groups, oc: Int32(depthwise ? ws[0] : outputs), c: Int32(ws[1]), taps: Int32(taps),
-      strideO: Int32(ws[1] * taps), strideC: Int32(taps), strideTap: 1, strideGroup: Int32(outputs * ws[1] * taps))
-    if depthwise {
-      let packed = context.derived(from: w, key: "depthwise", elementCount: taps * packedOutputs, precision: .float32) { context, target in
-        context.launch("pack", "pack_depthwise", [context.parameter(w), target], pack, grid: Grid(taps), flops: 0)
-      }
+    let taps = ws[2] * ws[3], outputs = ws[0] / groups
+    if ws[1] == 1 && ws[0] == groups {
+      let packed = context.packedDepthwise(w)
       context.launch(
         "depthwise", "depthwise", [operands.x, packed, operands.bias, operands.residual, operands.y], p, grid: Grid(Int(p.n) * Int(p.oh)))
       return
@@ -149,10 +141,7 @@ public struct Conv2D: Operation {
     if let winograd = winograd(weights: ws, output: context.shape(context.output), context.traits, context.options) {
       return lowerByWinograd(&context, winograd, p, operands)
     }
-    let packedInputs = CPUTiling.packedRows(ws[1], context.precision)
-    let packed = context.derived(from: w, key: "conv \(groups)", elementCount: groups * taps * packedInputs * packedOutputs) { context, target in
-      context.packForCPU(context.parameter(w), into: target, pack)
-    }
+    let packed = context.packedConvolution(w, groups: groups)
     let rows = Int(p.n) * Int(p.oh) * Int(p.ow)
     let tiling = CPUTiling(m: rows, n: outputs, rowElements: ws[1] * min(taps, 3), items: groups, context: context)
     (p.rowsPerItem, p.panelsPerItem) = (Int32(tiling.rowsPerItem), Int32(tiling.panelsPerItem))

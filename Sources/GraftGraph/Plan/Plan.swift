@@ -43,6 +43,7 @@ public final class Plan {
     try PlanMemory.checkValues(of: graph, on: device.traits)
     var traits = device.traits
     if let byteCount = options.lastCacheByteCount { traits.lastCacheByteCount = byteCount }
+    if options.optimizes { graph = try graph.fusingSeparable(traits: traits, options: options) }
     var schedule = try Schedule(graph, traits: traits, options: options)
 
     // All that is going to be allocated, before any of it is.

@@ -9,6 +9,8 @@ public struct PlanOptions: Sendable {
   /// Whether 3 × 3 convolutions may be computed by Winograd's transforms (CPU family): up to four times fewer products, and
   /// errors of some 1e-6 of the largest value instead of some 1e-7.
   public var usesWinograd = true
+  /// Whether depthwise convolutions may be computed together with the pointwise ones around them (CPU family); the numbers are the same.
+  package var fusesSeparable = true
   /// Bytes of device memory the plan may take; `nil`: all that the device has.
   public var memoryLimit: Int?
   /// Bytes of the last cache to plan for; `nil`: the device's. 0: the whole batch at once.

@@ -1,0 +1,180 @@
+// A depthwise convolution between two pointwise ones, channels last, in one pass over the image (the inverted residual of Sandler et
+// al., "MobileNetV2", 2018; without the first: the separable convolution of "MobileNets"):
+//
+//     t = expansion(x),  u = depthwise(t),  y = epilogue(projection(u) + residual)
+//
+// Only x, y and weights pass through memory. A work-item goes down the rows of its images, p.rowsPerStep rows of the result at a
+// time: it computes the rows of t that are new into a ring of rows, each with its padding around it, then those rows of u, then y
+// from them, all in memory of its own that stays in its core's cache. Without an expansion t is a copy of x.
+//
+// Scratch a work-item: a ring of p.ringRows rows of t and one of zeros, p.ringWidth pixels of round_up(e, VW) channels; then
+// rowsPerStep ow pixels of u. Work-items: x equal parts of the steps of all images.
+#include "cpu/gemm_tile.h"
+
+// A tile of the expansion. Its rows, consecutive pixels of x, go to the places in the ring that `place` says.
+#define EXPAND_TILE(MR, NV)                                                                                                      \
+  INLINE void GRAFT_JOIN(expand_tile_##MR##x, NV)(                                                                               \
+      GLOBAL const element *x, GLOBAL const element *weights, GLOBAL const float *bias, GLOBAL element *ring, const int *place,  \
+      int rows, int count, int lda, int channels, const GraftEpilogue epilogue) {                                                \
+    GLOBAL const element *a[MR];                                                                                                 \
+    _Pragma("unroll") for (int m = 0; m < MR; ++m) a[m] = x + (size_t)(m < rows ? m : rows - 1) * lda;                           \
+    TILE_ZERO(MR, NV)                                                                                                            \
+    TILE_ACCUMULATE(MR, NV)                                                                                                      \
+    if (is_simple(epilogue.activation)) {                                                                                        \
+      _Pragma("unroll") for (int m = 0; m < MR; ++m)                                                                             \
+        if (m < rows) {                                                                                                          \
+          _Pragma("unroll") for (int v = 0; v < NV; ++v)                                                                         \
+            tile_store(sums[m][v], bias + v * VW, 0, ring + place[m] + v * VW, channels - v * VW, epilogue);                     \
+        }                                                                                                                        \
+    } else {                                                                                                                     \
+      float kept[MR * NV * VW];                                                                                                  \
+      _Pragma("unroll") for (int m = 0; m < MR; ++m)                                                                             \
+        _Pragma("unroll") for (int v = 0; v < NV; ++v) STOREV_PRIVATE(sums[m][v], kept + (m * NV + v) * VW);                     \
+      for (int m = 0; m < rows; ++m)                                                                                             \
+        tile_finish(kept + m * NV * VW, NV * VW, bias, 0, ring + place[m], 1, 0, 0, channels, epilogue);                         \
+    }                                                                                                                            \
+  }
+
+#if PANEL_VECTORS == 4
+EXPAND_TILE(6, 4)
+EXPAND_TILE(8, 3)
+EXPAND_TILE(12, 2)
+#else
+EXPAND_TILE(6, 2)
+#endif
+EXPAND_TILE(12, 1)
+
+// Where pixel `index` after the first of row h lies in the ring.
+#define RING_PLACE(h, index) ((((h) + (index) / p.w) % p.ringRows * p.ringWidth + p.padW + (index) % p.w) * ld)
+
+// Rows h … h + count - 1 of t into the ring, from row h of an image of x.
+INLINE void separable_expand(
+    GLOBAL const element *x, GLOBAL const element *packed, GLOBAL const float *bias, GLOBAL element *ring, int h, int count, int ld,
+    const GraftSeparableParams p) {
+  const int pixels = count * p.w;
+  if (!p.hasExpansion) {
+    for (int pixel = 0; pixel < pixels; ++pixel) {
+      GLOBAL const element *from = x + (size_t)pixel * p.ldx;
+      GLOBAL element *to = ring + RING_PLACE(h, pixel);
+      for (int c = 0; c < p.e; c += VW) move_part(from + c, to + c, min(VW, p.e - c));
+    }
+    return;
+  }
+  for (int channel = 0; channel < p.e; channel += PANEL) {
+    int channels = min(PANEL, p.e - channel);
+    int vectors = (channels + VW - 1) / VW, step = tile_rows(vectors);
+    GLOBAL const element *weights = packed + (size_t)TAP_ROWS(p.c) * channel;
+    int row = h % p.ringRows, column = 0;
+    for (int pixel = 0; pixel < pixels; pixel += step) {
+      int rows = min(step, pixels - pixel);
+      int place[MAX_ROWS];
+      for (int m = 0; m < rows; ++m) {
+        place[m] = (row * p.ringWidth + p.padW + column) * ld;
+        if (++column == p.w) {
+          column = 0;
+          if (++row == p.ringRows) row = 0;
+        }
+      }
+      GLOBAL const element *from = x + (size_t)pixel * p.ldx;
+#define EXPAND_CASE(MR, NV) \
+  GRAFT_JOIN(expand_tile_##MR##x, NV)(from, weights, bias + channel, ring + channel, place, rows, p.c, p.ldx, channels, p.expansion)
+      switch (vectors) {
+#if PANEL_VECTORS == 4
+      case 4: EXPAND_CASE(6, 4); break;
+      case 3: EXPAND_CASE(8, 3); break;
+      case 2: EXPAND_CASE(12, 2); break;
+#else
+      case 2: EXPAND_CASE(6, 2); break;
+#endif
+      default: EXPAND_CASE(12, 1); break;
+      }
+    }
+  }
+}
+
+#define PIXELS_AT_ONCE 4
+#define MAX_KERNEL_ROWS 7
+
+// One row of u, kernel width and stride known to the compiler: line[i] is the ring's row under row i of the kernel.
+#define SEPARABLE_LINE(KW, STRIDE)                                                                                            \
+  for (int ow = 0; ow < p.ow; ow += PIXELS_AT_ONCE)                                                                           \
+    for (int c = 0; c < p.e; c += VW) {                                                                                       \
+      floatv sums[PIXELS_AT_ONCE];                                                                                            \
+      _Pragma("unroll") for (int q = 0; q < PIXELS_AT_ONCE; ++q) sums[q] = SPLAT(0.0f);                                       \
+      GLOBAL const float *weight = w + c;                                                                                     \
+      for (int i = 0; i < p.kh; ++i) {                                                                                        \
+        GLOBAL const element *from = ring + line[i] + ow * STRIDE * ld + c;                                                   \
+        floatv inputs[(PIXELS_AT_ONCE - 1) * STRIDE + KW];                                                                    \
+        _Pragma("unroll") for (int q = 0; q < (PIXELS_AT_ONCE - 1) * STRIDE + KW; ++q) inputs[q] = LOADE(from + q * ld);      \
+        _Pragma("unroll") for (int j = 0; j < KW; ++j, weight += ld) {                                                        \
+          floatv factor = LOADV(weight);                                                                                      \
+          _Pragma("unroll") for (int q = 0; q < PIXELS_AT_ONCE; ++q) sums[q] = FMAV(inputs[q * STRIDE + j], factor, sums[q]); \
+        }                                                                                                                     \
+      }                                                                                                                       \
+      SEPARABLE_STORE                                                                                                         \
+    }
+
+// What lies beyond e is stored too (as zero, or what the activation makes of it): whole vectors, and nobody reads it.
+#define SEPARABLE_STORE                                                                                                       \
+  int pixels = min(PIXELS_AT_ONCE, p.ow - ow);                                                                                \
+  if (is_simple(p.depthwise.activation)) {                                                                                    \
+    floatv added = p.depthwise.hasBias ? float_part(bias + c, min(VW, p.e - c)) : SPLAT(0.0f);                                \
+    _Pragma("unroll") for (int q = 0; q < PIXELS_AT_ONCE; ++q)                                                                \
+      if (q < pixels)                                                                                                         \
+        STOREE(activate_simple(sums[q] + added, p.depthwise.activation, p.depthwise.alpha, p.depthwise.beta),                 \
+               u + (size_t)(ow + q) * ld + c);                                                                                \
+  } else {                                                                                                                    \
+    float kept[PIXELS_AT_ONCE * VW];                                                                                          \
+    _Pragma("unroll") for (int q = 0; q < PIXELS_AT_ONCE; ++q) STOREV_PRIVATE(sums[q], kept + q * VW);                        \
+    tile_finish(kept, VW, bias + c, 0, u + (size_t)ow * ld + c, pixels, 0, ld, min(VW, p.e - c), p.depthwise);                \
+  }
+
+INLINE void separable_line(
+    GLOBAL const element *ring, const int *line, GLOBAL const float *w, GLOBAL const float *bias, GLOBAL element *u, int ld,
+    const GraftSeparableParams p) {
+  switch (p.kw * 2 + p.strideW) {
+  case 3 * 2 + 1: SEPARABLE_LINE(3, 1) break;
+  case 3 * 2 + 2: SEPARABLE_LINE(3, 2) break;
+  case 5 * 2 + 1: SEPARABLE_LINE(5, 1) break;
+  case 5 * 2 + 2: SEPARABLE_LINE(5, 2) break;
+  case 7 * 2 + 1: SEPARABLE_LINE(7, 1) break;
+  default: SEPARABLE_LINE(7, 2) break;
+  }
+}
+
+KERNEL10(separable, GLOBAL const element *x, GLOBAL const element *expansion, GLOBAL const float *expansionBias, GLOBAL const float *depthwise, GLOBAL const float *depthwiseBias, GLOBAL const element *projection, GLOBAL const float *projectionBias, GLOBAL const element *residual, GLOBAL element *scratch, GLOBAL element *y, GraftSeparableParams) {
+  const int ld = (p.e + VW - 1) / VW * VW, ringSize = p.ringRows * p.ringWidth * ld, zeros = ringSize;
+  GLOBAL element *ring = scratch + (size_t)ITEM_X * p.scratchPerItem;
+  GLOBAL element *u = ring + ringSize + p.ringWidth * ld;
+  // Zero once: the padding beside the rows, and the row that stands for those above and below the image.
+  for (int i = 0; i < ringSize + p.ringWidth * ld; i += VW) STOREE(SPLAT(0.0f), ring + i);
+
+  const int stepsPerImage = (p.oh + p.rowsPerStep - 1) / p.rowsPerStep;
+  const graft_long steps = (graft_long)p.n * stepsPerImage;
+  const int first = (int)(steps * ITEM_X / p.items), end = (int)(steps * (ITEM_X + 1) / p.items);
+  int ready = 0;  // rows of t before this one have been computed
+  for (int step = first; step < end; ++step) {
+    const int image = step / stepsPerImage, oh = (step - image * stepsPerImage) * p.rowsPerStep;
+    const int rows = min(p.rowsPerStep, p.oh - oh), top = oh * p.strideH - p.padH;
+    const int bottom = min(top + (rows - 1) * p.strideH + p.kh, p.h);
+    if (step == first || oh == 0) ready = max(top, 0);
+    ready = max(ready, top);
+    if (bottom > ready) {
+      GLOBAL const element *from = x + ((size_t)image * p.h + ready) * p.w * p.ldx;
+      separable_expand(from, expansion, expansionBias, ring, ready, bottom - ready, ld, p);
+      ready = bottom;
+    }
+    for (int row = 0; row < rows; ++row) {
+      int line[MAX_KERNEL_ROWS];
+      for (int i = 0; i < p.kh; ++i) {
+        int h = top + row * p.strideH + i;
+        line[i] = h < 0 || h >= p.h ? zeros : h % p.ringRows * p.ringWidth * ld;
+      }
+      separable_line(ring, line, depthwise, depthwiseBias, u + (size_t)row * p.ow * ld, ld, p);
+    }
+    const size_t pixel = ((size_t)image * p.oh + oh) * p.ow;
+    gemm_block(
+        u, projection, projectionBias, residual + pixel * p.ldr, y + pixel * p.ldy, rows * p.ow, p.oc, p.e, ld, p.ldr, p.ldy, 0,
+        (p.oc + PANEL - 1) / PANEL, p.projection);
+  }
+}
