@@ -86,6 +86,7 @@ typedef struct {
   int oh, ow, oc;
   int kh, kw, strideH, strideW, padH, padW, dilationH, dilationW, groups;
   int ldx, ldy, ldr;
+  int joinsTaps;                        // CPU family: taps beside each other may be read as one (dense pixels, weights without gaps)
   int rowsPerItem, panelsPerItem;       // CPU family: a work-item's share
   GraftEpilogue epilogue;
 } GraftConvParams;
@@ -99,7 +100,7 @@ typedef struct {
   int ldx, ldy, ldr;
   int hasExpansion;                     // else e is c
   int rowsPerStep;                      // rows of y at a time
-  int ringRows, ringWidth;              // rows of expanded pixels that are kept, pixels of each with its padding
+  int ringRows, ringWidth, ringStride;  // rows of expanded pixels that are kept, pixels of each with its padding, elements of each
   int items;                            // work-items
   GraftEpilogue expansion, depthwise, projection;
 } GraftSeparableParams;

@@ -12,7 +12,8 @@
       GLOBAL const element *x, GLOBAL const element *weights, GLOBAL const float *bias, GLOBAL const element *residual,      \
       GLOBAL const element *zeros, GLOBAL element *y, int row, int rows, int channels, const GraftConvParams p) {            \
     const GraftEpilogue epilogue = p.epilogue;                                                                               \
-    const int count = p.c / p.groups, ldr = p.ldr, ldy = p.ldy;                                                              \
+    const int ldr = p.ldr, ldy = p.ldy;                                                                                      \
+    bool inside = p.joinsTaps;                                                                                               \
     GLOBAL const element *image[MR];                                                                                         \
     int top[MR], left[MR];                                                                                                   \
     int n = row / (p.oh * p.ow), oh = (row - n * (p.oh * p.ow)) / p.ow, ow = row - (n * p.oh + oh) * p.ow;                   \
@@ -20,6 +21,7 @@
       image[m] = x + (size_t)n * p.h * p.w * p.ldx;                                                                          \
       top[m] = oh * p.strideH - p.padH;                                                                                      \
       left[m] = ow * p.strideW - p.padW;                                                                                     \
+      inside = inside && left[m] >= 0 && left[m] + p.kw <= p.w;                                                              \
       if (m + 1 < rows && ++ow == p.ow) {                                                                                    \
         ow = 0;                                                                                                              \
         if (++oh == p.oh) {                                                                                                  \
@@ -29,8 +31,10 @@
       }                                                                                                                      \
     }                                                                                                                        \
     TILE_ZERO(MR, NV)                                                                                                        \
+    /* The taps of a row of the kernel lie beside each other, unless one of them is in the padding. */                       \
+    const int taps = inside ? p.kw : 1, count = taps * (p.c / p.groups);                                                     \
     for (int i = 0; i < p.kh; ++i)                                                                                           \
-      for (int j = 0; j < p.kw; ++j) {                                                                                       \
+      for (int j = 0; j < p.kw; j += taps) {                                                                                 \
         GLOBAL const element *a[MR];                                                                                         \
         _Pragma("unroll") for (int m = 0; m < MR; ++m) {                                                                     \
           int h = top[m] + i * p.dilationH, w = left[m] + j * p.dilationW;                                                   \

@@ -42,26 +42,41 @@ COPY(copy_to_float, element, float, elements_to_float, element_to_float)
 
 // The first `count` (up to VW) of a row, in the target's format, to memory of the work-item's own.
 INLINE void take_elements(GLOBAL const element *from, element *to, int count) {
+  if (count == VW) {
+    MOVEE_PRIVATE(from, to);
+    return;
+  }
   for (int i = 0; i < count; ++i) to[i] = from[i];
 }
 INLINE void take_narrowed(GLOBAL const float *from, element *to, int count) { STOREE_PRIVATE(float_part(from, count), to); }
 INLINE void take_widened(GLOBAL const element *from, float *to, int count) { STOREV_PRIVATE(load_part(from, count), to); }
 
-// y[b, j, i] = x[b, i, j]: dims = [b, i, j], x contiguous along j, y along i. Work-items: x blocks of 16 i, y matrices.
+// y[b, j, i] = x[b, i, j]: dims = [b, i, j], x contiguous along j, y along i. Work-items: x blocks of TRANSPOSE_COLUMNS j, y blocks
+// of 16 i, z matrices.
 #define TRANSPOSE_BLOCK 16
+#define TRANSPOSE_COLUMNS 512
+// A block that is `count` columns of `rows` values; few rows (a picture's channels) are known to the compiler.
+#define TRANSPOSE_STORE(ROWS)                                                                                             \
+  for (int j = 0; j < count; ++j, at += p.stridesY[2])                                                                    \
+    for (int i = 0; i < ROWS; ++i) at[i] = block[i * TRANSPOSE_BLOCK + j];
 #define TRANSPOSE(name, SOURCE, TARGET, TAKE)                                                                             \
   KERNEL2(name, GLOBAL const SOURCE *x, GLOBAL TARGET *y, GraftCopyParams) {                                              \
-    int first = ITEM_X * TRANSPOSE_BLOCK, rows = min(TRANSPOSE_BLOCK, p.dims[1] - first), columns = p.dims[2];            \
-    GLOBAL const SOURCE *from = x + p.offsetX + (graft_long)ITEM_Y * p.stridesX[0] + (graft_long)first * p.stridesX[1];   \
-    GLOBAL TARGET *to = y + p.offsetY + (graft_long)ITEM_Y * p.stridesY[0] + first;                                       \
-    for (int j0 = 0; j0 < columns; j0 += TRANSPOSE_BLOCK) {                                                               \
+    int first = ITEM_Y * TRANSPOSE_BLOCK, rows = min(TRANSPOSE_BLOCK, p.dims[1] - first);                                 \
+    int column = ITEM_X * TRANSPOSE_COLUMNS, columns = min(column + TRANSPOSE_COLUMNS, p.dims[2]);                        \
+    GLOBAL const SOURCE *from = x + p.offsetX + (graft_long)ITEM_Z * p.stridesX[0] + (graft_long)first * p.stridesX[1];   \
+    GLOBAL TARGET *to = y + p.offsetY + (graft_long)ITEM_Z * p.stridesY[0] + first;                                       \
+    for (int j0 = column; j0 < columns; j0 += TRANSPOSE_BLOCK) {                                                          \
       TARGET block[TRANSPOSE_BLOCK * TRANSPOSE_BLOCK];                                                                    \
       int count = min(TRANSPOSE_BLOCK, columns - j0);                                                                     \
       for (int i = 0; i < rows; ++i)                                                                                      \
         for (int j = 0; j < count; j += VW)                                                                               \
           TAKE(from + (graft_long)i * p.stridesX[1] + j0 + j, block + i * TRANSPOSE_BLOCK + j, min(VW, count - j));       \
-      for (int j = 0; j < count; ++j)                                                                                     \
-        for (int i = 0; i < rows; ++i) to[(graft_long)(j0 + j) * p.stridesY[2] + i] = block[i * TRANSPOSE_BLOCK + j];     \
+      GLOBAL TARGET *at = to + (graft_long)j0 * p.stridesY[2];                                                            \
+      switch (rows) {                                                                                                     \
+      case 3: TRANSPOSE_STORE(3) break;                                                                                   \
+      case 16: TRANSPOSE_STORE(16) break;                                                                                 \
+      default: TRANSPOSE_STORE(rows) break;                                                                               \
+      }                                                                                                                   \
     }                                                                                                                     \
   }
 TRANSPOSE(transpose, element, element, take_elements)

@@ -24,6 +24,7 @@ typedef float element;
 #define LOADE_PRIVATE(pointer) LOADV_PRIVATE(pointer)
 #define STOREE_PRIVATE(value, pointer) STOREV_PRIVATE(value, pointer)
 #define MOVEE(from, to) STOREV(LOADV(from), to)
+#define MOVEE_PRIVATE(from, to) STOREV_PRIVATE(LOADV(from), to)
 
 #else
 
@@ -44,6 +45,7 @@ typedef ushortv ushortv_unaligned __attribute__((aligned(2)));
 #define TRUNCATE(x) __builtin_convertvector(x, ushortv)
 #endif
 #define MOVEE(from, to) STORE_BITS(LOAD_BITS(from), to)
+#define MOVEE_PRIVATE(from, to) STORE_BITS(LOAD_BITS(from), to)
 
 #if GRAFT_STORAGE == GRAFT_BFLOAT16
 

@@ -7,7 +7,7 @@
 // time: it computes the rows of t that are new into a ring of rows, each with its padding around it, then those rows of u, then y
 // from them, all in memory of its own that stays in its core's cache. Without an expansion t is a copy of x.
 //
-// Scratch a work-item: a ring of p.ringRows rows of t and one of zeros, p.ringWidth pixels of round_up(e, VW) channels; then
+// Scratch a work-item: a ring of p.ringRows rows of t and one of zeros, p.ringWidth pixels that lie p.ringStride apart; then
 // rowsPerStep ow pixels of u. Work-items: x equal parts of the steps of all images.
 #include "cpu/gemm_tile.h"
 
@@ -44,19 +44,17 @@ EXPAND_TILE(6, 2)
 #endif
 EXPAND_TILE(12, 1)
 
-// Where pixel `index` after the first of row h lies in the ring.
-#define RING_PLACE(h, index) ((((h) + (index) / p.w) % p.ringRows * p.ringWidth + p.padW + (index) % p.w) * ld)
-
 // Rows h … h + count - 1 of t into the ring, from row h of an image of x.
 INLINE void separable_expand(
     GLOBAL const element *x, GLOBAL const element *packed, GLOBAL const float *bias, GLOBAL element *ring, int h, int count, int ld,
     const GraftSeparableParams p) {
   const int pixels = count * p.w;
   if (!p.hasExpansion) {
-    for (int pixel = 0; pixel < pixels; ++pixel) {
-      GLOBAL const element *from = x + (size_t)pixel * p.ldx;
-      GLOBAL element *to = ring + RING_PLACE(h, pixel);
-      for (int c = 0; c < p.e; c += VW) move_part(from + c, to + c, min(VW, p.e - c));
+    for (int row = 0; row < count; ++row) {
+      GLOBAL const element *from = x + (size_t)row * p.w * p.ldx;
+      GLOBAL element *to = ring + ((h + row) % p.ringRows * p.ringWidth + p.padW) * ld;
+      for (int pixel = 0; pixel < p.w; ++pixel, from += p.ldx, to += ld)
+        for (int c = 0; c < p.e; c += VW) move_part(from + c, to + c, min(VW, p.e - c));
     }
     return;
   }
@@ -93,57 +91,81 @@ INLINE void separable_expand(
 }
 
 #define PIXELS_AT_ONCE 4
-#define MAX_KERNEL_ROWS 7
+#define MAX_LINES 9
 
-// One row of u, kernel width and stride known to the compiler: line[i] is the ring's row under row i of the kernel.
-#define SEPARABLE_LINE(KW, STRIDE)                                                                                            \
-  for (int ow = 0; ow < p.ow; ow += PIXELS_AT_ONCE)                                                                           \
-    for (int c = 0; c < p.e; c += VW) {                                                                                       \
-      floatv sums[PIXELS_AT_ONCE];                                                                                            \
-      _Pragma("unroll") for (int q = 0; q < PIXELS_AT_ONCE; ++q) sums[q] = SPLAT(0.0f);                                       \
-      GLOBAL const float *weight = w + c;                                                                                     \
-      for (int i = 0; i < p.kh; ++i) {                                                                                        \
-        GLOBAL const element *from = ring + line[i] + ow * STRIDE * ld + c;                                                   \
-        floatv inputs[(PIXELS_AT_ONCE - 1) * STRIDE + KW];                                                                    \
-        _Pragma("unroll") for (int q = 0; q < (PIXELS_AT_ONCE - 1) * STRIDE + KW; ++q) inputs[q] = LOADE(from + q * ld);      \
-        _Pragma("unroll") for (int j = 0; j < KW; ++j, weight += ld) {                                                        \
-          floatv factor = LOADV(weight);                                                                                      \
-          _Pragma("unroll") for (int q = 0; q < PIXELS_AT_ONCE; ++q) sums[q] = FMAV(inputs[q * STRIDE + j], factor, sums[q]); \
-        }                                                                                                                     \
-      }                                                                                                                       \
-      SEPARABLE_STORE                                                                                                         \
-    }
-
-// What lies beyond e is stored too (as zero, or what the activation makes of it): whole vectors, and nobody reads it.
-#define SEPARABLE_STORE                                                                                                       \
-  int pixels = min(PIXELS_AT_ONCE, p.ow - ow);                                                                                \
-  if (is_simple(p.depthwise.activation)) {                                                                                    \
-    floatv added = p.depthwise.hasBias ? float_part(bias + c, min(VW, p.e - c)) : SPLAT(0.0f);                                \
-    _Pragma("unroll") for (int q = 0; q < PIXELS_AT_ONCE; ++q)                                                                \
-      if (q < pixels)                                                                                                         \
-        STOREE(activate_simple(sums[q] + added, p.depthwise.activation, p.depthwise.alpha, p.depthwise.beta),                 \
-               u + (size_t)(ow + q) * ld + c);                                                                                \
-  } else {                                                                                                                    \
-    float kept[PIXELS_AT_ONCE * VW];                                                                                          \
-    _Pragma("unroll") for (int q = 0; q < PIXELS_AT_ONCE; ++q) STOREV_PRIVATE(sums[q], kept + q * VW);                        \
-    tile_finish(kept, VW, bias + c, 0, u + (size_t)ow * ld + c, pixels, 0, ld, min(VW, p.e - c), p.depthwise);                \
+// ROWS rows of u, one vector of channels after the other, the kernel's extent and stride known to the compiler. Rows and pixels that
+// are computed together share inputs and weights; all that a vector of channels needs fits in the cache nearest to the core.
+// line[i] is the ring's row under row i of the first kernel.
+#define SEPARABLE_ROWS(K, STRIDE, ROWS)                                                                                      \
+  for (int ow = 0; ow < p.ow; ow += PIXELS_AT_ONCE) {                                                                        \
+    floatv sums[ROWS][PIXELS_AT_ONCE];                                                                                       \
+    _Pragma("unroll") for (int r = 0; r < ROWS; ++r)                                                                         \
+      _Pragma("unroll") for (int q = 0; q < PIXELS_AT_ONCE; ++q) sums[r][q] = SPLAT(0.0f);                                   \
+    _Pragma("unroll") for (int i = 0; i < (ROWS - 1) * STRIDE + K; ++i) {                                                    \
+      GLOBAL const element *from = ring + line[i] + ow * STRIDE * ld + c;                                                    \
+      floatv inputs[(PIXELS_AT_ONCE - 1) * STRIDE + K];                                                                      \
+      _Pragma("unroll") for (int q = 0; q < (PIXELS_AT_ONCE - 1) * STRIDE + K; ++q) inputs[q] = LOADE(from + q * ld);        \
+      _Pragma("unroll") for (int r = 0; r < ROWS; ++r)                                                                       \
+        if (i >= r * STRIDE && i < r * STRIDE + K) {                                                                         \
+          _Pragma("unroll") for (int j = 0; j < K; ++j)                                                                      \
+            _Pragma("unroll") for (int q = 0; q < PIXELS_AT_ONCE; ++q)                                                       \
+              sums[r][q] = FMAV(inputs[q * STRIDE + j], factors[(i - r * STRIDE) * K + j], sums[r][q]);                      \
+        }                                                                                                                    \
+    }                                                                                                                        \
+    int pixels = min(PIXELS_AT_ONCE, p.ow - ow);                                                                             \
+    GLOBAL element *to = u + (size_t)(row * p.ow + ow) * ld + c;                                                             \
+    _Pragma("unroll") for (int r = 0; r < ROWS; ++r, to += p.ow * ld) {                                                      \
+      if (is_simple(p.depthwise.activation)) {                                                                               \
+        _Pragma("unroll") for (int q = 0; q < PIXELS_AT_ONCE; ++q)                                                           \
+          if (q < pixels)                                                                                                    \
+            STOREE(activate_simple(sums[r][q] + added, p.depthwise.activation, p.depthwise.alpha, p.depthwise.beta), to + q * ld); \
+      } else {                                                                                                               \
+        float kept[PIXELS_AT_ONCE * VW];                                                                                     \
+        _Pragma("unroll") for (int q = 0; q < PIXELS_AT_ONCE; ++q) STOREV_PRIVATE(sums[r][q] + added, kept + q * VW);        \
+        separable_finish(kept, to, pixels, ld, p.depthwise);                                                                 \
+      }                                                                                                                      \
+    }                                                                                                                        \
   }
 
-INLINE void separable_line(
-    GLOBAL const element *ring, const int *line, GLOBAL const float *w, GLOBAL const float *bias, GLOBAL element *u, int ld,
-    const GraftSeparableParams p) {
-  switch (p.kw * 2 + p.strideW) {
-  case 3 * 2 + 1: SEPARABLE_LINE(3, 1) break;
-  case 3 * 2 + 2: SEPARABLE_LINE(3, 2) break;
-  case 5 * 2 + 1: SEPARABLE_LINE(5, 1) break;
-  case 5 * 2 + 2: SEPARABLE_LINE(5, 2) break;
-  case 7 * 2 + 1: SEPARABLE_LINE(7, 1) break;
-  default: SEPARABLE_LINE(7, 2) break;
-  }
+// The other activations: a call among the sums would spill them all.
+OUTLINE void separable_finish(const float *kept, GLOBAL element *to, int pixels, int ld, const GraftEpilogue epilogue) {
+  for (int q = 0; q < pixels; ++q) STOREE(activate_smooth(LOADV_PRIVATE(kept + q * VW), epilogue.activation, epilogue.alpha, epilogue.beta), to + q * ld);
 }
 
+// `rows` rows of u, of which the first kernel's first row is row `top` of t. What lies beyond e channels is stored too, whole vectors
+// of it, and nobody reads it.
+#define SEPARABLE_KERNEL(K, STRIDE)                                                                                          \
+  OUTLINE void GRAFT_JOIN(separable_##K##x, STRIDE)(                                                                         \
+      GLOBAL const element *ring, GLOBAL const float *w, GLOBAL const float *bias, GLOBAL element *u, int top, int rows, int ld, \
+      const GraftSeparableParams p) {                                                                                        \
+    const int rounded = (p.e + VW - 1) / VW * VW;                                                                            \
+    for (int c = 0; c < p.e; c += VW) {                                                                                      \
+      floatv factors[K * K];                                                                                                 \
+      _Pragma("unroll") for (int i = 0; i < K * K; ++i) factors[i] = LOADV(w + i * rounded + c);                             \
+      const floatv added = p.depthwise.hasBias ? float_part(bias + c, min(VW, p.e - c)) : SPLAT(0.0f);                       \
+      for (int row = 0; row < rows; row += 2) {                                                                              \
+        int line[MAX_LINES];                                                                                                 \
+        _Pragma("unroll") for (int i = 0; i < STRIDE + K; ++i) {                                                             \
+          int h = top + row * STRIDE + i;                                                                                    \
+          line[i] = (h < 0 || h >= p.h ? p.ringRows : h % p.ringRows) * p.ringWidth * ld;                                    \
+        }                                                                                                                    \
+        if (row + 1 < rows) {                                                                                                \
+          SEPARABLE_ROWS(K, STRIDE, 2)                                                                                       \
+        } else {                                                                                                             \
+          SEPARABLE_ROWS(K, STRIDE, 1)                                                                                       \
+        }                                                                                                                    \
+      }                                                                                                                      \
+    }                                                                                                                        \
+  }
+SEPARABLE_KERNEL(3, 1)
+SEPARABLE_KERNEL(3, 2)
+SEPARABLE_KERNEL(5, 1)
+SEPARABLE_KERNEL(5, 2)
+SEPARABLE_KERNEL(7, 1)
+SEPARABLE_KERNEL(7, 2)
+
 KERNEL10(separable, GLOBAL const element *x, GLOBAL const element *expansion, GLOBAL const float *expansionBias, GLOBAL const float *depthwise, GLOBAL const float *depthwiseBias, GLOBAL const element *projection, GLOBAL const float *projectionBias, GLOBAL const element *residual, GLOBAL element *scratch, GLOBAL element *y, GraftSeparableParams) {
-  const int ld = (p.e + VW - 1) / VW * VW, ringSize = p.ringRows * p.ringWidth * ld, zeros = ringSize;
+  const int ld = p.ringStride, ringSize = p.ringRows * p.ringWidth * ld;
   GLOBAL element *ring = scratch + (size_t)ITEM_X * p.scratchPerItem;
   GLOBAL element *u = ring + ringSize + p.ringWidth * ld;
   // Zero once: the padding beside the rows, and the row that stands for those above and below the image.
@@ -164,13 +186,14 @@ KERNEL10(separable, GLOBAL const element *x, GLOBAL const element *expansion, GL
       separable_expand(from, expansion, expansionBias, ring, ready, bottom - ready, ld, p);
       ready = bottom;
     }
-    for (int row = 0; row < rows; ++row) {
-      int line[MAX_KERNEL_ROWS];
-      for (int i = 0; i < p.kh; ++i) {
-        int h = top + row * p.strideH + i;
-        line[i] = h < 0 || h >= p.h ? zeros : h % p.ringRows * p.ringWidth * ld;
-      }
-      separable_line(ring, line, depthwise, depthwiseBias, u + (size_t)row * p.ow * ld, ld, p);
+#define SEPARABLE_CASE(K, STRIDE) GRAFT_JOIN(separable_##K##x, STRIDE)(ring, depthwise, depthwiseBias, u, top, rows, ld, p)
+    switch (p.kw * 2 + p.strideW) {
+    case 3 * 2 + 1: SEPARABLE_CASE(3, 1); break;
+    case 3 * 2 + 2: SEPARABLE_CASE(3, 2); break;
+    case 5 * 2 + 1: SEPARABLE_CASE(5, 1); break;
+    case 5 * 2 + 2: SEPARABLE_CASE(5, 2); break;
+    case 7 * 2 + 1: SEPARABLE_CASE(7, 1); break;
+    default: SEPARABLE_CASE(7, 2); break;
     }
     const size_t pixel = ((size_t)image * p.oh + oh) * p.ow;
     gemm_block(

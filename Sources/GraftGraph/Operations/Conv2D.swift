@@ -111,7 +111,7 @@ public struct Conv2D: Operation {
       n: Int32(xs[0]), h: Int32(xs[1]), w: Int32(xs[2]), c: Int32(xs[3]), oh: Int32(ys[1]), ow: Int32(ys[2]), oc: Int32(ys[3]),
       kh: Int32(ws[2]), kw: Int32(ws[3]), strideH: Int32(stride.h), strideW: Int32(stride.w), padH: Int32(padding.top), padW: Int32(padding.left),
       dilationH: Int32(dilation.h), dilationW: Int32(dilation.w), groups: Int32(groups), ldx: Int32(context.rowStride(x)),
-      ldy: Int32(context.rowStride(context.output)), ldr: residual.map { Int32(context.rowStride($0)) } ?? 0, rowsPerItem: 0, panelsPerItem: 0,
+      ldy: Int32(context.rowStride(context.output)), ldr: residual.map { Int32(context.rowStride($0)) } ?? 0, joinsTaps: 0, rowsPerItem: 0, panelsPerItem: 0,
       epilogue: epilogue(activation, hasBias: hasBias, hasResidual: hasResidual))
     let operands = ConvolutionOperands(
       x: context.stored(x), bias: hasBias ? context.parameter(context.inputs[2]) : nil, residual: residual.map { context.stored($0) },
@@ -154,7 +154,10 @@ public struct Conv2D: Operation {
         "gemm", "gemm", [operands.x, packed, operands.bias, operands.residual, operands.y], matrix, grid: Grid(tiling.grid.x, tiling.grid.y))
       return
     }
-    let zeros = context.zeros(elementCount: Int(p.c))
+    // Worth it where a tap is short; whole vectors of channels gain nothing.
+    let isDense = p.ldx == p.c && groups == 1 && dilation.w == 1
+    p.joinsTaps = isDense && CPUTiling.packedRows(ws[1], context.precision) == ws[1] && ws[1] < 32 ? 1 : 0
+    let zeros = context.zeros(elementCount: Int(p.c) * ws[3])
     context.launch(
       "conv", "conv", [operands.x, packed, operands.bias, operands.residual, zeros, operands.y], p,
       grid: Grid(tiling.grid.x, tiling.grid.y, groups))

@@ -140,8 +140,7 @@ public struct MatMul: Operation {
         let copy = copyParameters(
           dims: [matricesA, k, m], from: [k * m, m, 1], to: [k * m, 1, k])
         let source = Operand.value(context.inputs[0])
-        context.launchMove(
-          "transpose", from: source, to: target, copy, grid: Grid(divideUp(k, 16), matricesA), elementCount: matricesA * k * m)
+        context.launchTransposition(from: source, to: target, copy, elementCount: matricesA * k * m)
       }
       p.lda = p.k
     } else {

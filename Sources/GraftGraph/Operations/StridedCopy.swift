@@ -4,6 +4,14 @@ import GraftDevice
 // What the operations that move elements and compute nothing (reshape, transpose, slice, pad, concat, expand) share.
 
 extension LoweringContext {
+  /// Appends the CPU family's transposition (Kernels/cpu/copy.cl) of `dims[0]` matrices of `dims[1]` rows and `dims[2]` columns.
+  mutating func launchTransposition(from source: Operand, to target: Operand, _ p: GraftCopyParams, elementCount: Int) {
+    let extents = [p.dims.0, p.dims.1, p.dims.2].map { Int($0) }
+    launchMove(
+      "transpose", from: source, to: target, p, grid: Grid(divideUp(extents[2], 512), divideUp(extents[1], 16), extents[0]),
+      elementCount: elementCount)
+  }
+
   /// Appends a strided copy; dimensions of extent 1 and neighbours without a gap are merged first.
   mutating func copy(
     dims: [Int], from source: Operand, fromStrides: [Int], to target: Operand, toStrides: [Int], fromOffset: Int = 0, toOffset: Int = 0
@@ -21,7 +29,7 @@ extension LoweringContext {
       let p = copyParameters(dims: extents, from: strides[0], to: strides[1], offsetX: fromOffset, offsetY: toOffset)
       switch traits.family {
       case .cpu:
-        launchMove("transpose", from: source, to: target, p, grid: Grid(divideUp(extents[1], 16), extents[0]), elementCount: Int(elements))
+        launchTransposition(from: source, to: target, p, elementCount: Int(elements))
         return
       case .gpu:
         // Thinner than a quarter of a block, a plain copy wastes less.
