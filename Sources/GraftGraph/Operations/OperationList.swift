@@ -1,4 +1,5 @@
-/// Every operation there is. Tests and benchmarks walk this list; one that is missing here does not exist.
+/// Every operation that a graph is built of. Tests and benchmarks walk this list; one that is missing here does not exist.
+/// (`SeparableConv2D` is what a plan makes of three of them, for itself.)
 public enum OperationList {
   public static let all: [any Operation.Type] = [
     BatchNorm.self, Binary.self, Concat.self, Conv2D.self, CrossEntropy.self, Expand.self, LayerNorm.self, LocalResponseNorm.self, MatMul.self,

@@ -5,15 +5,15 @@ import GraftDevice
 /// three nodes, or of two where there is no expansion. (The inverted residual of Sandler et al., "MobileNetV2", 2018.)
 ///
 /// x: [N, H, W, C], y: [N, H', W', O]. Inputs: x, then the weights and bias of each convolution in turn, then the projection's residual.
-public struct SeparableConv2D: Operation {
-  public static let kind = "separableConv2D"
+package struct SeparableConv2D: Operation {
+  package static let kind = "separableConv2D"
   /// Pointwise; `nil`: the depthwise convolution acts on x itself.
-  public var expansion: Conv2D?
-  public var depthwise: Conv2D
+  package var expansion: Conv2D?
+  package var depthwise: Conv2D
   /// Pointwise; may have a residual.
-  public var projection: Conv2D
+  package var projection: Conv2D
 
-  public init(expansion: Conv2D?, depthwise: Conv2D, projection: Conv2D) {
+  package init(expansion: Conv2D?, depthwise: Conv2D, projection: Conv2D) {
     (self.expansion, self.depthwise, self.projection) = (expansion, depthwise, projection)
   }
 
@@ -36,7 +36,7 @@ public struct SeparableConv2D: Operation {
     }
   }
 
-  public func outputType(_ inputs: [TensorType]) throws(ShapeError) -> TensorType {
+  package func outputType(_ inputs: [TensorType]) throws(ShapeError) -> TensorType {
     guard let parts = Parts(self, inputs) else { throw ShapeError(Self.kind, "\(inputs.count) inputs were given") }
     for conv in [expansion, projection].compactMap({ $0 }) {
       try ShapeError.expect(
@@ -67,13 +67,13 @@ public struct SeparableConv2D: Operation {
       kernel: Pair(parts.depthwise[0].shape[2], parts.depthwise[0].shape[3]))
   }
 
-  public func reference(_ inputs: [ReferenceTensor]) -> ReferenceTensor {
+  package func reference(_ inputs: [ReferenceTensor]) -> ReferenceTensor {
     let parts = Parts(self, inputs)!
     let expanded = expansion?.reference([parts.x] + parts.expansion) ?? parts.x
     return projection.reference([depthwise.reference([expanded] + parts.depthwise)] + parts.projection)
   }
 
-  public func flops(_ inputs: [TensorType], _ output: TensorType) -> Double {
+  package func flops(_ inputs: [TensorType], _ output: TensorType) -> Double {
     let parts = Parts(self, inputs)!, flow = flow(parts)
     return expansionFlops(parts, flow) + depthwise.flops([flow.expanded] + parts.depthwise, flow.filtered)
       + projection.flops([flow.filtered] + parts.projection, output)
@@ -93,17 +93,17 @@ public struct SeparableConv2D: Operation {
       weightByteCount: ((parts.expansion.first?.byteCount ?? 0) + parts.projection[0].byteCount) / 4 * precision.byteCount, workers: workers)
   }
 
-  public func acceptsRowStride(input: Int) -> Bool {
+  package func acceptsRowStride(input: Int) -> Bool {
     let parameters = [expansion, depthwise, projection].compactMap { $0 }.reduce(0) { $0 + ($1.hasBias ? 2 : 1) }
     return input == 0 || input > parameters
   }
-  public var producesRowStride: Bool { true }
+  package var producesRowStride: Bool { true }
 
-  public func isComputedByImage(_ inputs: [TensorType], hasImages: [Bool]) -> Bool {
+  package func isComputedByImage(_ inputs: [TensorType], hasImages: [Bool]) -> Bool {
     hasImages.indices.allSatisfy { hasImages[$0] == acceptsRowStride(input: $0) }
   }
 
-  public func lower(_ context: inout LoweringContext) throws {
+  package func lower(_ context: inout LoweringContext) throws {
     let parts = Parts(self, context.inputs)!, types = Parts(self, context.inputs.map(context.type))!, flow = flow(types)
     guard let tiling = SeparableTiling(flow, traits: context.traits, precision: context.precision) else {
       throw LoweringError(context, "this device's kernels compute its convolutions one by one")

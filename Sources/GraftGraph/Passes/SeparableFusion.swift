@@ -3,7 +3,7 @@ import GraftDevice
 extension Graph {
   /// With depthwise convolutions and the pointwise ones around them in one node each, where the device has a kernel for that and
   /// it is faster. What a depthwise convolution makes then lies in a core's cache and never in memory.
-  func fusingSeparable(traits: DeviceTraits, options: PlanOptions) throws -> Graph {
+  package func fusingSeparable(traits: DeviceTraits, options: PlanOptions) throws -> Graph {
     guard traits.family == .cpu, options.fusesSeparable else { return self }
     let uses = useCounts(), results = Set(outputs)
     func inner(_ id: ValueID) -> Graph.Node? {
