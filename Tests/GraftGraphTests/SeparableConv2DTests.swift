@@ -57,7 +57,8 @@ import Testing
     Sample(size: Pair(12, 11), channels: 24, expanded: 70, stride: 2, padding: Padding2D(top: 0, left: 0, bottom: 1, right: 1), outputs: 40),
     Sample(batch: 5, size: Pair(14, 14), channels: 17, expanded: 64, extent: 5, padding: Padding2D(2), outputs: 65, activation: .relu),
     Sample(size: Pair(15, 10), channels: 8, expanded: 31, extent: 5, stride: 2, padding: Padding2D(top: 1, left: 2, bottom: 2, right: 1), outputs: 7),
-    Sample(batch: 2, size: Pair(10, 30), channels: 12, expanded: 20, extent: 7, padding: Padding2D(3), outputs: 12, hasBias: false, hasResidual: true),
+    Sample(
+      batch: 2, size: Pair(10, 30), channels: 12, expanded: 20, extent: 7, padding: Padding2D(3), outputs: 12, hasBias: false, hasResidual: true),
     Sample(size: Pair(21, 16), channels: 6, expanded: 18, extent: 7, stride: 2, padding: Padding2D(3), outputs: 10, activation: .hardSwish),
     Sample(batch: 2, size: Pair(20, 8), channels: 32, padding: Padding2D(1), outputs: 16),
     Sample(batch: 4, size: Pair(5, 6), channels: 19, stride: 2, padding: Padding2D(1), outputs: 21, activation: .none),

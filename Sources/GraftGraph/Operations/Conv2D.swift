@@ -111,7 +111,8 @@ public struct Conv2D: Operation {
       n: Int32(xs[0]), h: Int32(xs[1]), w: Int32(xs[2]), c: Int32(xs[3]), oh: Int32(ys[1]), ow: Int32(ys[2]), oc: Int32(ys[3]),
       kh: Int32(ws[2]), kw: Int32(ws[3]), strideH: Int32(stride.h), strideW: Int32(stride.w), padH: Int32(padding.top), padW: Int32(padding.left),
       dilationH: Int32(dilation.h), dilationW: Int32(dilation.w), groups: Int32(groups), ldx: Int32(context.rowStride(x)),
-      ldy: Int32(context.rowStride(context.output)), ldr: residual.map { Int32(context.rowStride($0)) } ?? 0, joinsTaps: 0, rowsPerItem: 0, panelsPerItem: 0,
+      ldy: Int32(context.rowStride(context.output)), ldr: residual.map { Int32(context.rowStride($0)) } ?? 0, joinsTaps: 0, rowsPerItem: 0,
+      panelsPerItem: 0,
       epilogue: epilogue(activation, hasBias: hasBias, hasResidual: hasResidual))
     let operands = ConvolutionOperands(
       x: context.stored(x), bias: hasBias ? context.parameter(context.inputs[2]) : nil, residual: residual.map { context.stored($0) },

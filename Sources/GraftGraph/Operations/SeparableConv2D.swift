@@ -119,7 +119,8 @@ package struct SeparableConv2D: Operation {
       strideH: Int32(depthwise.stride.h), strideW: Int32(depthwise.stride.w), padH: Int32(depthwise.padding.top),
       padW: Int32(depthwise.padding.left), ldx: Int32(context.rowStride(parts.x)), ldy: Int32(context.rowStride(context.output)),
       ldr: residual.map { Int32(context.rowStride($0)) } ?? 0, hasExpansion: expansion == nil ? 0 : 1, rowsPerStep: Int32(tiling.rowsPerStep),
-      ringRows: Int32(tiling.ringRows), ringWidth: Int32(tiling.ringWidth), ringStride: Int32(tiling.ringStride), items: Int32(tiling.itemCount), expansion: parameters(expansion),
+      ringRows: Int32(tiling.ringRows), ringWidth: Int32(tiling.ringWidth), ringStride: Int32(tiling.ringStride), items: Int32(tiling.itemCount),
+      expansion: parameters(expansion),
       depthwise: parameters(depthwise), projection: parameters(projection))
     let expansionWeights = parts.expansion.first.map { context.packedConvolution($0, groups: 1) }
     let depthwiseWeights = context.packedDepthwise(parts.depthwise[0])
