@@ -10,6 +10,7 @@
       GLOBAL element *y, int rows, int count, int lda, int ldr, int ldy, int channels, const GraftEpilogue epilogue) { \
     GLOBAL const element *a[MR];                                                                                      \
     _Pragma("unroll") for (int m = 0; m < MR; ++m) a[m] = x + (size_t)(m < rows ? m : rows - 1) * lda;                \
+    TILE_EXPECT(MR, NV)                                                                                               \
     TILE_ZERO(MR, NV)                                                                                                 \
     TILE_ACCUMULATE(MR, NV)                                                                                           \
     TILE_STORE(MR, NV)                                                                                                \

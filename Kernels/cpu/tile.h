@@ -154,6 +154,15 @@ OUTLINE void tile_finish(
     tile_finish(kept, NV * VW, bias, residual, y, rows, ldr, ldy, channels, epilogue);                                \
   }
 
+// Asks for what a tile adds at its end while its sums grow: rows lie too far apart for the hardware to guess.
+#define TILE_EXPECT(MR, NV)                                                                       \
+  if (epilogue.hasResidual) {                                                                     \
+    _Pragma("unroll") for (int m = 0; m < MR; ++m) {                                              \
+      GLOBAL const element *expected = residual + (size_t)(m < rows ? m : rows - 1) * ldr;        \
+      _Pragma("unroll") for (int v = 0; v < NV; ++v) PREFETCH(expected + v * VW);                 \
+    }                                                                                             \
+  }
+
 #define TILE_ZERO(MR, NV)                             \
   floatv sums[MR][NV];                                \
   _Pragma("unroll") for (int m = 0; m < MR; ++m)      \
