@@ -51,6 +51,7 @@
 #define TO_INTV(x) GRAFT_JOIN(convert_int, VW)(x)
 #define TO_FLOATV(x) GRAFT_JOIN(convert_float, VW)(x)
 #define SELECTV(no, yes, mask) select(no, yes, mask)
+#define PREFETCH(pointer) prefetch(pointer, VW)
 
 #else
 
@@ -114,6 +115,7 @@ typedef floatv floatv_unaligned __attribute__((aligned(4)));
 #define TO_INTV(x) __builtin_convertvector(x, intv)
 #define TO_FLOATV(x) __builtin_convertvector(x, floatv)
 #define SELECTV(no, yes, mask) ((mask) ? (yes) : (no))
+#define PREFETCH(pointer) __builtin_prefetch(pointer)
 #define fma(a, b, c) __builtin_fmaf(a, b, c)
 #define min(a, b) ((a) < (b) ? (a) : (b))
 #define max(a, b) ((a) > (b) ? (a) : (b))
