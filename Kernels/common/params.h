@@ -75,7 +75,7 @@ typedef struct {
   graft_long strideA, strideB, strideY, strideR;  // between the matrices of a batch; 0 repeats one
   int batch, m, n, k;
   int lda, ldb, ldy, ldr;
-  int transposeA, transposeB;           // GPU family; the CPU family packs b and copies a transposed a
+  int transposeA, transposeB;           // gemm of the CPU family: b is packed and a a copy, so neither is transposed
   int rowsPerItem, panelsPerItem;       // CPU family: a work-item's share
   GraftEpilogue epilogue;
 } GraftGemmParams;

@@ -55,6 +55,9 @@ static const KernelSource sources[] = {
   {"cpu/pool.cl", (const char[]){
 #embed "../../Kernels/cpu/pool.cl" suffix(, 0)
   }},
+  {"cpu/product.cl", (const char[]){
+#embed "../../Kernels/cpu/product.cl" suffix(, 0)
+  }},
   {"cpu/reduce.cl", (const char[]){
 #embed "../../Kernels/cpu/reduce.cl" suffix(, 0)
   }},

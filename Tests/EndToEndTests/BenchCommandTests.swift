@@ -70,13 +70,26 @@ import Testing
     try checkOperation(report)
   }
 
-  private func checkOperation(_ report: [String: Any]) throws {
+  @Test(arguments: ["float32", "bfloat16", "float16"]) func operationsInAFormat(_ precision: String) throws {
+    let units: [String: Double] = ["float32": 0, "bfloat16": 0x1p-8, "float16": 0x1p-11]
+    let unit = try #require(units[precision])
+    for operation in [["gemm", "--m", "33", "--n", "20", "--k", "50"], ["conv", "--height", "9", "--channels", "6"]] {
+      let arguments = operation + ["--precision", precision, "--seconds", "0.05"]
+      let report = try run(arguments + ["--json"]).json()
+      #expect(report["precision"] as? String == precision)
+      try checkOperation(report, error: unit / 16...unit + 1e-5)
+      let text = try run(arguments)
+      #expect(text.status == 0 && text.output.contains(", \(precision)\n") == (precision != "float32"), "\(text.output)")
+    }
+  }
+
+  private func checkOperation(_ report: [String: Any], error bound: ClosedRange<Double> = 0...1e-5) throws {
     #expect(isSpread(report["milliseconds"]) && isPeak(report["peak"]))
     for name in ["gigaflops", "gigaflops_per_second", "gigabytes_per_second", "percent_of_limit", "checked_results"] {
       #expect(report[name] as? Double ?? 0 > 0, "\(name)")
     }
     let error = try #require(report["largest_relative_error"] as? Double)
-    #expect(error >= 0 && error < 1e-5)
+    #expect(bound.contains(error), "\(error)")
   }
 
   @Test func thePeak() throws {
@@ -92,6 +105,8 @@ import Testing
       (["gemm", "--m", "9223372036854775807", "--n", "9223372036854775807", "--k", "9223372036854775807"], "9223372036854775807"),
       (["gemm", "--m", "1000000", "--n", "1000000", "--k", "1"], "[1000000, 1000000]"),
       (["gemm", "--m", "1", "--n", "1", "--k", "1", "--seconds", "0"], "--seconds"),
+      (["gemm", "--m", "1", "--n", "1", "--k", "1", "--precision", "float8"], "float8"),
+      (["conv", "--height", "8", "--channels", "4", "--precision", "float8"], "float8"),
       (["conv", "--height", "2", "--channels", "3", "--kernel", "5", "--padding", "0"], "larger than the padded image"),
       (["conv", "--height", "9223372036854775807", "--channels", "3"], "2²⁴"),
       (["conv", "--height", "8", "--channels", "4", "--groups", "3"], "groups"),

@@ -102,7 +102,7 @@ public struct OperationBenchmark: Sendable {
     var options = options
     if !device.traits.isGPU { options.memoryLimit = min(options.memoryLimit ?? .max, available - hostByteCount) }
     var generator = SplitMix(1)
-    let values = types.map { type in (0..<type.elementCount).map { _ in generator.float() } }
+    let values = types.map { type in (0..<type.elementCount).map { _ in options.precision.holdable(generator.float()) } }
     var graph = Graph()
     let first = graph.addInput(types[0], name: "a")
     let second =
@@ -115,7 +115,7 @@ public struct OperationBenchmark: Sendable {
       throw tooMuch(error.neededByteCount, error.availableByteCount ?? available)
     }
     for (input, values) in zip(plan.graph.inputs, values) { try plan.write(values, to: input) }
-    return PreparedOperationBenchmark(benchmark: self, plan: plan, values: values)
+    return PreparedOperationBenchmark(benchmark: self, plan: plan, precision: options.precision, values: values)
   }
 }
 
@@ -123,6 +123,7 @@ public struct OperationBenchmark: Sendable {
 public struct PreparedOperationBenchmark {
   public let benchmark: OperationBenchmark
   public let plan: Plan
+  let precision: Precision
   let values: [[Float]]
 
   /// How far results are from double precision.
@@ -131,7 +132,8 @@ public struct PreparedOperationBenchmark {
     public let largestRelativeError: Double
     /// Results that were compared.
     public let checkedCount: Int
-    /// What a correct float32 kernel stays below: the parity asked of whole networks, or the rounding of very long sums.
+    /// What a correct kernel stays below: the parity asked of whole networks, or the rounding of very long sums in float32; and
+    /// that of the result, when it is stored in a shorter format.
     public let bound: Double
     public var isWithinBound: Bool { largestRelativeError <= bound }
   }
@@ -158,7 +160,7 @@ public struct PreparedOperationBenchmark {
     }
     return Accuracy(
       largestRelativeError: largestError == 0 ? 0 : largestError / largest, checkedCount: places.count,
-      bound: max(1e-4, 2.4e-7 * Double(terms).squareRoot()))
+      bound: max(1e-4, 2.4e-7 * Double(terms).squareRoot()) + precision.roundingUnit)
   }
 
   /// Places in a row-major result: all of a small one; of a larger one each corner and random ones.
@@ -170,5 +172,20 @@ public struct PreparedOperationBenchmark {
     var generator = SplitMix(2)
     while places.count < count { places.append(Int.random(in: 0..<total, using: &generator)) }
     return places
+  }
+}
+
+extension Precision {
+  /// A number near one of −1…1 that every shorter format holds, eight bits and a sign: so that a benchmark's operands are what
+  /// the kernels get, and its error is theirs.
+  fileprivate func holdable(_ value: Float) -> Float { self == .float32 ? value : (value * 128).rounded() / 128 }
+
+  /// The largest relative error of storing a number; that of float32 counts among the sum's.
+  fileprivate var roundingUnit: Double {
+    switch self {
+    case .float32: 0
+    case .bfloat16: 0x1p-8
+    case .float16: 0x1p-11
+    }
   }
 }

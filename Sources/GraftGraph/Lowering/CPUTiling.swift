@@ -32,6 +32,31 @@ struct CPUTiling {
   static func packedChannels(_ channels: Int, _ traits: DeviceTraits) -> Int { divideUp(channels, traits.vectorWidth) * traits.vectorWidth }
 }
 
+/// How a product of matrices as they lie (Kernels/cpu/product.cl) is cut: each work-item computes some rows of one panel.
+struct ProductTiling {
+  let rowsPerItem: Int
+  let grid: (x: Int, y: Int)
+
+  /// The rows a work-item takes: those by which the slowest thread is done first.
+  ///
+  /// Bringing a panel of b into the cache costs every work-item about as much as eight rows do. Half a work-item is added to
+  /// each thread's share, so that of two ways as fast the one with smaller work-items is taken: threads are disturbed.
+  init(m: Int, n: Int, items other: Int, context: LoweringContext) {
+    let panels = divideUp(n, context.traits.panelVectors * context.traits.vectorWidth)
+    let workers = context.workerCount, fewest = max(1, divideUp(m, Self.mostRows))
+    func cost(_ blocks: Int) -> Double {
+      let rows = max(1, divideUp(m, blocks)), items = divideUp(m, rows) * panels * other
+      return (Double(divideUp(items, workers)) + 0.5) * Double(rows + 8)
+    }
+    let candidates = fewest...max(fewest, min(m, fewest + 4 * workers))
+    rowsPerItem = max(1, divideUp(m, candidates.min { cost($0) < cost($1) } ?? fewest))
+    grid = (divideUp(m, rowsPerItem), panels)
+  }
+
+  /// Rows whose sums in y stay in a core's own cache with a block of b.
+  private static let mostRows = 240
+}
+
 extension LoweringContext {
   /// Weights [O, C/groups, kh, kw] in the CPU family's panels, a group after the other.
   mutating func packedConvolution(_ w: ValueID, groups: Int) -> Operand {

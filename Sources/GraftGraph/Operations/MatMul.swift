@@ -132,34 +132,48 @@ public struct MatMul: Operation {
   private func lowerForCPU(
     _ context: inout LoweringContext, _ parameters: GraftGemmParams, bias: Operand?, residual: Operand?, matricesA: Int, matricesB: Int
   ) {
+    let a = context.inputs[0], b = context.inputs[1]
+    // A constant is packed once; what is not would be packed for this product alone.
+    if context.precision == .float32, context.graph.constant(b) == nil {
+      return lowerInPlace(&context, parameters, bias: bias, residual: residual)
+    }
     var p = parameters
     let (m, n, k) = (Int(p.m), Int(p.n), Int(p.k))
     let left: Operand
     if transposeA {
-      left = context.derived(from: context.inputs[0], key: "transposed", elementCount: matricesA * m * k) { context, target in
+      left = context.derived(from: a, key: "transposed", elementCount: matricesA * m * k) { context, target in
         let copy = copyParameters(
           dims: [matricesA, k, m], from: [k * m, m, 1], to: [k * m, 1, k])
-        let source = Operand.value(context.inputs[0])
-        context.launchTransposition(from: source, to: target, copy, elementCount: matricesA * k * m)
+        context.launchTransposition(from: .value(a), to: target, copy, elementCount: matricesA * k * m)
       }
       p.lda = p.k
     } else {
-      left = context.stored(context.inputs[0])
+      left = context.stored(a)
     }
     let packedRows = CPUTiling.packedRows(k, context.precision)
     let packedColumns = CPUTiling.packedChannels(n, context.traits)
     let right = context.derived(
-      from: context.inputs[1], key: "matrix \(transposeB)", elementCount: matricesB * packedRows * packedColumns
+      from: b, key: "matrix \(transposeB)", elementCount: matricesB * packedRows * packedColumns
     ) { context, target in
       let pack = GraftPackParams(
         strideBatch: Int64(k * n), batch: Int32(matricesB), groups: 1, oc: p.n, c: p.k, taps: 1, strideO: transposeB ? p.k : 1,
         strideC: transposeB ? 1 : p.n, strideTap: 0, strideGroup: 0)
-      context.packForCPU(context.parameter(context.inputs[1]), into: target, pack)
+      context.packForCPU(context.parameter(b), into: target, pack)
     }
     p.strideB = matricesB == 1 ? 0 : Int64(packedRows * packedColumns)
     let tiling = CPUTiling(m: m, n: n, rowElements: k, items: Int(p.batch), context: context)
     (p.rowsPerItem, p.panelsPerItem) = (Int32(tiling.rowsPerItem), Int32(tiling.panelsPerItem))
     context.launch(
       "gemm", "gemm", [left, right, bias, residual, .value(context.output)], p, grid: Grid(tiling.grid.x, tiling.grid.y, Int(p.batch)))
+  }
+
+  /// The product of operands as they lie in memory.
+  private func lowerInPlace(_ context: inout LoweringContext, _ parameters: GraftGemmParams, bias: Operand?, residual: Operand?) {
+    var p = parameters
+    let tiling = ProductTiling(m: Int(p.m), n: Int(p.n), items: Int(p.batch), context: context)
+    p.rowsPerItem = Int32(tiling.rowsPerItem)
+    p.panelsPerItem = 1
+    let operands: [Operand?] = [.value(context.inputs[0]), .value(context.inputs[1]), bias, residual, .value(context.output)]
+    context.launch("product", "product", operands, p, grid: Grid(tiling.grid.x, tiling.grid.y, Int(p.batch)))
   }
 }

@@ -26,7 +26,8 @@ struct BenchConvCommand: ReportingCommand {
     discussion: """
       Images of batch-size × height × width × channels, random numbers in float32; the weights are constant and packed before, as a \
       network's are. --groups equal to --channels is a depthwise convolution. Speed is counted in the operations of the definition, of \
-      which a fast algorithm may do fewer. A sample of the results is compared with double precision.
+      which a fast algorithm may do fewer. With another --precision, the conversion of the images and the result is part of the time. A \
+      sample of the results is compared with double precision.
       """)
 
   @Option(help: "Images.") var batchSize = 1

@@ -6,7 +6,8 @@ struct BenchGEMMCommand: ReportingCommand {
     commandName: "gemm", abstract: "Measure a matrix product.",
     discussion: """
       y = a b with a of M × K and b of K × N, random numbers in float32. Both are inputs: what a kernel packs or transposes is part of \
-      the time, as with a BLAS. A sample of the results is compared with double precision.
+      the time, as with a BLAS, and with another --precision the conversion of a, b and y is too. A sample of the results is compared \
+      with double precision.
       """)
 
   @Option(help: "Rows of a and of the result.") var m: Int

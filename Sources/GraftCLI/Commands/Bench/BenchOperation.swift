@@ -6,6 +6,8 @@ import Graft
 /// report its speed beside the device's limits.
 struct OperationBenchmarkOptions: ParsableArguments {
   @OptionGroup var measuring: MeasuringOptions
+  @Option(help: ArgumentHelp("Number format of the operands and the result; sums are float32.", valueName: "format"))
+  var precision = Precision.float32
   @OptionGroup var computing: DeviceOptions
   @OptionGroup var output: OutputOptions
 
@@ -16,15 +18,15 @@ struct OperationBenchmarkOptions: ParsableArguments {
   func run(_ benchmark: OperationBenchmark, _ what: String, operation: String, sizes: [String: OperationReport.Setting]) throws {
     let console = output.console
     let device = try computing.make(console)
-    let prepared = try benchmark.prepare(on: device, options: computing.planOptions(.float32))
+    let prepared = try benchmark.prepare(on: device, options: computing.planOptions(precision))
     let accuracy = try prepared.accuracy()
     let times = try prepared.plan.runTimes(seconds: measuring.seconds, warmUp: measuring.warmUp)
     let peak = try DevicePeak.measure(on: device)
     let spread = Spread(times)
     let report = OperationReport(
-      operation: operation, sizes: sizes, device: device.traits, precision: Precision.float32.rawValue, benchmark: benchmark, times: times,
+      operation: operation, sizes: sizes, device: device.traits, precision: precision.rawValue, benchmark: benchmark, times: times,
       accuracy: accuracy, peak: peak)
-    console.result(what)
+    console.result(precision == .float32 ? what : "\(what), \(precision.rawValue)")
     console.result(
       "\(millisecondText(spread.median)) ms (from \(millisecondText(spread.minimum)) to \(millisecondText(spread.maximum)), \(times.count) runs), "
         + "\(rateText(report.gigaflopsPerSecond)) GFLOP/s, \(rateText(report.gigabytesPerSecond)) GB/s")
