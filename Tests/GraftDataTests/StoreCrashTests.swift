@@ -73,6 +73,25 @@ import Testing
     #expect(try extract(photos, to: store).summary.reused == 20)
   }
 
+  /// A process that is started while a store is written has copies of the writer's descriptors for a moment.
+  @Test func theLockEndsWithItsWriterWhoeverHasACopy() throws {
+    let photos = try TestPhotos()
+    try photos.fill(4)
+    let store = photos.folder.path + "-store"
+    defer { try? FileManager.default.removeItem(atPath: store) }
+    var copies: [Int32] = []
+    defer { for copy in copies { close(copy) } }
+    try extract(photos, to: store) { step in
+      guard copies.isEmpty else { return }
+      for name in try FileManager.default.contentsOfDirectory(atPath: "/proc/self/fd") {
+        let target = try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/fd/" + name)
+        if let target, target.hasSuffix(store + "/lock"), let descriptor = Int32(name) { copies.append(dup(descriptor)) }
+      }
+    }
+    #expect(!copies.isEmpty)
+    #expect(try extract(photos, to: store).summary.reused == 4)
+  }
+
   @Test func aReaderKeepsWhatItOpenedWhileTheStoreGrows() throws {
     let photos = try TestPhotos()
     try photos.fill(6)

@@ -32,7 +32,8 @@ struct ParameterCase: CustomTestStringConvertible, Sendable {
   }
 
   static let all: [ParameterCase] = [
-    .init(GraftEpilogue.self), .init(GraftGemmParams.self), .init(GraftConvParams.self), .init(GraftWinogradParams.self),
+    .init(GraftEpilogue.self), .init(GraftGemmParams.self), .init(GraftConvParams.self), .init(GraftSeparableParams.self),
+    .init(GraftWinogradParams.self),
     .init(GraftPackParams.self), .init(GraftPoolParams.self), .init(GraftBinaryParams.self), .init(GraftUnaryParams.self),
     .init(GraftCopyParams.self), .init(GraftFillParams.self), .init(GraftSoftmaxParams.self), .init(GraftReduceParams.self),
     .init(GraftLRNParams.self),
