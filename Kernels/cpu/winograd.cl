@@ -4,7 +4,7 @@
 // A tile of m×m outputs comes from (m+2)² inputs:  Y = Aᵀ [ (G g Gᵀ) ⊙ (Bᵀ d B) ] A.  Summed over channels, the products in
 // the brackets are (m+2)² matrix products, one for each position in the transformed tile: 36 for 16 outputs instead of 144.
 //
-//     winograd_weights   U[p] = (G g Gᵀ)[p], packed for gemm (tile.h), once
+//     winograd_weights   U[p] = (G g Gᵀ)[p], packed for gemm (tile.h), once; or in every run by winograd_panels
 //     winograd_input     V[p] = (Bᵀ d B)[p]: [tiles, c]
 //     gemm               M[p] = V[p] U[p]:   [tiles, oc], a batch of (m+2)²
 //     winograd_output    Y = Aᵀ M A, bias, residual, activation
@@ -73,13 +73,24 @@
     (to)[1 * (step)] = m1 - m2 + m3;       \
   }
 
-#define ROWS6(MACRO, d, i, to, step) MACRO(d[i], d[6 + i], d[12 + i], d[18 + i], d[24 + i], d[30 + i], to, step)
 #define COLUMNS6(MACRO, d, i, to, step) MACRO(d[6 * i], d[6 * i + 1], d[6 * i + 2], d[6 * i + 3], d[6 * i + 4], d[6 * i + 5], to, step)
-#define ROWS4(MACRO, d, i, to, step) MACRO(d[i], d[4 + i], d[8 + i], d[12 + i], to, step)
 #define COLUMNS4(MACRO, d, i, to, step) MACRO(d[4 * i], d[4 * i + 1], d[4 * i + 2], d[4 * i + 3], to, step)
 
+// Nine weights a lane to (m+2)² values, `step` apart.
+#define WINOGRAD_TRANSFORM(M, S)                                                                                                     \
+  INLINE void winograd_transform_##M(const floatv *g, GLOBAL float *to, size_t step) {                                               \
+    floatv rows[S * 3], u[S];                                                                                                        \
+    _Pragma("unroll") for (int j = 0; j < 3; ++j) WEIGHTS_##M(g[j], g[3 + j], g[6 + j], rows + j, 3)                                 \
+    _Pragma("unroll") for (int i = 0; i < S; ++i) {                                                                                  \
+      WEIGHTS_##M(rows[3 * i], rows[3 * i + 1], rows[3 * i + 2], u, 1)                                                               \
+      _Pragma("unroll") for (int j = 0; j < S; ++j) STOREV(u[j], to + (size_t)(S * i + j) * step);                                   \
+    }                                                                                                                                \
+  }
+WINOGRAD_TRANSFORM(4, 6)
+WINOGRAD_TRANSFORM(2, 4)
+
 // Weights [oc, c, 3, 3] transformed and packed as (m+2)² matrices. Work-items: x panels, y blocks of 16 input channels.
-#define WINOGRAD_WEIGHTS(M, S)                                                                                                       \
+#define WINOGRAD_WEIGHTS(M)                                                                                                          \
   KERNEL2(winograd_weights_##M, GLOBAL const float *w, GLOBAL float *packed, GraftWinogradParams) {                                  \
     int rounded = (p.oc + VW - 1) / VW * VW, first = ITEM_X * PANEL, width = min(PANEL, rounded - first);                            \
     int endChannel = min(p.c, ITEM_Y * 16 + 16);                                                                                     \
@@ -91,12 +102,26 @@
           GLOBAL const float *from = w + ((size_t)(real ? first + o + lane : 0) * p.c + c) * 9;                                      \
           for (int tap = 0; tap < 9; ++tap) taps[tap * VW + lane] = real ? from[tap] : 0.0f;                                         \
         }                                                                                                                            \
-        floatv g[9], rows[S * 3], u[S * S];                                                                                          \
+        floatv g[9];                                                                                                                 \
         for (int tap = 0; tap < 9; ++tap) g[tap] = LOADV_PRIVATE(taps + tap * VW);                                                   \
-        for (int j = 0; j < 3; ++j) WEIGHTS_##M(g[j], g[3 + j], g[6 + j], rows + j, 3)                                               \
-        for (int i = 0; i < S; ++i) WEIGHTS_##M(rows[3 * i], rows[3 * i + 1], rows[3 * i + 2], u + S * i, 1)                         \
         GLOBAL float *to = packed + (size_t)p.c * first + (size_t)c * width + o;                                                     \
-        for (int position = 0; position < S * S; ++position) STOREV(u[position], to + (size_t)position * p.c * rounded);             \
+        GRAFT_JOIN(winograd_transform_, M)(g, to, (size_t)p.weightStep);                                                             \
+      }                                                                                                                              \
+  }
+
+// The same from weights packed for the direct way (pack.cl), for outputs firstOutput … of a run. Work-items as above, x from
+// the first of these outputs.
+#define WINOGRAD_PANELS(M)                                                                                                           \
+  KERNEL2(winograd_panels_##M, GLOBAL const float *taps, GLOBAL float *packed, GraftWinogradParams) {                                \
+    int rounded = (p.outputCount + VW - 1) / VW * VW, first = ITEM_X * PANEL, width = min(PANEL, rounded - first);                   \
+    int endChannel = min(p.c, ITEM_Y * 16 + 16);                                                                                     \
+    GLOBAL const float *from = taps + (size_t)9 * p.c * (p.firstOutput + first);                                                     \
+    for (int c = ITEM_Y * 16; c < endChannel; ++c)                                                                                   \
+      for (int o = 0; o < width; o += VW) {                                                                                          \
+        floatv g[9];                                                                                                                 \
+        _Pragma("unroll") for (int tap = 0; tap < 9; ++tap) g[tap] = LOADV(from + ((size_t)tap * p.c + c) * width + o);              \
+        GLOBAL float *to = packed + (size_t)p.c * first + (size_t)c * width + o;                                                     \
+        GRAFT_JOIN(winograd_transform_, M)(g, to, (size_t)p.weightStep);                                                             \
       }                                                                                                                              \
   }
 
@@ -120,12 +145,15 @@
       size_t step = (size_t)p.tileCount * p.c;                                                                                       \
       for (int c = 0; c < p.c; c += VW) {                                                                                            \
         int channels = p.c - c;                                                                                                      \
-        floatv d[S * S], rows[S * S], t[S];                                                                                          \
-        if (channels >= VW)                                                                                                          \
-          _Pragma("unroll") for (int i = 0; i < S * S; ++i) d[i] = LOADE(pixels[i] + c);                                             \
-        else                                                                                                                         \
-          for (int i = 0; i < S * S; ++i) d[i] = load_part(pixels[i] + c, channels);                                                 \
-        _Pragma("unroll") for (int j = 0; j < S; ++j) ROWS##S(INPUT_##M, d, j, rows + j, S)                                          \
+        floatv rows[S * S], t[S];                                                                                                    \
+        _Pragma("unroll") for (int j = 0; j < S; ++j) {                                                                              \
+          floatv d[S];                                                                                                               \
+          if (channels >= VW)                                                                                                        \
+            _Pragma("unroll") for (int i = 0; i < S; ++i) d[i] = LOADE(pixels[S * i + j] + c);                                       \
+          else                                                                                                                       \
+            for (int i = 0; i < S; ++i) d[i] = load_part(pixels[S * i + j] + c, channels);                                           \
+          COLUMNS##S(INPUT_##M, d, 0, rows + j, S)                                                                                   \
+        }                                                                                                                            \
         _Pragma("unroll") for (int i = 0; i < S; ++i) {                                                                              \
           COLUMNS##S(INPUT_##M, rows, i, t, 1)                                                                                       \
           _Pragma("unroll") for (int j = 0; j < S; ++j) {                                                                            \
@@ -138,17 +166,17 @@
   }
 
 #define WINOGRAD_OUTPUT(M, S)                                                                                                        \
-  KERNEL4(winograd_output_##M, GLOBAL const float *m, GLOBAL const float *bias, GLOBAL const element *residual, GLOBAL element *y, GraftWinogradParams) { \
+  KERNEL4(winograd_output_##M, GLOBAL const float *m, GLOBAL const float *bias, GLOBAL const element *residual, GLOBAL element *y, GraftWinogradParams) {\
     int end = min(p.tileCount, (ITEM_X + 1) * WINOGRAD_TILES);                                                                       \
-    size_t step = (size_t)p.tileCount * p.oc;                                                                                        \
+    size_t step = (size_t)p.tileCount * p.outputCount;                                                                               \
     for (int tile = ITEM_X * WINOGRAD_TILES; tile < end; ++tile) {                                                                   \
       int at = p.firstTile + tile, n = at / (p.tilesH * p.tilesW), rest = at - n * (p.tilesH * p.tilesW);                            \
       int top = rest / p.tilesW * M, left = rest % p.tilesW * M;                                                                     \
       int height = min(M, p.oh - top), width = min(M, p.ow - left);                                                                  \
       size_t pixel = ((size_t)n * p.oh + top) * p.ow + left;                                                                         \
-      GLOBAL const float *from = m + (size_t)tile * p.oc;                                                                            \
-      for (int c = 0; c < p.oc; c += VW) {                                                                                           \
-        int channels = p.oc - c;                                                                                                     \
+      GLOBAL const float *from = m + (size_t)tile * p.outputCount;                                                                   \
+      for (int c = 0; c < p.outputCount; c += VW) {                                                                                  \
+        int channels = p.outputCount - c, channel = p.firstOutput + c;                                                               \
         floatv rows[S * M], t[M];                                                                                                    \
         _Pragma("unroll") for (int j = 0; j < S; ++j) {                                                                              \
           floatv d[S];                                                                                                               \
@@ -162,18 +190,15 @@
           COLUMNS##S(OUTPUT_##M, rows, i, t, 1)                                                                                      \
           if (i < height) {                                                                                                          \
             size_t row = pixel + (size_t)i * p.ow;                                                                                   \
-            _Pragma("unroll") for (int j = 0; j < M; ++j) {                                                                          \
-              if (j < width) {                                                                                                       \
-                GLOBAL const element *added = residual + (row + j) * p.ldr + c;                                                      \
-                GLOBAL element *to = y + (row + j) * p.ldy + c;                                                                      \
-                if (is_simple(p.epilogue.activation)) {                                                                              \
-                  tile_store(t[j], bias + c, added, to, channels, p.epilogue);                                                       \
-                } else {                                                                                                             \
-                  float kept[VW];                                                                                                    \
-                  STOREV_PRIVATE(t[j], kept);                                                                                        \
-                  tile_finish(kept, VW, bias + c, added, to, 1, 0, 0, min(VW, channels), p.epilogue);                                \
-                }                                                                                                                    \
-              }                                                                                                                      \
+            GLOBAL const element *added = residual + row * p.ldr + channel;                                                          \
+            GLOBAL element *to = y + row * p.ldy + channel;                                                                          \
+            if (is_simple(p.epilogue.activation)) {                                                                                  \
+              _Pragma("unroll") for (int j = 0; j < M; ++j)                                                                          \
+                if (j < width) tile_store(t[j], bias + channel, added + (size_t)j * p.ldr, to + (size_t)j * p.ldy, channels, p.epilogue);\
+            } else {                                                                                                                 \
+              float kept[M * VW];                                                                                                    \
+              _Pragma("unroll") for (int j = 0; j < M; ++j) STOREV_PRIVATE(t[j], kept + j * VW);                                     \
+              tile_finish(kept, VW, bias + channel, added, to, width, p.ldr, p.ldy, min(VW, channels), p.epilogue);                  \
             }                                                                                                                        \
           }                                                                                                                          \
         }                                                                                                                            \
@@ -181,8 +206,10 @@
     }                                                                                                                                \
   }
 
-WINOGRAD_WEIGHTS(4, 6)
-WINOGRAD_WEIGHTS(2, 4)
+WINOGRAD_WEIGHTS(4)
+WINOGRAD_WEIGHTS(2)
+WINOGRAD_PANELS(4)
+WINOGRAD_PANELS(2)
 WINOGRAD_INPUT(4, 6)
 WINOGRAD_INPUT(2, 4)
 WINOGRAD_OUTPUT(4, 6)

@@ -169,7 +169,7 @@ static void matrix_product(int m, int n, int k, int activation) {
 }
 
 typedef struct {
-  int kernel, stride, pad, groups, outputs, activation, winograd;
+  int kernel, stride, pad, groups, outputs, activation, winograd, anew;
 } Convolution;
 
 /// Inputs [2, 9, 11, c] by the way the arguments choose: direct, depthwise, or Winograd's.
@@ -184,21 +184,30 @@ static void convolution(const char *name, Convolution f, int c) {
                        .padH = f.pad, .padW = f.pad, .dilationH = 1, .dilationW = 1, .groups = f.groups, .ldx = c, .ldy = oc, .ldr = oc,
                        .rowsPerItem = 24, .panelsPerItem = 1, .epilogue = epilogue};
   if (f.winograd) {
+    // Weights transformed at once, then anew from packed ones, a panel of outputs at a time.
     int m = f.winograd, positions = (m + 2) * (m + 2), th = up(oh, m), tw = up(ow, m), tiles = n * th * tw;
+    int outputs = f.anew ? panel() : oc, step = c * rounded(outputs) + 8;
     GraftWinogradParams q = {.n = n, .h = h, .w = w, .c = c, .oh = oh, .ow = ow, .oc = oc, .padH = f.pad, .padW = f.pad, .ldx = c, .ldy = oc,
-                             .ldr = oc, .tilesH = th, .tilesW = tw, .tileCount = tiles, .epilogue = epilogue};
-    char weightsName[32], inputName[32], outputName[32];
+                             .ldr = oc, .tilesH = th, .tilesW = tw, .tileCount = tiles, .outputCount = oc, .weightStep = step, .epilogue = epilogue};
+    char weightsName[32], panelsName[32], inputName[32], outputName[32];
     snprintf(weightsName, sizeof weightsName, "winograd_weights_%d", m);
+    snprintf(panelsName, sizeof panelsName, "winograd_panels_%d", m);
     snprintf(inputName, sizeof inputName, "winograd_input_%d", m);
     snprintf(outputName, sizeof outputName, "winograd_output_%d", m);
-    Buffer packed = floats((size_t)positions * c * rounded(oc)), v = floats((size_t)positions * tiles * c);
-    Buffer products = floats((size_t)positions * tiles * oc);
-    RUN(weightsName, q, up(oc, panel()), up(c, 16), 1, &weights, &packed);
+    Buffer packed = floats((size_t)positions * step), v = floats((size_t)positions * tiles * c);
+    Buffer products = floats((size_t)positions * tiles * outputs), packedTaps = floats((size_t)9 * c * rounded(oc));
+    GraftPackParams pack = {.batch = 1, .groups = 1, .oc = oc, .c = c, .taps = 9, .strideO = c * 9, .strideC = 9, .strideTap = 1};
+    run("pack", GRAFT_FLOAT32, &pack, up(oc, panel()), 1, 1, (Buffer *const[]){&weights, &packedTaps}, 2);
     RUN(inputName, q, up(tiles, 4), 1, 1, &x, &zeros, &v);
-    GraftGemmParams g = {.strideA = tiles * c, .strideB = c * rounded(oc), .strideY = tiles * oc, .batch = positions, .m = tiles, .n = oc, .k = c,
-                         .lda = c, .ldy = oc, .rowsPerItem = 24, .panelsPerItem = 1};
-    run("gemm", GRAFT_FLOAT32, &g, up(tiles, 24), up(oc, panel()), positions, (Buffer *const[]){&v, &packed, NULL, NULL, &products}, 5);
-    RUN(outputName, q, up(tiles, 4), 1, 1, &products, &bias, &residual, &y);
+    for (q.firstOutput = 0; q.firstOutput < oc; q.firstOutput += outputs) {
+      q.outputCount = oc - q.firstOutput < outputs ? oc - q.firstOutput : outputs;
+      if (f.anew) RUN(panelsName, q, up(q.outputCount, panel()), up(c, 16), 1, &packedTaps, &packed);
+      else RUN(weightsName, q, up(oc, panel()), up(c, 16), 1, &weights, &packed);
+      GraftGemmParams g = {.strideA = tiles * c, .strideB = step, .strideY = tiles * q.outputCount, .batch = positions, .m = tiles,
+                           .n = q.outputCount, .k = c, .lda = c, .ldy = q.outputCount, .rowsPerItem = 24, .panelsPerItem = 1};
+      run("gemm", GRAFT_FLOAT32, &g, up(tiles, 24), up(q.outputCount, panel()), positions, (Buffer *const[]){&v, &packed, NULL, NULL, &products}, 5);
+      RUN(outputName, q, up(tiles, 4), 1, 1, &products, &bias, &residual, &y);
+    }
   } else if (depthwise) {
     Buffer packed = floats((size_t)taps * rounded(c));
     GraftPackParams pack = {.batch = 1, .groups = 1, .oc = c, .c = 1, .taps = taps, .strideO = taps, .strideC = taps, .strideTap = 1};
@@ -434,14 +443,16 @@ int main(int count, char **arguments) {
     for (int n = 1; n <= 2 * panel() + 1; n += vector() - 1) matrix_product(25 + n % 3, n, 36 + n % 2, GRAFT_ACTIVATION_RELU);
     matrix_product(1, 10, 130, GRAFT_ACTIVATION_SILU);
     const int none = GRAFT_ACTIVATION_NONE, silu = GRAFT_ACTIVATION_SILU;
-    convolution("conv 3x3", (Convolution){3, 1, 1, 1, 20, none, 0}, 13);
-    convolution("conv 5x5, stride 2, groups", (Convolution){5, 2, 2, 2, 14, silu, 0}, 10);
-    convolution("depthwise 3x3", (Convolution){3, 1, 1, 19, 19, silu, 0}, 19);
-    convolution("depthwise 3x3, stride 2", (Convolution){3, 2, 1, 32, 32, none, 0}, 32);
-    convolution("depthwise 5x5", (Convolution){5, 1, 2, 16, 16, none, 0}, 16);
-    convolution("depthwise 7x7", (Convolution){7, 2, 3, 9, 9, none, 0}, 9);
-    convolution("Winograd F(4x4)", (Convolution){3, 1, 1, 1, 21, none, 4}, 19);
-    convolution("Winograd F(2x2)", (Convolution){3, 1, 1, 1, 21, silu, 2}, 19);
+    convolution("conv 3x3", (Convolution){3, 1, 1, 1, 20, none, 0, 0}, 13);
+    convolution("conv 5x5, stride 2, groups", (Convolution){5, 2, 2, 2, 14, silu, 0, 0}, 10);
+    convolution("depthwise 3x3", (Convolution){3, 1, 1, 19, 19, silu, 0, 0}, 19);
+    convolution("depthwise 3x3, stride 2", (Convolution){3, 2, 1, 32, 32, none, 0, 0}, 32);
+    convolution("depthwise 5x5", (Convolution){5, 1, 2, 16, 16, none, 0, 0}, 16);
+    convolution("depthwise 7x7", (Convolution){7, 2, 3, 9, 9, none, 0, 0}, 9);
+    for (int anew = 0; anew < 2; ++anew) {
+      convolution("Winograd F(4x4)", (Convolution){3, 1, 1, 1, 2 * panel() + 5, none, 4, anew}, 19);
+      convolution("Winograd F(2x2)", (Convolution){3, 1, 1, 1, panel() + 1, silu, 2, anew}, 17);
+    }
     for (int average = 0; average < 2; ++average) pooling(average);
     for (int kind = GRAFT_ACTIVATION_NONE; kind <= GRAFT_ACTIVATION_SOFTPLUS; ++kind) activations(kind);
     for (int operation = GRAFT_BINARY_ADD; operation <= GRAFT_BINARY_PRELU; ++operation) binary(operation);
