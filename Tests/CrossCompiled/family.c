@@ -238,7 +238,7 @@ static void convolution(const char *name, Convolution f, int c) {
 // MARK: The others
 
 static void pooling(int average) {
-  int h = 8, w = 9, c = 21, oh = 4, ow = 5;
+  int h = 8, w = 9, c = 5 * vector() + 3, oh = 4, ow = 5;
   Buffer x = elements((size_t)h * w * c), y = elements((size_t)oh * ow * c);
   GraftPoolParams p = {.n = 1, .h = h, .w = w, .c = c, .oh = oh, .ow = ow, .kh = 3, .kw = 3, .strideH = 2, .strideW = 2, .padH = 1, .padW = 1,
                        .dilationH = 1, .dilationW = 1, .ldx = c, .ldy = c, .average = average};
@@ -381,6 +381,17 @@ static void copies(void) {
   RUN("transpose_to_float", turned, up(rows, 16), 1, 1, &moved, &back);
   begin("transpositions");
   for (int i = 0; i < count; ++i) exact(at(back, i), at(wide, i % rows * c + i / rows));
+  end(0);
+  // An image's three channels.
+  int pixels = count / 3;
+  GraftCopyParams image = {.rank = 3, .dims = {1, 3, pixels}, .stridesX = {count, pixels, 1}, .stridesY = {count, 1, 3}};
+  RUN("transpose_from_float", image, 1, 1, 1, &wide, &narrow);
+  RUN("transpose", image, 1, 1, 1, &narrow, &moved);
+  begin("transpositions of an image");
+  for (int i = 0; i < count; ++i) {
+    exact(stored(narrow.bytes, i), at(wide, i % 3 * pixels + i / 3));
+    exact(stored(moved.bytes, i), stored(narrow.bytes, i % 3 * pixels + i / 3));
+  }
   end(0);
   // What a format has no number for is rounded to the nearest; ties, subnormal numbers and both ends among them.
   const float odd[] = {0, 1.00048828125f, 1.0014648437f, 3.14159265f, -65504, 6.1e-5f, 5.9604645e-8f, 2.9802322e-8f, 4.5e-6f, 0.00390625f, 1.00390625f};
