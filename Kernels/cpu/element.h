@@ -111,56 +111,6 @@ INLINE ushortv narrow(floatv x) {
 
 #endif
 
-#ifdef GRAFT_OPENCL
-// OpenCL C has no masks: the first `count` (below the width) as halves, quarters …, each there or not by a bit of `count`.
-#define FIRST_OF(T)                                                                                                   \
-  INLINE T##4 first_4##T(GLOBAL const T *source, int count) {                                                         \
-    if (count & 2) return (T##4)(vload2(0, source), count & 1 ? source[2] : (T)0, 0);                                 \
-    return (T##4)(count & 1 ? source[0] : (T)0, 0, 0, 0);                                                             \
-  }                                                                                                                   \
-  INLINE T##8 first_8##T(GLOBAL const T *source, int count) {                                                         \
-    if (count & 4) return (T##8)(vload4(0, source), first_4##T(source + 4, count));                                   \
-    return (T##8)(first_4##T(source, count), (T##4)(0));                                                              \
-  }                                                                                                                   \
-  INLINE T##16 first_16##T(GLOBAL const T *source, int count) {                                                       \
-    if (count & 8) return (T##16)(vload8(0, source), first_8##T(source + 8, count));                                  \
-    return (T##16)(first_8##T(source, count), (T##8)(0));                                                             \
-  }                                                                                                                   \
-  INLINE void put_first_4##T(T##4 value, GLOBAL T *target, int count) {                                               \
-    if (count & 2) {                                                                                                  \
-      vstore2(value.lo, 0, target);                                                                                   \
-      value.lo = value.hi;                                                                                            \
-      target += 2;                                                                                                    \
-    }                                                                                                                 \
-    if (count & 1) *target = value.s0;                                                                                \
-  }                                                                                                                   \
-  INLINE void put_first_8##T(T##8 value, GLOBAL T *target, int count) {                                               \
-    if (count & 4) {                                                                                                  \
-      vstore4(value.lo, 0, target);                                                                                   \
-      value.lo = value.hi;                                                                                            \
-      target += 4;                                                                                                    \
-    }                                                                                                                 \
-    put_first_4##T(value.lo, target, count);                                                                          \
-  }                                                                                                                   \
-  INLINE void put_first_16##T(T##16 value, GLOBAL T *target, int count) {                                             \
-    if (count & 8) {                                                                                                  \
-      vstore8(value.lo, 0, target);                                                                                   \
-      value.lo = value.hi;                                                                                            \
-      target += 8;                                                                                                    \
-    }                                                                                                                 \
-    put_first_8##T(value.lo, target, count);                                                                          \
-  }
-#define FIRST_NAME(prefix, T) GRAFT_JOIN(GRAFT_JOIN(prefix, VW), T)
-FIRST_OF(float)
-#define LOAD_FIRST_FLOATS(pointer, count) FIRST_NAME(first_, float)(pointer, count)
-#define STORE_FIRST_FLOATS(value, pointer, count) FIRST_NAME(put_first_, float)(value, pointer, count)
-#if GRAFT_STORAGE != GRAFT_FLOAT32
-FIRST_OF(ushort)
-#define LOAD_FIRST_BITS(pointer, count) FIRST_NAME(first_, ushort)(pointer, count)
-#define STORE_FIRST_BITS(value, pointer, count) FIRST_NAME(put_first_, ushort)(value, pointer, count)
-#endif
-#endif
-
 // The first `count` (1 … VW) elements as floats; the rest are zero.
 INLINE floatv load_part(GLOBAL const element *source, int count) {
   if (count >= VW) return LOADE(source);

@@ -5,26 +5,26 @@
 
 // Channels c … of an output pixel, COUNT vectors at a time: several are independent chains of comparisons or sums.
 #define POOL_VECTORS 4
-#define POOL_TAPS(COUNT, LOAD, STORE)                                                                                    \
-  {                                                                                                                      \
-    floatv values[COUNT];                                                                                                \
-    _Pragma("unroll") for (int v = 0; v < COUNT; ++v) values[v] = SPLAT(p.average ? 0.0f : -3.402823466e38f);            \
-    for (int i = firstH; i < endH; ++i) {                                                                                \
-      GLOBAL const element *line = image + ((ptrdiff_t)(top + i * p.dilationH) * p.w + left) * p.ldx + c;                \
-      for (int j = firstW; j < endW; ++j) {                                                                              \
-        GLOBAL const element *from = line + (ptrdiff_t)(j * p.dilationW) * p.ldx;                                        \
-        _Pragma("unroll") for (int v = 0; v < COUNT; ++v) {                                                              \
-          floatv next = LOAD(from + v * VW);                                                                             \
-          /* A NaN stays one. */                                                                                         \
-          floatv most = SELECTV(values[v], next, (next > values[v]) | (next != next));                                   \
-          values[v] = p.average ? values[v] + next : most;                                                               \
-        }                                                                                                                \
-      }                                                                                                                  \
-    }                                                                                                                    \
-    _Pragma("unroll") for (int v = 0; v < COUNT; ++v) STORE(p.average ? values[v] * scale : values[v], to + c + v * VW); \
+#define POOL_TAPS(COUNT, LOAD, STORE)                                                                                 \
+  {                                                                                                                   \
+    floatv values[COUNT];                                                                                             \
+    _Pragma("unroll") for (int v = 0; v < COUNT; ++v) values[v] = SPLAT(p.average ? 0.0f : -3.402823466e38f);         \
+    for (int i = firstH; i < endH; ++i) {                                                                             \
+      GLOBAL const element *line = image + ((ptrdiff_t)(top + i * p.dilationH) * p.w + left) * p.ldx + c;             \
+      for (int j = firstW; j < endW; ++j) {                                                                           \
+        GLOBAL const element *from = line + (ptrdiff_t)(j * p.dilationW) * p.ldx;                                     \
+        _Pragma("unroll") for (int v = 0; v < COUNT; ++v) {                                                           \
+          floatv next = LOAD(from + v * VW);                                                                          \
+          /* A NaN stays one. */                                                                                      \
+          floatv most = SELECTV(values[v], next, (next > values[v]) | (next != next));                                \
+          values[v] = p.average ? values[v] + next : most;                                                            \
+        }                                                                                                             \
+      }                                                                                                               \
+    }                                                                                                                 \
+    _Pragma("unroll") for (int v = 0; v < COUNT; ++v) STORE(p.average ? values[v] * scale : values[v], to + c + v * VW);\
   }
-#define LOAD_CHANNELS(from) load_part(from, channels)
-#define STORE_CHANNELS(value, to) store_part(value, to, channels)
+#define POOL_LOAD_PART(from) load_part(from, channels)
+#define POOL_STORE_PART(value, to) store_part(value, to, channels)
 
 KERNEL2(pool, GLOBAL const element *x, GLOBAL element *y, GraftPoolParams) {
   int n = ITEM_X / p.oh, oh = ITEM_X - n * p.oh;
@@ -50,7 +50,7 @@ KERNEL2(pool, GLOBAL const element *x, GLOBAL element *y, GraftPoolParams) {
     for (; c + POOL_VECTORS * VW <= p.c; c += POOL_VECTORS * VW) POOL_TAPS(POOL_VECTORS, LOADE, STOREE)
     for (; c < p.c; c += VW) {
       int channels = min(VW, p.c - c);
-      POOL_TAPS(1, LOAD_CHANNELS, STORE_CHANNELS)
+      POOL_TAPS(1, POOL_LOAD_PART, POOL_STORE_PART)
     }
   }
 }

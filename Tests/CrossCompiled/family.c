@@ -5,148 +5,7 @@
 //
 // Every kernel with arithmetic of its own is run in every format it comes in, on shapes with tails in every extent. Values are
 // multiples of 1/16 below 1, which all three formats hold exactly, so a reference needs no rounding of its inputs.
-#include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include "CKernels.h"
-
-static graft_isa isa;
-static int storage, failures, checks;
-static const char *const storageNames[] = {"float32", "bfloat16", "float16"};
-
-// MARK: Values
-
-static unsigned long long state = 1;
-/// A multiple of 1/16 between -15/16 and 15/16.
-static double number(void) {
-  state = state * 6364136223846793005ull + 1442695040888963407ull;
-  return ((int)(state >> 33) % 16) / 16.0 * ((state >> 62) & 1 ? 1 : -1);
-}
-
-/// A value as the format holds it, and back. Written from the formats' definitions, not from the kernels.
-static double from_half(unsigned short bits) {
-  int exponent = bits >> 10 & 31, mantissa = bits & 1023;
-  double size = exponent == 31 ? (mantissa ? NAN : INFINITY) : exponent ? ldexp(1024 + mantissa, exponent - 25) : ldexp(mantissa, -24);
-  return bits >> 15 ? -size : size;
-}
-static unsigned short to_half(double x) {
-  double size = fabs(x);
-  if (size == 0) return signbit(x) ? 0x8000 : 0;
-  int exponent;
-  frexp(size, &exponent);
-  if (exponent < -13) exponent = -13;
-  double scaled = rint(ldexp(size, 11 - exponent));  // 1024 … 2048, or less if subnormal
-  unsigned bits = (unsigned)((exponent + 13) << 10) + (unsigned)scaled;  // a mantissa of 2048 carries into the exponent
-  return (unsigned short)((bits > 0x7C00 ? 0x7C00 : bits) | (x < 0 ? 0x8000 : 0));
-}
-static double stored(const void *values, size_t i) {
-  if (storage == GRAFT_FLOAT32) return ((const float *)values)[i];
-  unsigned short bits = ((const unsigned short *)values)[i];
-  if (storage == GRAFT_FLOAT16) return from_half(bits);
-  unsigned wide = (unsigned)bits << 16;
-  float value;
-  memcpy(&value, &wide, 4);
-  return value;
-}
-static void store(double x, void *values, size_t i) {
-  if (storage == GRAFT_FLOAT32) {
-    ((float *)values)[i] = (float)x;
-  } else if (storage == GRAFT_FLOAT16) {
-    ((unsigned short *)values)[i] = to_half(x);
-  } else {
-    float value = (float)x;
-    unsigned bits;
-    memcpy(&bits, &value, 4);
-    ((unsigned short *)values)[i] = (unsigned short)((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
-  }
-}
-
-#define CANARY 64
-/// Room for `count` elements of either size, with a canary behind them.
-typedef struct {
-  void *bytes;
-  size_t byteCount;
-} Buffer;
-static Buffer buffer(size_t count, size_t elementSize) {
-  Buffer made = {malloc(count * elementSize + CANARY), count * elementSize};
-  if (!made.bytes) exit(2);
-  memset(made.bytes, 0x5A, made.byteCount + CANARY);
-  return made;
-}
-static size_t element_size(void) { return storage == GRAFT_FLOAT32 ? 4 : 2; }
-static Buffer elements(size_t count) {
-  Buffer made = buffer(count, element_size());
-  for (size_t i = 0; i < count; ++i) store(number(), made.bytes, i);
-  return made;
-}
-static Buffer floats(size_t count) {
-  Buffer made = buffer(count, 4);
-  for (size_t i = 0; i < count; ++i) ((float *)made.bytes)[i] = (float)number();
-  return made;
-}
-static float at(Buffer of, size_t i) { return ((const float *)of.bytes)[i]; }
-
-// MARK: Running and comparing
-
-static void run(const char *name, int format, const void *p, int x, int y, int z, Buffer *const *buffers, int count) {
-  graft_kernel_function kernel = graft_kernel_find(isa, format, name);
-  if (!kernel) {
-    printf("no kernel %s in %s\n", name, storageNames[format]);
-    exit(1);
-  }
-  void *pointers[6] = {0};
-  for (int i = 0; i < count; ++i) pointers[i] = buffers[i] ? buffers[i]->bytes : NULL;
-  for (int k = 0; k < z; ++k)
-    for (int j = 0; j < y; ++j)
-      for (int i = 0; i < x; ++i) kernel(pointers, p, i, j, k);
-  for (int i = 0; i < count; ++i)
-    for (int c = 0; buffers[i] && c < CANARY; ++c)
-      if (((unsigned char *)buffers[i]->bytes)[buffers[i]->byteCount + c] != 0x5A) {
-        printf("%s in %s wrote beyond argument %d\n", name, storageNames[storage], i);
-        failures += 1;
-        break;
-      }
-}
-#define RUN(name, p, x, y, z, ...) \
-  run(name, storage, &p, x, y, z, (Buffer *const[]){__VA_ARGS__}, sizeof((Buffer *const[]){__VA_ARGS__}) / sizeof(Buffer *))
-
-static const char *what;
-static double worst, largest;
-static void begin(const char *name) { what = name, worst = largest = 0; }
-/// What an error has beyond the rounding of the result to the format (8 and 11 significant bits) counts.
-static void compare(double got, double expected) {
-  double rounding = storage == GRAFT_BFLOAT16 ? 0x1p-8 : storage == GRAFT_FLOAT16 ? 0x1p-11 : 0;
-  double error = fabs(got - expected) - rounding * fabs(expected);
-  worst = isnan(error) ? INFINITY : fmax(worst, error);
-  largest = fmax(largest, fabs(expected));
-}
-/// Small numbers count as much as large ones.
-static void exact(double got, double expected) {
-  if (got != expected) worst = INFINITY;
-  largest = fmax(largest, fabs(expected));
-}
-/// `bound`: of the largest value.
-static void end(double bound) {
-  checks += 1;
-  if (worst <= bound * largest && largest > 0) return;
-  failures += 1;
-  printf("%s in %s: off by %g of %g, allowed %g\n", what, storageNames[storage], worst, largest, bound * largest);
-}
-
-static int up(int a, int b) { return (a + b - 1) / b; }
-static int vector(void) { return graft_isa_vector_width(isa); }
-static int panel(void) { return vector() * graft_isa_panel_vectors(isa); }
-static int rounded(int channels) { return up(channels, vector()) * vector(); }
-static int packed_rows(int channels) { return storage == GRAFT_FLOAT32 ? channels : up(channels, 2) * 2; }
-/// The activations the tests use; every other one is in `activations`.
-static double activated(double x, int kind) {
-  switch (kind) {
-  case GRAFT_ACTIVATION_RELU: return x > 0 ? x : 0;
-  case GRAFT_ACTIVATION_SILU: return x / (1 + exp(-x));
-  default: return x;
-  }
-}
+#include "harness.h"
 
 // MARK: Products and convolutions
 
@@ -164,6 +23,24 @@ static void matrix_product(int m, int n, int k, int activation) {
       double sum = at(bias, o) + stored(residual.bytes, (size_t)i * n + o);
       for (int c = 0; c < k; ++c) sum += stored(a.bytes, (size_t)i * k + c) * at(b, (size_t)c * n + o);
       compare(stored(y.bytes, (size_t)i * n + o), activated(sum, activation));
+    }
+  end(2e-6);
+}
+
+/// Both matrices as they lie, each transposed or not; float32 only.
+static void product_in_place(int m, int n, int k, int transposeA, int transposeB) {
+  Buffer a = floats((size_t)m * k), b = floats((size_t)k * n), bias = floats(n), residual = floats((size_t)m * n), y = floats((size_t)m * n);
+  GraftGemmParams p = {.batch = 1, .m = m, .n = n, .k = k, .lda = transposeA ? m : k, .ldb = transposeB ? k : n, .ldy = n, .ldr = n,
+                       .transposeA = transposeA, .transposeB = transposeB, .rowsPerItem = 16, .panelsPerItem = 1,
+                       .epilogue = {.activation = GRAFT_ACTIVATION_RELU, .hasBias = 1, .hasResidual = 1}};
+  RUN("product", p, up(m, 16), up(n, panel()), 1, &a, &b, &bias, &residual, &y);
+  begin("product in place");
+  for (int i = 0; i < m; ++i)
+    for (int o = 0; o < n; ++o) {
+      double sum = at(bias, o) + at(residual, (size_t)i * n + o);
+      for (int c = 0; c < k; ++c)
+        sum += at(a, transposeA ? (size_t)c * m + i : (size_t)i * k + c) * (double)at(b, transposeB ? (size_t)o * k + c : (size_t)c * n + o);
+      compare(at(y, (size_t)i * n + o), activated(sum, GRAFT_ACTIVATION_RELU));
     }
   end(2e-6);
 }
@@ -233,6 +110,66 @@ static void convolution(const char *name, Convolution f, int c) {
     compare(stored(y.bytes, i), activated(sum, f.activation));
   }
   end(f.winograd ? 1e-5 : 2e-6);
+}
+
+/// A value as the format rounds it.
+static double held(double x) {
+  double place;
+  store(x, &place, 0);
+  return stored(&place, 0);
+}
+
+/// A pointwise convolution to 19 channels (or none), a depthwise one, another pointwise one: x: [2, 8, 10, c] to 21 channels.
+static void separable(int kernel, int stride, int hasExpansion) {
+  const int n = 2, h = 8, w = 10, c = hasExpansion ? 7 : 19, e = 19, oc = 21, pad = kernel / 2, rows = 2, items = 3;
+  const int oh = (h + 2 * pad - kernel) / stride + 1, ow = (w + 2 * pad - kernel) / stride + 1, taps = kernel * kernel;
+  Buffer x = elements((size_t)n * h * w * c), expansion = floats((size_t)e * c), expansionBias = floats(e), filter = floats((size_t)e * taps);
+  Buffer filterBias = floats(e), projection = floats((size_t)oc * e), projectionBias = floats(oc);
+  Buffer residual = elements((size_t)n * oh * ow * oc), y = elements((size_t)n * oh * ow * oc);
+  Buffer packedExpansion = elements((size_t)packed_rows(c) * rounded(e)), packedFilter = floats((size_t)taps * rounded(e));
+  Buffer packedProjection = elements((size_t)packed_rows(e) * rounded(oc));
+  GraftPackParams q = {.batch = 1, .groups = 1, .oc = e, .c = c, .taps = 1, .strideO = c, .strideC = 1, .strideTap = 1};
+  RUN("pack", q, up(e, panel()), 1, 1, &expansion, &packedExpansion);
+  q = (GraftPackParams){.batch = 1, .groups = 1, .oc = oc, .c = e, .taps = 1, .strideO = e, .strideC = 1, .strideTap = 1};
+  RUN("pack", q, up(oc, panel()), 1, 1, &projection, &packedProjection);
+  q = (GraftPackParams){.batch = 1, .groups = 1, .oc = e, .c = 1, .taps = taps, .strideO = taps, .strideC = taps, .strideTap = 1};
+  RUN("pack_depthwise", q, taps, 1, 1, &filter, &packedFilter);
+  const int relu = GRAFT_ACTIVATION_RELU, ringRows = (rows - 1) * stride + kernel, ld = rounded(e) + vector();
+  const int width = up(ow, 4) * 4 * stride + kernel > pad + w ? up(ow, 4) * 4 * stride + kernel : pad + w;
+  GraftSeparableParams p = {.scratchPerItem = ((ringRows + 1) * width + rows * ow) * ld, .n = n, .h = h, .w = w, .c = c, .e = e, .oh = oh,
+                            .ow = ow, .oc = oc, .kh = kernel, .kw = kernel, .strideH = stride, .strideW = stride, .padH = pad, .padW = pad,
+                            .ldx = c, .ldy = oc, .ldr = oc, .hasExpansion = hasExpansion, .rowsPerStep = rows, .ringRows = ringRows,
+                            .ringWidth = width, .ringStride = ld, .items = items, .expansion = {.activation = relu, .hasBias = 1},
+                            .depthwise = {.activation = relu, .hasBias = 1}, .projection = {.hasBias = 1, .hasResidual = 1}};
+  Buffer scratch = elements((size_t)p.scratchPerItem * items);
+  Buffer *arguments[] = {&x, &packedExpansion, &expansionBias, &packedFilter, &filterBias, &packedProjection, &projectionBias, &residual, &scratch, &y};
+  run("separable", storage, &p, items, 1, 1, arguments, 10);
+  // What flows between is held in the format, as the kernel holds it.
+  double *t = calloc((size_t)n * h * w * e, sizeof *t), *u = calloc((size_t)n * oh * ow * e, sizeof *u);
+  if (!t || !u) exit(2);
+  for (size_t i = 0; i < (size_t)n * h * w * e; ++i) {
+    double sum = at(expansionBias, i % e);
+    for (int q = 0; q < c; ++q) sum += stored(x.bytes, i / e * c + q) * at(expansion, i % e * c + q);
+    t[i] = hasExpansion ? held(activated(sum, relu)) : stored(x.bytes, i);
+  }
+  for (size_t i = 0; i < (size_t)n * oh * ow * e; ++i) {
+    int o = i % e, column = i / e % ow, row = i / e / ow % oh, image = i / e / ow / oh;
+    double sum = at(filterBias, o);
+    for (int tap = 0; tap < taps; ++tap) {
+      int r = row * stride + tap / kernel - pad, s = column * stride + tap % kernel - pad;
+      if (r >= 0 && r < h && s >= 0 && s < w) sum += t[(((size_t)image * h + r) * w + s) * e + o] * at(filter, (size_t)o * taps + tap);
+    }
+    u[i] = held(activated(sum, relu));
+  }
+  begin("separable");
+  for (size_t i = 0; i < (size_t)n * oh * ow * oc; ++i) {
+    double sum = at(projectionBias, i % oc) + stored(residual.bytes, i);
+    for (int q = 0; q < e; ++q) sum += u[i / oc * e + q] * at(projection, i % oc * e + q);
+    compare(stored(y.bytes, i), sum);
+  }
+  free(t);
+  free(u);
+  end(2e-6);
 }
 
 // MARK: The others
@@ -372,13 +309,13 @@ static void copies(void) {
   begin("copies");
   for (int i = 0; i < count; ++i) exact(at(back, i), at(wide, i));
   end(0);
-  RUN("transpose_from_float", turned, up(rows, 16), 1, 1, &wide, &narrow);
+  RUN("transpose_from_float", turned, up(c, 512), up(rows, 16), 1, &wide, &narrow);
   begin("transposition from float32");
   for (int i = 0; i < count; ++i) exact(stored(narrow.bytes, i), at(wide, i % rows * c + i / rows));
   end(0);
   GraftCopyParams returned = {.rank = 3, .dims = {1, c, rows}, .stridesX = {count, rows, 1}, .stridesY = {count, 1, c}};
-  RUN("transpose", returned, up(c, 16), 1, 1, &narrow, &moved);
-  RUN("transpose_to_float", turned, up(rows, 16), 1, 1, &moved, &back);
+  RUN("transpose", returned, up(rows, 512), up(c, 16), 1, &narrow, &moved);
+  RUN("transpose_to_float", turned, up(c, 512), up(rows, 16), 1, &moved, &back);
   begin("transpositions");
   for (int i = 0; i < count; ++i) exact(at(back, i), at(wide, i % rows * c + i / rows));
   end(0);
@@ -469,7 +406,15 @@ int main(int count, char **arguments) {
     for (int operation = GRAFT_BINARY_ADD; operation <= GRAFT_BINARY_PRELU; ++operation) binary(operation);
     normalisations();
     copies();
-    if (storage == GRAFT_FLOAT32) classifier();
+    for (int kernel = 3; kernel <= 7; kernel += 2)
+      for (int stride = 1; stride <= 2; ++stride) separable(kernel, stride, kernel != 5);
+    if (storage == GRAFT_FLOAT32) {
+      classifier();
+      for (int way = 0; way < 4; ++way) {
+        product_in_place(19, 2 * panel() + 3, 2100, way & 1, way >> 1);
+        product_in_place(5, vector() + 1, 37, way & 1, way >> 1);
+      }
+    }
   }
   printf("%s: %d comparisons, %d failed\n", graft_isa_name(isa), checks, failures);
   return failures != 0;
