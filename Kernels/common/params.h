@@ -113,6 +113,8 @@ typedef struct {
   int ldx, ldy, ldr;
   int tilesH, tilesW;                   // tiles of an image
   int firstTile, tileCount;
+  int firstOutput, outputCount;         // the output channels computed at a time, of oc; firstOutput begins a panel
+  int weightStep;                       // from one of the transformed weights' matrices to the next
   GraftEpilogue epilogue;
 } GraftWinogradParams;
 

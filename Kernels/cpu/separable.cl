@@ -20,7 +20,13 @@
     _Pragma("unroll") for (int m = 0; m < MR; ++m) a[m] = x + (size_t)(m < rows ? m : rows - 1) * lda;                           \
     TILE_ZERO(MR, NV)                                                                                                            \
     TILE_ACCUMULATE(MR, NV)                                                                                                      \
-    if (is_simple(epilogue.activation)) {                                                                                        \
+    if (is_simple(epilogue.activation) && channels >= NV * VW) {                                                                 \
+      _Pragma("unroll") for (int m = 0; m < MR; ++m)                                                                             \
+        if (m < rows) {                                                                                                          \
+          _Pragma("unroll") for (int v = 0; v < NV; ++v)                                                                         \
+            tile_store_whole(sums[m][v], bias + v * VW, 0, ring + place[m] + v * VW, epilogue);                                  \
+        }                                                                                                                        \
+    } else if (is_simple(epilogue.activation) && STORES_PARTS) {                                                                 \
       _Pragma("unroll") for (int m = 0; m < MR; ++m)                                                                             \
         if (m < rows) {                                                                                                          \
           _Pragma("unroll") for (int v = 0; v < NV; ++v)                                                                         \

@@ -109,13 +109,19 @@ typedef intv intv_unaligned __attribute__((aligned(2)));
 
 #endif
 
-// One vector of sums out: bias, residual, simple activations, and only the channels there are.
+// One vector of sums out: bias, residual, simple activations.
+INLINE void tile_store_whole(
+    floatv sum, GLOBAL const float *bias, GLOBAL const element *residual, GLOBAL element *y, const GraftEpilogue epilogue) {
+  if (epilogue.hasBias) sum += LOADV(bias);
+  if (epilogue.hasResidual) sum += LOADE(residual);
+  STOREE(activate_simple(sum, epilogue.activation, epilogue.alpha, epilogue.beta), y);
+}
+
+// Only the channels there are.
 INLINE void tile_store(
     floatv sum, GLOBAL const float *bias, GLOBAL const element *residual, GLOBAL element *y, int channels, const GraftEpilogue epilogue) {
   if (channels >= VW) {
-    if (epilogue.hasBias) sum += LOADV(bias);
-    if (epilogue.hasResidual) sum += LOADE(residual);
-    STOREE(activate_simple(sum, epilogue.activation, epilogue.alpha, epilogue.beta), y);
+    tile_store_whole(sum, bias, residual, y, epilogue);
   } else {
     if (epilogue.hasBias) sum += float_part(bias, channels);
     if (epilogue.hasResidual) sum += load_part(residual, channels);
@@ -123,7 +129,8 @@ INLINE void tile_store(
   }
 }
 
-// The other activations, from sums that were put aside, rows `width` apart: a call among the sums would spill them all.
+// The rest, from sums that were put aside, rows `width` apart: the other activations, since a call among the sums would spill
+// them all, and parts of vectors where they take more than a masked instruction.
 OUTLINE void tile_finish(
     const float *kept, int width, GLOBAL const float *bias, GLOBAL const element *residual, GLOBAL element *y, int rows, int ldr, int ldy,
     int channels, const GraftEpilogue epilogue) {
@@ -133,25 +140,38 @@ OUTLINE void tile_finish(
       floatv sum = LOADV_PRIVATE(kept + m * width + c);
       if (epilogue.hasBias) sum += float_part(bias + c, count);
       if (epilogue.hasResidual) sum += load_part(residual + (size_t)m * ldr + c, count);
-      store_part(activate_smooth(sum, epilogue.activation, epilogue.alpha, epilogue.beta), y + (size_t)m * ldy + c, count);
+      store_part(activate(sum, epilogue.activation, epilogue.alpha, epilogue.beta), y + (size_t)m * ldy + c, count);
     }
 }
 
+#if defined(STORE_FIRST_FLOATS) && (GRAFT_STORAGE == GRAFT_FLOAT32 || defined(STORE_FIRST_BITS))
+#define STORES_PARTS 1
+#else
+#define STORES_PARTS 0
+#endif
+
 // Stores the first `rows` rows of a tile; `y` and `residual` point at its first row and channel.
-#define TILE_STORE(MR, NV)                                                                                            \
-  if (is_simple(epilogue.activation)) {                                                                               \
-    _Pragma("unroll") for (int m = 0; m < MR; ++m) {                                                                  \
-      if (m < rows) {                                                                                                 \
-        _Pragma("unroll") for (int v = 0; v < NV; ++v)                                                                \
-          tile_store(sums[m][v], bias + v * VW, residual + (size_t)m * ldr + v * VW, y + (size_t)m * ldy + v * VW,    \
-                     channels - v * VW, epilogue);                                                                    \
-      }                                                                                                               \
-    }                                                                                                                 \
-  } else {                                                                                                            \
-    float kept[MR * NV * VW];                                                                                         \
-    _Pragma("unroll") for (int m = 0; m < MR; ++m)                                                                    \
-      _Pragma("unroll") for (int v = 0; v < NV; ++v) STOREV_PRIVATE(sums[m][v], kept + (m * NV + v) * VW);            \
-    tile_finish(kept, NV * VW, bias, residual, y, rows, ldr, ldy, channels, epilogue);                                \
+#define TILE_STORE(MR, NV)                                                                                                           \
+  if (is_simple(epilogue.activation) && channels >= NV * VW) {                                                                       \
+    _Pragma("unroll") for (int m = 0; m < MR; ++m) {                                                                                 \
+      if (m < rows) {                                                                                                                \
+        _Pragma("unroll") for (int v = 0; v < NV; ++v)                                                                               \
+          tile_store_whole(sums[m][v], bias + v * VW, residual + (size_t)m * ldr + v * VW, y + (size_t)m * ldy + v * VW, epilogue);  \
+      }                                                                                                                              \
+    }                                                                                                                                \
+  } else if (is_simple(epilogue.activation) && STORES_PARTS) {                                                                       \
+    _Pragma("unroll") for (int m = 0; m < MR; ++m) {                                                                                 \
+      if (m < rows) {                                                                                                                \
+        _Pragma("unroll") for (int v = 0; v < NV; ++v)                                                                               \
+          tile_store(sums[m][v], bias + v * VW, residual + (size_t)m * ldr + v * VW, y + (size_t)m * ldy + v * VW,                   \
+                     channels - v * VW, epilogue);                                                                                   \
+      }                                                                                                                              \
+    }                                                                                                                                \
+  } else {                                                                                                                           \
+    float kept[MR * NV * VW];                                                                                                        \
+    _Pragma("unroll") for (int m = 0; m < MR; ++m)                                                                                   \
+      _Pragma("unroll") for (int v = 0; v < NV; ++v) STOREV_PRIVATE(sums[m][v], kept + (m * NV + v) * VW);                           \
+    tile_finish(kept, NV * VW, bias, residual, y, rows, ldr, ldy, channels, epilogue);                                               \
   }
 
 // Asks for what a tile adds at its end while its sums grow: rows lie too far apart for the hardware to guess.

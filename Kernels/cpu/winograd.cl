@@ -4,7 +4,7 @@
 // A tile of m×m outputs comes from (m+2)² inputs:  Y = Aᵀ [ (G g Gᵀ) ⊙ (Bᵀ d B) ] A.  Summed over channels, the products in
 // the brackets are (m+2)² matrix products, one for each position in the transformed tile: 36 for 16 outputs instead of 144.
 //
-//     winograd_weights   U[p] = (G g Gᵀ)[p], packed for gemm (tile.h), once
+//     winograd_weights   U[p] = (G g Gᵀ)[p], packed for gemm (tile.h), once; or in every run by winograd_panels
 //     winograd_input     V[p] = (Bᵀ d B)[p]: [tiles, c]
 //     gemm               M[p] = V[p] U[p]:   [tiles, oc], a batch of (m+2)²
 //     winograd_output    Y = Aᵀ M A, bias, residual, activation
@@ -20,66 +20,77 @@
 
 // G g: three weights of a column to six (or four) values.
 #define WEIGHTS_4(g0, g1, g2, to, step)                                        \
-  {                                                                            \
-    floatv even = g0 + g2 * SPLAT(0.5f), odd = g1 * SPLAT(HALF_ROOT);          \
-    floatv even2 = g0 + g2 * SPLAT(2.0f), odd2 = g1 * SPLAT(ROOT);             \
-    (to)[0] = g0;                                                              \
-    (to)[1 * (step)] = (even + odd) * SPLAT(-2.0f / 3.0f);                     \
-    (to)[2 * (step)] = (even - odd) * SPLAT(-2.0f / 3.0f);                     \
-    (to)[3 * (step)] = (even2 + odd2) * SPLAT(1.0f / 6.0f);                    \
-    (to)[4 * (step)] = (even2 - odd2) * SPLAT(1.0f / 6.0f);                    \
-    (to)[5 * (step)] = g2;                                                     \
+  {                                                                                                                                  \
+    floatv even = g0 + g2 * SPLAT(0.5f), odd = g1 * SPLAT(HALF_ROOT);                                                                \
+    floatv even2 = g0 + g2 * SPLAT(2.0f), odd2 = g1 * SPLAT(ROOT);                                                                   \
+    (to)[0] = g0;                                                                                                                    \
+    (to)[1 * (step)] = (even + odd) * SPLAT(-2.0f / 3.0f);                                                                           \
+    (to)[2 * (step)] = (even - odd) * SPLAT(-2.0f / 3.0f);                                                                           \
+    (to)[3 * (step)] = (even2 + odd2) * SPLAT(1.0f / 6.0f);                                                                          \
+    (to)[4 * (step)] = (even2 - odd2) * SPLAT(1.0f / 6.0f);                                                                          \
+    (to)[5 * (step)] = g2;                                                                                                           \
   }
 #define WEIGHTS_2(g0, g1, g2, to, step)                     \
-  {                                                         \
-    (to)[0] = g0;                                           \
-    (to)[1 * (step)] = (g0 + g1 + g2) * SPLAT(0.5f);        \
-    (to)[2 * (step)] = (g0 - g1 + g2) * SPLAT(0.5f);        \
-    (to)[3 * (step)] = g2;                                  \
+  {                                                                                                                                  \
+    (to)[0] = g0;                                                                                                                    \
+    (to)[1 * (step)] = (g0 + g1 + g2) * SPLAT(0.5f);                                                                                 \
+    (to)[2 * (step)] = (g0 - g1 + g2) * SPLAT(0.5f);                                                                                 \
+    (to)[3 * (step)] = g2;                                                                                                           \
   }
 
 // Bᵀ d.
 #define INPUT_4(d0, d1, d2, d3, d4, d5, to, step)                                                              \
-  {                                                                                                            \
-    floatv even = FMAV(d2, SPLAT(-2.0f), d4), odd = SPLAT(HALF_ROOT) * FMAV(d1, SPLAT(-2.0f), d3);             \
-    floatv even2 = FMAV(d2, SPLAT(-0.5f), d4), odd2 = SPLAT(ROOT) * FMAV(d1, SPLAT(-0.5f), d3);                \
-    (to)[0] = FMAV(d2, SPLAT(-2.5f), d4 + d0);                                                                 \
-    (to)[1 * (step)] = even + odd;                                                                             \
-    (to)[2 * (step)] = even - odd;                                                                             \
-    (to)[3 * (step)] = even2 + odd2;                                                                           \
-    (to)[4 * (step)] = even2 - odd2;                                                                           \
-    (to)[5 * (step)] = FMAV(d3, SPLAT(-2.5f), d5 + d1);                                                        \
+  {                                                                                                                                  \
+    floatv even = FMAV(d2, SPLAT(-2.0f), d4), odd = SPLAT(HALF_ROOT) * FMAV(d1, SPLAT(-2.0f), d3);                                   \
+    floatv even2 = FMAV(d2, SPLAT(-0.5f), d4), odd2 = SPLAT(ROOT) * FMAV(d1, SPLAT(-0.5f), d3);                                      \
+    (to)[0] = FMAV(d2, SPLAT(-2.5f), d4 + d0);                                                                                       \
+    (to)[1 * (step)] = even + odd;                                                                                                   \
+    (to)[2 * (step)] = even - odd;                                                                                                   \
+    (to)[3 * (step)] = even2 + odd2;                                                                                                 \
+    (to)[4 * (step)] = even2 - odd2;                                                                                                 \
+    (to)[5 * (step)] = FMAV(d3, SPLAT(-2.5f), d5 + d1);                                                                              \
   }
 #define INPUT_2(d0, d1, d2, d3, to, step) \
-  {                                       \
-    (to)[0] = d0 - d2;                    \
-    (to)[1 * (step)] = d1 + d2;           \
-    (to)[2 * (step)] = d2 - d1;           \
-    (to)[3 * (step)] = d3 - d1;           \
+  {                                                                                                                                  \
+    (to)[0] = d0 - d2;                                                                                                               \
+    (to)[1 * (step)] = d1 + d2;                                                                                                      \
+    (to)[2 * (step)] = d2 - d1;                                                                                                      \
+    (to)[3 * (step)] = d3 - d1;                                                                                                      \
   }
 
 // Aᵀ m.
 #define OUTPUT_4(m0, m1, m2, m3, m4, m5, to, step)                                                   \
-  {                                                                                                  \
-    floatv sum = m1 + m2, difference = m1 - m2, sum2 = m3 + m4, difference2 = m3 - m4;               \
-    (to)[0] = m0 + sum + sum2;                                                                       \
-    (to)[1 * (step)] = FMAV(difference2, SPLAT(ROOT), difference * SPLAT(HALF_ROOT));                \
-    (to)[2 * (step)] = FMAV(sum2, SPLAT(2.0f), sum * SPLAT(0.5f));                                   \
-    (to)[3 * (step)] = FMAV(difference2, SPLAT(2.0f * ROOT), FMAV(difference, SPLAT(0.5f * HALF_ROOT), m5)); \
+  {                                                                                                                                  \
+    floatv sum = m1 + m2, difference = m1 - m2, sum2 = m3 + m4, difference2 = m3 - m4;                                               \
+    (to)[0] = m0 + sum + sum2;                                                                                                       \
+    (to)[1 * (step)] = FMAV(difference2, SPLAT(ROOT), difference * SPLAT(HALF_ROOT));                                                \
+    (to)[2 * (step)] = FMAV(sum2, SPLAT(2.0f), sum * SPLAT(0.5f));                                                                   \
+    (to)[3 * (step)] = FMAV(difference2, SPLAT(2.0f * ROOT), FMAV(difference, SPLAT(0.5f * HALF_ROOT), m5));                         \
   }
 #define OUTPUT_2(m0, m1, m2, m3, to, step) \
-  {                                        \
-    (to)[0] = m0 + m1 + m2;                \
-    (to)[1 * (step)] = m1 - m2 + m3;       \
+  {                                                                                                                                  \
+    (to)[0] = m0 + m1 + m2;                                                                                                          \
+    (to)[1 * (step)] = m1 - m2 + m3;                                                                                                 \
   }
 
-#define ROWS6(MACRO, d, i, to, step) MACRO(d[i], d[6 + i], d[12 + i], d[18 + i], d[24 + i], d[30 + i], to, step)
 #define COLUMNS6(MACRO, d, i, to, step) MACRO(d[6 * i], d[6 * i + 1], d[6 * i + 2], d[6 * i + 3], d[6 * i + 4], d[6 * i + 5], to, step)
-#define ROWS4(MACRO, d, i, to, step) MACRO(d[i], d[4 + i], d[8 + i], d[12 + i], to, step)
 #define COLUMNS4(MACRO, d, i, to, step) MACRO(d[4 * i], d[4 * i + 1], d[4 * i + 2], d[4 * i + 3], to, step)
 
+// Nine weights a lane to (m+2)² values, `step` apart.
+#define WINOGRAD_TRANSFORM(M, S)                                                                                                     \
+  INLINE void winograd_transform_##M(const floatv *g, GLOBAL float *to, size_t step) {                                               \
+    floatv rows[S * 3], u[S];                                                                                                        \
+    _Pragma("unroll") for (int j = 0; j < 3; ++j) WEIGHTS_##M(g[j], g[3 + j], g[6 + j], rows + j, 3)                                 \
+    _Pragma("unroll") for (int i = 0; i < S; ++i) {                                                                                  \
+      WEIGHTS_##M(rows[3 * i], rows[3 * i + 1], rows[3 * i + 2], u, 1)                                                               \
+      _Pragma("unroll") for (int j = 0; j < S; ++j) STOREV(u[j], to + (size_t)(S * i + j) * step);                                   \
+    }                                                                                                                                \
+  }
+WINOGRAD_TRANSFORM(4, 6)
+WINOGRAD_TRANSFORM(2, 4)
+
 // Weights [oc, c, 3, 3] transformed and packed as (m+2)² matrices. Work-items: x panels, y blocks of 16 input channels.
-#define WINOGRAD_WEIGHTS(M, S)                                                                                                       \
+#define WINOGRAD_WEIGHTS(M)                                                                                                          \
   KERNEL2(winograd_weights_##M, GLOBAL const float *w, GLOBAL float *packed, GraftWinogradParams) {                                  \
     int rounded = (p.oc + VW - 1) / VW * VW, first = ITEM_X * PANEL, width = min(PANEL, rounded - first);                            \
     int endChannel = min(p.c, ITEM_Y * 16 + 16);                                                                                     \
@@ -91,19 +102,54 @@
           GLOBAL const float *from = w + ((size_t)(real ? first + o + lane : 0) * p.c + c) * 9;                                      \
           for (int tap = 0; tap < 9; ++tap) taps[tap * VW + lane] = real ? from[tap] : 0.0f;                                         \
         }                                                                                                                            \
-        floatv g[9], rows[S * 3], u[S * S];                                                                                          \
+        floatv g[9];                                                                                                                 \
         for (int tap = 0; tap < 9; ++tap) g[tap] = LOADV_PRIVATE(taps + tap * VW);                                                   \
-        for (int j = 0; j < 3; ++j) WEIGHTS_##M(g[j], g[3 + j], g[6 + j], rows + j, 3)                                               \
-        for (int i = 0; i < S; ++i) WEIGHTS_##M(rows[3 * i], rows[3 * i + 1], rows[3 * i + 2], u + S * i, 1)                         \
         GLOBAL float *to = packed + (size_t)p.c * first + (size_t)c * width + o;                                                     \
-        for (int position = 0; position < S * S; ++position) STOREV(u[position], to + (size_t)position * p.c * rounded);             \
+        GRAFT_JOIN(winograd_transform_, M)(g, to, (size_t)p.weightStep);                                                             \
+      }                                                                                                                              \
+  }
+
+// The same from weights packed for the direct way (pack.cl), for outputs firstOutput … of a run. Work-items as above, x from
+// the first of these outputs.
+#define WINOGRAD_PANELS(M)                                                                                                           \
+  KERNEL2(winograd_panels_##M, GLOBAL const float *taps, GLOBAL float *packed, GraftWinogradParams) {                                \
+    int rounded = (p.outputCount + VW - 1) / VW * VW, first = ITEM_X * PANEL, width = min(PANEL, rounded - first);                   \
+    int endChannel = min(p.c, ITEM_Y * 16 + 16);                                                                                     \
+    GLOBAL const float *from = taps + (size_t)9 * p.c * (p.firstOutput + first);                                                     \
+    for (int c = ITEM_Y * 16; c < endChannel; ++c)                                                                                   \
+      for (int o = 0; o < width; o += VW) {                                                                                          \
+        floatv g[9];                                                                                                                 \
+        _Pragma("unroll") for (int tap = 0; tap < 9; ++tap) g[tap] = LOADV(from + ((size_t)tap * p.c + c) * width + o);              \
+        GLOBAL float *to = packed + (size_t)p.c * first + (size_t)c * width + o;                                                     \
+        GRAFT_JOIN(winograd_transform_, M)(g, to, (size_t)p.weightStep);                                                             \
       }                                                                                                                              \
   }
 
 // Work-items: x blocks of WINOGRAD_TILES tiles.
 #define WINOGRAD_TILES 4
 
+// Channels c … of a tile. Whole vectors in the loops of the kernels; the last part of one in functions of their own, which
+// otherwise would take the loops' registers.
+#define WINOGRAD_INPUT_VECTOR(M, S, LOAD, STORE)                                                                                     \
+  {                                                                                                                                  \
+    floatv rows[S * S], t[S];                                                                                                        \
+    _Pragma("unroll") for (int j = 0; j < S; ++j) {                                                                                  \
+      floatv d[S];                                                                                                                   \
+      _Pragma("unroll") for (int i = 0; i < S; ++i) d[i] = LOAD(pixels[S * i + j] + c);                                              \
+      COLUMNS##S(INPUT_##M, d, 0, rows + j, S)                                                                                       \
+    }                                                                                                                                \
+    _Pragma("unroll") for (int i = 0; i < S; ++i) {                                                                                  \
+      COLUMNS##S(INPUT_##M, rows, i, t, 1)                                                                                           \
+      _Pragma("unroll") for (int j = 0; j < S; ++j) STORE(t[j], to + (S * i + j) * step + c);                                        \
+    }                                                                                                                                \
+  }
+#define WINOGRAD_TAKE_PART(from) load_part(from, channels)
+#define WINOGRAD_PUT_PART(value, to) store_float_part(value, to, channels)
+
 #define WINOGRAD_INPUT(M, S)                                                                                                         \
+  OUTLINE void winograd_input_part_##M(GLOBAL const element *const *pixels, GLOBAL float *to, size_t step, int c, int channels) {    \
+    WINOGRAD_INPUT_VECTOR(M, S, WINOGRAD_TAKE_PART, WINOGRAD_PUT_PART)                                                               \
+  }                                                                                                                                  \
   KERNEL3(winograd_input_##M, GLOBAL const element *x, GLOBAL const element *zeros, GLOBAL float *v, GraftWinogradParams) {          \
     int end = min(p.tileCount, (ITEM_X + 1) * WINOGRAD_TILES);                                                                       \
     for (int tile = ITEM_X * WINOGRAD_TILES; tile < end; ++tile) {                                                                   \
@@ -118,71 +164,72 @@
         }                                                                                                                            \
       GLOBAL float *to = v + (size_t)tile * p.c;                                                                                     \
       size_t step = (size_t)p.tileCount * p.c;                                                                                       \
-      for (int c = 0; c < p.c; c += VW) {                                                                                            \
-        int channels = p.c - c;                                                                                                      \
-        floatv d[S * S], rows[S * S], t[S];                                                                                          \
-        if (channels >= VW)                                                                                                          \
-          _Pragma("unroll") for (int i = 0; i < S * S; ++i) d[i] = LOADE(pixels[i] + c);                                             \
-        else                                                                                                                         \
-          for (int i = 0; i < S * S; ++i) d[i] = load_part(pixels[i] + c, channels);                                                 \
-        _Pragma("unroll") for (int j = 0; j < S; ++j) ROWS##S(INPUT_##M, d, j, rows + j, S)                                          \
-        _Pragma("unroll") for (int i = 0; i < S; ++i) {                                                                              \
-          COLUMNS##S(INPUT_##M, rows, i, t, 1)                                                                                       \
-          _Pragma("unroll") for (int j = 0; j < S; ++j) {                                                                            \
-            if (channels >= VW) STOREV(t[j], to + (S * i + j) * step + c);                                                           \
-            else store_float_part(t[j], to + (S * i + j) * step + c, channels);                                                      \
-          }                                                                                                                          \
-        }                                                                                                                            \
-      }                                                                                                                              \
+      int c = 0;                                                                                                                     \
+      for (; c + VW <= p.c; c += VW) WINOGRAD_INPUT_VECTOR(M, S, LOADE, STOREV)                                                      \
+      if (c < p.c) winograd_input_part_##M(pixels, to, step, c, p.c - c);                                                            \
     }                                                                                                                                \
   }
 
+// `row` and STORE_LINE are the first pixel of a line of the tile, and what puts its pixels away.
+#define WINOGRAD_OUTPUT_VECTOR(M, S, LOAD, STORE_LINE)                                                                               \
+  {                                                                                                                                  \
+    floatv rows[S * M], t[M];                                                                                                        \
+    _Pragma("unroll") for (int j = 0; j < S; ++j) {                                                                                  \
+      floatv d[S];                                                                                                                   \
+      _Pragma("unroll") for (int i = 0; i < S; ++i) d[i] = LOAD(from + (S * i + j) * step + c);                                      \
+      COLUMNS##S(OUTPUT_##M, d, 0, rows + j, S)                                                                                      \
+    }                                                                                                                                \
+    _Pragma("unroll") for (int i = 0; i < M; ++i) {                                                                                  \
+      COLUMNS##S(OUTPUT_##M, rows, i, t, 1)                                                                                          \
+      if (i < height) {                                                                                                              \
+        size_t row = pixel + (size_t)i * p.ow;                                                                                       \
+        GLOBAL const element *added = residual + row * p.ldr + channel;                                                              \
+        GLOBAL element *to = y + row * p.ldy + channel;                                                                              \
+        STORE_LINE(M)                                                                                                                \
+      }                                                                                                                              \
+    }                                                                                                                                \
+  }
+#define WINOGRAD_FLOAT_PART(from) float_part(from, channels)
+#define WINOGRAD_STORE_WHOLE(M)                                                                                                      \
+  _Pragma("unroll") for (int j = 0; j < M; ++j)                                                                                      \
+    if (j < width) tile_store_whole(t[j], bias + channel, added + (size_t)j * p.ldr, to + (size_t)j * p.ldy, p.epilogue);
+#define WINOGRAD_STORE_REST(M)                                                                                                       \
+  float kept[M * VW];                                                                                                                \
+  _Pragma("unroll") for (int j = 0; j < M; ++j) STOREV_PRIVATE(t[j], kept + j * VW);                                                 \
+  tile_finish(kept, VW, bias + channel, added, to, width, p.ldr, p.ldy, channels, p.epilogue);
+
 #define WINOGRAD_OUTPUT(M, S)                                                                                                        \
-  KERNEL4(winograd_output_##M, GLOBAL const float *m, GLOBAL const float *bias, GLOBAL const element *residual, GLOBAL element *y, GraftWinogradParams) { \
+  OUTLINE void winograd_output_rest_##M(                                                                                             \
+      GLOBAL const float *from, GLOBAL const float *bias, GLOBAL const element *residual, GLOBAL element *y, size_t step, size_t pixel,\
+      int height, int width, int c, const GraftWinogradParams p) {                                                                   \
+    for (; c < p.outputCount; c += VW) {                                                                                             \
+      int channels = min(VW, p.outputCount - c), channel = p.firstOutput + c;                                                        \
+      WINOGRAD_OUTPUT_VECTOR(M, S, WINOGRAD_FLOAT_PART, WINOGRAD_STORE_REST)                                                         \
+    }                                                                                                                                \
+  }                                                                                                                                  \
+  KERNEL4(winograd_output_##M, GLOBAL const float *m, GLOBAL const float *bias, GLOBAL const element *residual, GLOBAL element *y, GraftWinogradParams) {\
     int end = min(p.tileCount, (ITEM_X + 1) * WINOGRAD_TILES);                                                                       \
-    size_t step = (size_t)p.tileCount * p.oc;                                                                                        \
+    size_t step = (size_t)p.tileCount * p.outputCount;                                                                               \
     for (int tile = ITEM_X * WINOGRAD_TILES; tile < end; ++tile) {                                                                   \
       int at = p.firstTile + tile, n = at / (p.tilesH * p.tilesW), rest = at - n * (p.tilesH * p.tilesW);                            \
       int top = rest / p.tilesW * M, left = rest % p.tilesW * M;                                                                     \
       int height = min(M, p.oh - top), width = min(M, p.ow - left);                                                                  \
       size_t pixel = ((size_t)n * p.oh + top) * p.ow + left;                                                                         \
-      GLOBAL const float *from = m + (size_t)tile * p.oc;                                                                            \
-      for (int c = 0; c < p.oc; c += VW) {                                                                                           \
-        int channels = p.oc - c;                                                                                                     \
-        floatv rows[S * M], t[M];                                                                                                    \
-        _Pragma("unroll") for (int j = 0; j < S; ++j) {                                                                              \
-          floatv d[S];                                                                                                               \
-          if (channels >= VW)                                                                                                        \
-            _Pragma("unroll") for (int i = 0; i < S; ++i) d[i] = LOADV(from + (S * i + j) * step + c);                               \
-          else                                                                                                                       \
-            for (int i = 0; i < S; ++i) d[i] = float_part(from + (S * i + j) * step + c, channels);                                  \
-          COLUMNS##S(OUTPUT_##M, d, 0, rows + j, S)                                                                                  \
+      GLOBAL const float *from = m + (size_t)tile * p.outputCount;                                                                   \
+      int c = 0;                                                                                                                     \
+      if (is_simple(p.epilogue.activation))                                                                                          \
+        for (; c + VW <= p.outputCount; c += VW) {                                                                                   \
+          int channel = p.firstOutput + c;                                                                                           \
+          WINOGRAD_OUTPUT_VECTOR(M, S, LOADV, WINOGRAD_STORE_WHOLE)                                                                  \
         }                                                                                                                            \
-        _Pragma("unroll") for (int i = 0; i < M; ++i) {                                                                              \
-          COLUMNS##S(OUTPUT_##M, rows, i, t, 1)                                                                                      \
-          if (i < height) {                                                                                                          \
-            size_t row = pixel + (size_t)i * p.ow;                                                                                   \
-            _Pragma("unroll") for (int j = 0; j < M; ++j) {                                                                          \
-              if (j < width) {                                                                                                       \
-                GLOBAL const element *added = residual + (row + j) * p.ldr + c;                                                      \
-                GLOBAL element *to = y + (row + j) * p.ldy + c;                                                                      \
-                if (is_simple(p.epilogue.activation)) {                                                                              \
-                  tile_store(t[j], bias + c, added, to, channels, p.epilogue);                                                       \
-                } else {                                                                                                             \
-                  float kept[VW];                                                                                                    \
-                  STOREV_PRIVATE(t[j], kept);                                                                                        \
-                  tile_finish(kept, VW, bias + c, added, to, 1, 0, 0, min(VW, channels), p.epilogue);                                \
-                }                                                                                                                    \
-              }                                                                                                                      \
-            }                                                                                                                        \
-          }                                                                                                                          \
-        }                                                                                                                            \
-      }                                                                                                                              \
+      if (c < p.outputCount) winograd_output_rest_##M(from, bias, residual, y, step, pixel, height, width, c, p);                    \
     }                                                                                                                                \
   }
 
-WINOGRAD_WEIGHTS(4, 6)
-WINOGRAD_WEIGHTS(2, 4)
+WINOGRAD_WEIGHTS(4)
+WINOGRAD_WEIGHTS(2)
+WINOGRAD_PANELS(4)
+WINOGRAD_PANELS(2)
 WINOGRAD_INPUT(4, 6)
 WINOGRAD_INPUT(2, 4)
 WINOGRAD_OUTPUT(4, 6)

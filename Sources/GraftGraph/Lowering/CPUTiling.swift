@@ -58,15 +58,17 @@ struct ProductTiling {
 }
 
 extension LoweringContext {
-  /// Weights [O, C/groups, kh, kw] in the CPU family's panels, a group after the other.
-  mutating func packedConvolution(_ w: ValueID, groups: Int) -> Operand {
+  /// Weights [O, C/groups, kh, kw] in the CPU family's panels, a group after the other; in the plan's precision unless another is
+  /// given.
+  mutating func packedConvolution(_ w: ValueID, groups: Int, precision: Precision? = nil) -> Operand {
+    let precision = precision ?? self.precision
     let ws = shape(w), taps = ws[2] * ws[3], outputs = ws[0] / groups
     let count = groups * taps * CPUTiling.packedRows(ws[1], precision) * CPUTiling.packedChannels(outputs, traits)
-    return derived(from: w, key: "conv \(groups)", elementCount: count) { context, target in
+    return derived(from: w, key: "conv \(groups) \(precision)", elementCount: count, precision: precision) { context, target in
       let pack = GraftPackParams(
         strideBatch: 0, batch: 1, groups: Int32(groups), oc: Int32(outputs), c: Int32(ws[1]), taps: Int32(taps), strideO: Int32(ws[1] * taps),
         strideC: Int32(taps), strideTap: 1, strideGroup: Int32(outputs * ws[1] * taps))
-      context.packForCPU(context.parameter(w), into: target, pack)
+      context.packForCPU(context.parameter(w), into: target, pack, precision: precision)
     }
   }
 
@@ -81,10 +83,11 @@ extension LoweringContext {
     }
   }
 
-  /// Packs weights, or a matrix, into the CPU family's panels.
-  mutating func packForCPU(_ source: Operand, into target: Operand, _ p: GraftPackParams) {
+  /// Packs weights, or a matrix, into the CPU family's panels, in the plan's precision unless another is given.
+  mutating func packForCPU(_ source: Operand, into target: Operand, _ p: GraftPackParams, precision: Precision? = nil) {
+    let precision = precision ?? self.precision
     let panels = divideUp(Int(p.oc), traits.panelVectors * traits.vectorWidth)
     let byteCount = Double(p.batch) * Double(p.groups) * Double(p.oc) * Double(p.c) * Double(p.taps) * Double(4 + precision.byteCount)
-    launch("pack", "pack", [source, target], p, grid: Grid(panels, Int(p.groups), Int(p.batch)), flops: 0, bytes: byteCount)
+    launch("pack", "pack", [source, target], p, grid: Grid(panels, Int(p.groups), Int(p.batch)), flops: 0, bytes: byteCount, precision: precision)
   }
 }

@@ -90,7 +90,10 @@ public struct Conv2D: Operation {
 
   public func extraWeightByteCount(_ inputs: [TensorType], _ output: TensorType, _ traits: DeviceTraits, _ options: PlanOptions) -> Int {
     let weights = inputs[1].shape
-    return winograd(weights: weights, output: output.shape, traits, options).map { $0.weightByteCount(weights) - inputs[1].byteCount } ?? 0
+    guard let winograd = winograd(weights: weights, output: output.shape, traits, options),
+      winograd.keepsWeights(weights, output: output.shape, traits)
+    else { return 0 }
+    return winograd.weightByteCount(weights) - inputs[1].byteCount
   }
 
   private func winograd(weights: [Int], output: [Int], _ traits: DeviceTraits, _ options: PlanOptions) -> Winograd? {
