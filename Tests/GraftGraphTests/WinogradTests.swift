@@ -95,6 +95,38 @@ import Testing
     #expect(error < 1e-5 * scale, "largest error \(error) beyond one rounding, of values up to \(scale)")
   }
 
+  /// Where few tiles use large weights, these are transformed in every run, some outputs at a time; where many do, once. A row's
+  /// bits are the same.
+  @Test(arguments: TestDevices.all.filter { $0.device.traits.family == .cpu })
+  func weightsAreTransformedOnceOrInEveryRun(_ device: TestDevice) throws {
+    var generator = Generator(9)
+    let size = 8, channels = (in: 130, out: 200), many = 32
+    let w = HostTensor([channels.out, channels.in, 3, 3], &generator), bias = HostTensor([channels.out], &generator)
+    let images = HostTensor([many, size, size, channels.in], &generator).floats()
+    var conv = Conv2D(padding: Padding2D(1), hasBias: true)
+    conv.activation = .relu
+    func run(_ batch: Int) throws -> (values: [Float], weightByteCount: Int) {
+      var graph = Graph()
+      let image = graph.addInput(TensorType([batch, size, size, channels.in]), name: "image")
+      graph.outputs = [try graph.add(conv, [image, graph.addConstant(w), graph.addConstant(bias)])]
+      let plan = try Plan(graph, device: device.make(), options: .planning(forCache: 8 << 20))
+      try plan.write(Array(images.prefix(images.count / many * batch)), to: image)
+      try plan.run()
+      return (try plan.read(plan.graph.outputs[0]), plan.memory.weights)
+    }
+    let (few, all) = (try run(2), try run(many))
+    // 9 values a weight instead of 36.
+    #expect(few.weightByteCount * 3 < all.weightByteCount)
+    let isTheSame = few.values == Array(all.values.prefix(few.values.count))
+    #expect(isTheSame)
+    let expected = conv.reference([
+      ReferenceTensor(HostTensor([2, size, size, channels.in], Array(images.prefix(images.count / many * 2)))), ReferenceTensor(w),
+      ReferenceTensor(bias),
+    ]).values
+    let scale = expected.reduce(0) { max($0, abs($1)) }
+    #expect(zip(few.values, expected).allSatisfy { abs(Double($0) - $1) < 5e-6 * scale })
+  }
+
   private func resultShape(_ sample: Sample) -> [Int] {
     let p = sample.padding
     return [sample.batch, sample.size.h + p.top + p.bottom - 2, sample.size.w + p.left + p.right - 2, sample.channels.1]
