@@ -52,6 +52,7 @@
 #define TO_INTV(x) GRAFT_JOIN(convert_int, VW)(x)
 #define TO_FLOATV(x) GRAFT_JOIN(convert_float, VW)(x)
 #define SELECTV(no, yes, mask) select(no, yes, mask)
+#define INTV(...) ((intv)(__VA_ARGS__))
 #define PREFETCH(pointer) prefetch(pointer, VW)
 
 #else
@@ -105,7 +106,14 @@ typedef floatv floatv_unaligned __attribute__((aligned(4)));
 #define LOADV_PRIVATE(pointer) LOADV(pointer)
 #define STOREV_PRIVATE(value, pointer) STOREV(value, pointer)
 #define SPLAT(x) ((floatv)(x))
+// GRAFT_ROUNDS_PRODUCTS: no instruction multiplies and adds; a library's exact one would take a hundred times as long.
+#ifdef GRAFT_ROUNDS_PRODUCTS
+#define FMAV(a, b, c) ((a) * (b) + (c))
+#define fma(a, b, c) ((a) * (b) + (c))
+#else
 #define FMAV(a, b, c) __builtin_elementwise_fma(a, b, c)
+#define fma(a, b, c) __builtin_fmaf(a, b, c)
+#endif
 #define MAXV(a, b) __builtin_elementwise_max(a, b)
 #define MINV(a, b) __builtin_elementwise_min(a, b)
 #define ROUNDV(x) __builtin_elementwise_roundeven(x)
@@ -116,8 +124,8 @@ typedef floatv floatv_unaligned __attribute__((aligned(4)));
 #define TO_INTV(x) __builtin_convertvector(x, intv)
 #define TO_FLOATV(x) __builtin_convertvector(x, floatv)
 #define SELECTV(no, yes, mask) ((mask) ? (yes) : (no))
+#define INTV(...) ((intv){__VA_ARGS__})
 #define PREFETCH(pointer) __builtin_prefetch(pointer)
-#define fma(a, b, c) __builtin_fmaf(a, b, c)
 #define min(a, b) ((a) < (b) ? (a) : (b))
 #define max(a, b) ((a) > (b) ? (a) : (b))
 

@@ -59,7 +59,7 @@ INLINE ushortv narrow(floatv x) {
   intv rounded = bits + 0x7FFF + ((bits >> 16) & 1);
   // A NaN stays one: rounding may not carry it into another number.
   intv kept = SELECTV(rounded, bits | 0x400000, x != x);
-  return TRUNCATE((kept >> 16) & 0xFFFF);
+  return TRUNCATE(kept >> 16);
 #endif
 }
 
@@ -148,6 +148,34 @@ INLINE void move_part(GLOBAL const element *source, GLOBAL element *target, int 
   }
   for (int i = 0; i < count; ++i) target[i] = source[i];
 }
+
+#if GRAFT_STORAGE != GRAFT_FLOAT32
+// The first `count` elements as they are.
+INLINE ushortv load_bits_part(GLOBAL const element *source, int count) {
+  if (count >= VW) return LOAD_BITS(source);
+#ifdef LOAD_FIRST_BITS
+  return LOAD_FIRST_BITS(source, count);
+#else
+  element part[VW];
+  for (int i = 0; i < VW; ++i) part[i] = i < count ? source[i] : 0;
+  return LOAD_BITS(part);
+#endif
+}
+
+INLINE void store_bits_part(ushortv value, GLOBAL element *target, int count) {
+  if (count >= VW) {
+    STORE_BITS(value, target);
+    return;
+  }
+#ifdef STORE_FIRST_BITS
+  STORE_FIRST_BITS(value, target, count);
+#else
+  element part[VW];
+  STORE_BITS(value, part);
+  for (int i = 0; i < count; ++i) target[i] = part[i];
+#endif
+}
+#endif
 
 // The same of float32 parameters.
 INLINE floatv float_part(GLOBAL const float *source, int count) {

@@ -5,17 +5,46 @@
 
 // y[row, c] = activation(x[row, c] scale[c] + shift[c]). Work-items: x blocks of UNARY_ROWS rows, y blocks of UNARY_CHANNELS.
 #define UNARY_CHANNELS 4096
+#define UNARY_LOOP(VALUE)                                                                           \
+  for (graft_long row = first; row < end; ++row) {                                                  \
+    GLOBAL const element *from = x + row * p.ldx + firstChannel;                                    \
+    GLOBAL element *to = y + row * p.ldy + firstChannel;                                            \
+    int c = 0;                                                                                      \
+    for (; c + 2 * VW <= channels; c += 2 * VW) {                                                   \
+      _Pragma("unroll") for (int v = 0; v < 2; ++v) {                                               \
+        floatv x = LOADE(from + c + v * VW);                                                        \
+        STOREE(VALUE, to + c + v * VW);                                                             \
+      }                                                                                             \
+    }                                                                                               \
+    for (; c < channels; c += VW) {                                                                 \
+      int count = min(VW, channels - c);                                                            \
+      floatv x = load_part(from + c, count);                                                        \
+      store_part(VALUE, to + c, count);                                                             \
+    }                                                                                               \
+  }
+// One loop an activation, with its constants in registers.
+#define LOOP_CASE(kind, value) case kind: UNARY_LOOP(value) break;
+
 KERNEL4(unary, GLOBAL const element *x, GLOBAL const float *scale, GLOBAL const float *shift, GLOBAL element *y, GraftUnaryParams) {
   graft_long first = (graft_long)ITEM_X * UNARY_ROWS, end = min(first + UNARY_ROWS, p.rows);
-  int firstChannel = ITEM_Y * UNARY_CHANNELS, endChannel = min(firstChannel + UNARY_CHANNELS, p.channels);
-  for (graft_long row = first; row < end; ++row)
-    for (int c = firstChannel; c < endChannel; c += VW) {
-      int channels = min(VW, endChannel - c);
-      floatv value = load_part(x + row * p.ldx + c, channels);
-      if (p.hasScale) value *= float_part(scale + c, channels);
-      if (p.hasShift) value += float_part(shift + c, channels);
-      store_part(activate(value, p.epilogue.activation, p.epilogue.alpha, p.epilogue.beta), y + row * p.ldy + c, channels);
-    }
+  int firstChannel = ITEM_Y * UNARY_CHANNELS, channels = min(UNARY_CHANNELS, p.channels - firstChannel);
+  const float alpha = p.epilogue.alpha, beta = p.epilogue.beta;
+  const int kind = p.epilogue.activation;
+  if (p.hasScale || p.hasShift) {
+    for (graft_long row = first; row < end; ++row)
+      for (int c = 0; c < channels; c += VW) {
+        int count = min(VW, channels - c), channel = firstChannel + c;
+        floatv value = load_part(x + row * p.ldx + channel, count);
+        if (p.hasScale) value *= float_part(scale + channel, count);
+        if (p.hasShift) value += float_part(shift + channel, count);
+        store_part(activate(value, kind, alpha, beta), y + row * p.ldy + channel, count);
+      }
+    return;
+  }
+  switch (kind) {
+    SMOOTH_ACTIVATIONS(LOOP_CASE)
+  default: UNARY_LOOP(activate_simple(x, kind, alpha, beta))
+  }
 }
 
 INLINE floatv binary_v(floatv a, floatv b, int operation) {

@@ -10,10 +10,19 @@
 
 INLINE floatv fill(float value) { return SPLAT(value); }
 
-// exp(x): 2^n exp(r) with |r| <= ln 2 / 2; r in two parts (Cody and Waite).
-INLINE floatv exp_v(floatv x) {
-  floatv n = ROUNDV(MINV(MAXV(x, fill(-104.0f)), fill(89.0f)) * fill(1.442695041f));
-  floatv r = FMAV(n, fill(-0.693145752f), MINV(MAXV(x, fill(-104.0f)), fill(89.0f)));
+// Between two limits; a NaN stays one.
+INLINE floatv clamp_v(floatv x, float low, float high) {
+  x = SELECTV(x, fill(high), x > fill(high));
+  return SELECTV(x, fill(low), x < fill(low));
+}
+
+// exp(x) = 2^n exp(r) with |r| <= ln 2 / 2; r in two parts (Cody and Waite). Adding 1.5 2^23 rounds to whole numbers and leaves
+// n in the low bits of the sum: bits - EXP_ZERO.
+#define EXP_ROUND 12582912.0f
+#define EXP_ZERO 0x4B400000
+INLINE floatv exp_of_rest(floatv x, floatv rounded) {
+  floatv n = rounded - fill(EXP_ROUND);
+  floatv r = FMAV(n, fill(-0.693145752f), x);
   r = FMAV(n, fill(-1.428606820e-6f), r);
   floatv p = fill(1.989197075e-4f);
   p = FMAV(p, r, fill(1.392692065e-3f));
@@ -21,15 +30,23 @@ INLINE floatv exp_v(floatv x) {
   p = FMAV(p, r, fill(4.166655014e-2f));
   p = FMAV(p, r, fill(1.666666668e-1f));
   p = FMAV(p, r, fill(0.5f));
-  p = FMAV(p * r, r, r) + fill(1.0f);
+  return FMAV(p * r, r, r) + fill(1.0f);
+}
+
+INLINE floatv exp_v(floatv x) {
+  x = clamp_v(x, -104.0f, 89.0f);
+  floatv rounded = FMAV(x, fill(1.442695041f), fill(EXP_ROUND));
   // 2^n in two factors, so that the largest and the subnormal results come out right.
-  intv whole = TO_INTV(n);
-  intv lower = whole >> 1;
-  floatv a = BITS_FLOATV((lower + 127) << 23);
-  floatv b = BITS_FLOATV((whole - lower + 127) << 23);
-  floatv y = p * a * b;
-  // A NaN stays one: min and max above may have lost it.
-  return SELECTV(x, y, x == x);
+  intv whole = FLOATV_BITS(rounded) - EXP_ZERO, lower = whole >> 1;
+  return exp_of_rest(x, rounded) * BITS_FLOATV((lower + 127) << 23) * BITS_FLOATV((whole - lower + 127) << 23);
+}
+
+// The same where a factor of a sum or a quotient is wanted: what is below the smallest normal number may be 0, and what is
+// above 2^127.5 infinite. 2^n is one factor: n = -127 makes it 0, n = 128 infinity.
+INLINE floatv exp_factor_v(floatv x) {
+  x = clamp_v(x, -88.0f, 88.7f);
+  floatv rounded = FMAV(x, fill(1.442695041f), fill(EXP_ROUND));
+  return exp_of_rest(x, rounded) * BITS_FLOATV((FLOATV_BITS(rounded) << 23) + (127 << 23));
 }
 
 // log(x) for x > 0; -inf at 0, NaN below.
@@ -59,7 +76,7 @@ INLINE floatv log_v(floatv x) {
   return SELECTV(BITS_FLOATV((intv)(0x7FC00000)), y, x >= fill(0.0f));
 }
 
-INLINE floatv sigmoid_v(floatv x) { return fill(1.0f) / (fill(1.0f) + exp_v(-x)); }
+INLINE floatv sigmoid_v(floatv x) { return fill(1.0f) / (fill(1.0f) + exp_factor_v(-x)); }
 
 INLINE floatv tanh_v(floatv x) {
   floatv s = x * x;
@@ -71,7 +88,7 @@ INLINE floatv tanh_v(floatv x) {
   p = FMAV(p, s, fill(-3.333333316e-1f));
   floatv small = FMAV(p * s, x, x);
   floatv t = ABSV(x);
-  floatv large = fill(1.0f) - fill(2.0f) / (exp_v(t + t) + fill(1.0f));
+  floatv large = fill(1.0f) - fill(2.0f) / (exp_factor_v(t + t) + fill(1.0f));
   large = SELECTV(large, -large, x < fill(0.0f));
   return SELECTV(large, small, t < fill(0.625f));
 }
@@ -99,33 +116,42 @@ INLINE floatv erf_v(floatv x) {
   q = FMAV(q, t, fill(-6.313521465e-1f));
   q = FMAV(q, t, fill(-1.130462406f));
   q = FMAV(q, t, fill(3.674469107e-4f));
-  floatv large = fill(1.0f) - exp_v(q);
+  floatv large = fill(1.0f) - exp_factor_v(q);
   large = SELECTV(large, -large, x < fill(0.0f));
   return SELECTV(SELECTV(large, x, x != x), small, a < fill(0.95f));
 }
 
-// The activations that cost more than a few instructions: out of line, so that the tiles' epilogues stay small.
+INLINE floatv hard_sigmoid_v(floatv x, float alpha, float beta) { return MINV(MAXV(FMAV(x, fill(alpha), fill(beta)), fill(0.0f)), fill(1.0f)); }
+INLINE floatv gelu_v(floatv x) { return x * fill(0.5f) * (fill(1.0f) + erf_v(x * fill(0.70710678f))); }
+INLINE floatv gelu_tanh_v(floatv x) {
+  return x * fill(0.5f) * (fill(1.0f) + tanh_v(fill(0.79788456f) * FMAV(fill(0.044715f) * x * x, x, x)));
+}
+
+// The activations that cost more than a few instructions: CASE(kind, its value at x).
+#define SMOOTH_ACTIVATIONS(CASE)                                                                              \
+  CASE(GRAFT_ACTIVATION_LEAKY_RELU, SELECTV(x, x * fill(alpha), x < fill(0.0f)))                              \
+  CASE(GRAFT_ACTIVATION_SIGMOID, sigmoid_v(x))                                                                \
+  CASE(GRAFT_ACTIVATION_TANH, tanh_v(x))                                                                      \
+  CASE(GRAFT_ACTIVATION_HARD_SIGMOID, hard_sigmoid_v(x, alpha, beta))                                         \
+  CASE(GRAFT_ACTIVATION_HARD_SWISH, x * hard_sigmoid_v(x, 0.16666667f, 0.5f))                                 \
+  CASE(GRAFT_ACTIVATION_SILU, x / (fill(1.0f) + exp_factor_v(-x)))                                            \
+  CASE(GRAFT_ACTIVATION_GELU, gelu_v(x))                                                                      \
+  CASE(GRAFT_ACTIVATION_GELU_TANH, gelu_tanh_v(x))                                                            \
+  CASE(GRAFT_ACTIVATION_ERF, erf_v(x))                                                                        \
+  CASE(GRAFT_ACTIVATION_EXP, exp_v(x))                                                                        \
+  CASE(GRAFT_ACTIVATION_LOG, log_v(x))                                                                        \
+  CASE(GRAFT_ACTIVATION_SQRT, SQRTV(x))                                                                       \
+  CASE(GRAFT_ACTIVATION_RECIPROCAL, fill(1.0f) / x)                                                           \
+  CASE(GRAFT_ACTIVATION_NEGATE, -x)                                                                           \
+  CASE(GRAFT_ACTIVATION_ABSOLUTE, ABSV(x))                                                                    \
+  CASE(GRAFT_ACTIVATION_ELU, SELECTV(x, fill(alpha) * (exp_factor_v(x) - fill(1.0f)), x < fill(0.0f)))        \
+  CASE(GRAFT_ACTIVATION_SOFTPLUS, MAXV(x, fill(0.0f)) + log_v(fill(1.0f) + exp_factor_v(-ABSV(x))))
+
+// Out of line, so that the tiles' epilogues stay small.
+#define RETURN_CASE(kind, value) case kind: return value;
 OUTLINE floatv activate_smooth(floatv x, int kind, float alpha, float beta) {
   switch (kind) {
-  case GRAFT_ACTIVATION_LEAKY_RELU: return SELECTV(x, x * fill(alpha), x < fill(0.0f));
-  case GRAFT_ACTIVATION_SIGMOID: return sigmoid_v(x);
-  case GRAFT_ACTIVATION_TANH: return tanh_v(x);
-  case GRAFT_ACTIVATION_HARD_SIGMOID: return MINV(MAXV(FMAV(x, fill(alpha), fill(beta)), fill(0.0f)), fill(1.0f));
-  case GRAFT_ACTIVATION_HARD_SWISH:
-    return x * MINV(MAXV(FMAV(x, fill(0.16666667f), fill(0.5f)), fill(0.0f)), fill(1.0f));
-  case GRAFT_ACTIVATION_SILU: return x / (fill(1.0f) + exp_v(-x));
-  case GRAFT_ACTIVATION_GELU: return x * fill(0.5f) * (fill(1.0f) + erf_v(x * fill(0.70710678f)));
-  case GRAFT_ACTIVATION_GELU_TANH:
-    return x * fill(0.5f) * (fill(1.0f) + tanh_v(fill(0.79788456f) * FMAV(fill(0.044715f) * x * x, x, x)));
-  case GRAFT_ACTIVATION_ERF: return erf_v(x);
-  case GRAFT_ACTIVATION_EXP: return exp_v(x);
-  case GRAFT_ACTIVATION_LOG: return log_v(x);
-  case GRAFT_ACTIVATION_SQRT: return SQRTV(x);
-  case GRAFT_ACTIVATION_RECIPROCAL: return fill(1.0f) / x;
-  case GRAFT_ACTIVATION_NEGATE: return -x;
-  case GRAFT_ACTIVATION_ABSOLUTE: return ABSV(x);
-  case GRAFT_ACTIVATION_ELU: return SELECTV(x, fill(alpha) * (exp_v(x) - fill(1.0f)), x < fill(0.0f));
-  case GRAFT_ACTIVATION_SOFTPLUS: return MAXV(x, fill(0.0f)) + log_v(fill(1.0f) + exp_v(-ABSV(x)));
+    SMOOTH_ACTIVATIONS(RETURN_CASE)
   default: return x;
   }
 }
@@ -147,20 +173,50 @@ INLINE floatv activate(floatv x, int kind, float alpha, float beta) {
 }
 
 // The sum (greatest) of a vector's elements, halving each time: a fixed order.
-INLINE float sum_of(floatv value) {
-  float part[VW];
-  STOREV_PRIVATE(value, part);
-  for (int step = VW / 2; step > 0; step /= 2)
-    for (int i = 0; i < step; ++i) part[i] += part[i + step];
-  return part[0];
+#define SUM_HALVES(v) ((v).lo + (v).hi)
+#define GREATER_HALF(v) MAXV((v).lo, (v).hi)
+#if VW == 16
+#define FOLD(HALVE, v) HALVE(HALVE(HALVE(HALVE(v))))
+#elif VW == 8
+#define FOLD(HALVE, v) HALVE(HALVE(HALVE(v)))
+#else
+#define FOLD(HALVE, v) HALVE(HALVE(v))
+#endif
+INLINE float sum_of(floatv value) { return FOLD(SUM_HALVES, value); }
+INLINE float maximum_of(floatv value) { return FOLD(GREATER_HALF, value); }
+
+// The first `count` elements; `rest` for the others.
+INLINE floatv first_lanes(floatv value, int count, float rest) {
+#if VW == 16
+  const intv lanes = INTV(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+#elif VW == 8
+  const intv lanes = INTV(0, 1, 2, 3, 4, 5, 6, 7);
+#else
+  const intv lanes = INTV(0, 1, 2, 3);
+#endif
+  return SELECTV(fill(rest), value, lanes < count);
 }
 
-INLINE float maximum_of(floatv value) {
-  float part[VW];
-  STOREV_PRIVATE(value, part);
-  for (int step = VW / 2; step > 0; step /= 2)
-    for (int i = 0; i < step; ++i) part[i] = part[i] > part[i + step] ? part[i] : part[i + step];
-  return part[0];
-}
+// Long rows are walked four vectors at a time: four independent chains, added up (compared) in this order.
+#define CHAINS 4
+INLINE float sum_of_chains(const floatv *chains) { return sum_of((chains[0] + chains[1]) + (chains[2] + chains[3])); }
+INLINE float maximum_of_chains(const floatv *chains) { return maximum_of(MAXV(MAXV(chains[0], chains[1]), MAXV(chains[2], chains[3]))); }
+
+// Runs BODY for every vector of `length` elements:  at (its first element), chain (known to the compiler) and count (VW, except
+// at the end).
+#define FOR_CHAINS(length, BODY)                                              \
+  {                                                                           \
+    int start = 0;                                                            \
+    for (; start + CHAINS * VW <= (length); start += CHAINS * VW) {           \
+      _Pragma("unroll") for (int chain = 0; chain < CHAINS; ++chain) {        \
+        const int at = start + chain * VW, count = VW;                        \
+        BODY                                                                  \
+      }                                                                       \
+    }                                                                         \
+    for (int at = start; at < (length); at += VW) {                           \
+      const int chain = 0, count = min(VW, (length) - at);                    \
+      BODY                                                                    \
+    }                                                                         \
+  }
 
 #endif

@@ -36,24 +36,34 @@ KERNEL2(lrn, GLOBAL const element *x, GLOBAL element *y, GraftLRNParams) {
 KERNEL4(layer_norm, GLOBAL const element *x, GLOBAL const float *scale, GLOBAL const float *shift, GLOBAL element *y, GraftLayerNormParams) {
   for (graft_long row = (graft_long)ITEM_X * NORM_ROWS; row < p.rows && row < ((graft_long)ITEM_X + 1) * NORM_ROWS; ++row) {
     GLOBAL const element *from = x + row * p.ldx;
-    floatv total = SPLAT(0.0f);
-    for (int c = 0; c < p.channels; c += VW) total += load_part(from + c, min(VW, p.channels - c));
-    float mean = sum_of(total) / p.channels, squares = 0.0f;
-    floatv deviations = SPLAT(0.0f);
-    int c = 0;
-    for (; c + VW <= p.channels; c += VW) {
-      floatv d = LOADE(from + c) - SPLAT(mean);
-      deviations = FMAV(d, d, deviations);
+    GLOBAL element *to = y + row * p.ldy;
+    floatv chains[CHAINS];
+    _Pragma("unroll") for (int chain = 0; chain < CHAINS; ++chain) chains[chain] = SPLAT(0.0f);
+    FOR_CHAINS(p.channels, chains[chain] += load_part(from + at, count);)
+    float mean = sum_of_chains(chains) / p.channels;
+    _Pragma("unroll") for (int chain = 0; chain < CHAINS; ++chain) chains[chain] = SPLAT(0.0f);
+    // The row after this one is asked for meanwhile.
+    FOR_CHAINS(p.channels, {
+      floatv d = load_part(from + at, count) - SPLAT(mean);
+      if (count < VW) d = first_lanes(d, count, 0.0f);
+      chains[chain] = FMAV(d, d, chains[chain]);
+      PREFETCH(from + p.ldx + at);
+    })
+    float factor = 1.0f / SQRTV(SPLAT(sum_of_chains(chains) / p.channels + p.epsilon)).s0;
+    if (p.hasScale && p.hasShift) {
+      FOR_CHAINS(p.channels, {
+        floatv value = (load_part(from + at, count) - SPLAT(mean)) * SPLAT(factor);
+        store_part(value * float_part(scale + at, count) + float_part(shift + at, count), to + at, count);
+        (void)chain;
+      })
+      continue;
     }
-    for (; c < p.channels; ++c) squares = fma(element_at(from + c) - mean, element_at(from + c) - mean, squares);
-    squares += sum_of(deviations);
-    floatv factor = SPLAT(1.0f) / SQRTV(SPLAT(squares / p.channels + p.epsilon));
-    for (c = 0; c < p.channels; c += VW) {
-      int channels = min(VW, p.channels - c);
-      floatv value = (load_part(from + c, channels) - SPLAT(mean)) * factor;
-      if (p.hasScale) value *= float_part(scale + c, channels);
-      if (p.hasShift) value += float_part(shift + c, channels);
-      store_part(value, y + row * p.ldy + c, channels);
-    }
+    FOR_CHAINS(p.channels, {
+      floatv value = (load_part(from + at, count) - SPLAT(mean)) * SPLAT(factor);
+      if (p.hasScale) value *= float_part(scale + at, count);
+      if (p.hasShift) value += float_part(shift + at, count);
+      store_part(value, to + at, count);
+      (void)chain;
+    })
   }
 }

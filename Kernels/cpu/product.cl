@@ -9,6 +9,7 @@
 // Sums wait in y from one block to the next. They grow in the order of k, as those of gemm.cl: the results are the same bits,
 // whatever the number of rows. a is read where it lies, transposed or not: all that differs is which step is 1.
 // Work-items: x blocks of p.rowsPerItem rows, y panels, z matrices of the batch. float32 only.
+#include "cpu/square.h"
 #include "cpu/tile.h"
 
 // Floats of a block: 32 KiB, the nearest cache or two thirds of it.
@@ -64,23 +65,6 @@ PRODUCT_TILE(3, 2)
 PRODUCT_TILE(12, 1)
 PRODUCT_TILE(10, 1)
 PRODUCT_TILE(5, 1)
-
-// VW rows of VW columns, transposed: each pass rotates the bits of (row, column) by one.
-INLINE void transpose_square(floatv *rows) {
-#pragma unroll
-  for (int pass = 1; pass < VW; pass *= 2) {
-    floatv mixed[VW];
-#pragma unroll
-    for (int i = 0; i < VW / 2; ++i) {
-      mixed[2 * i].even = rows[i].lo;
-      mixed[2 * i].odd = rows[i + VW / 2].lo;
-      mixed[2 * i + 1].even = rows[i].hi;
-      mixed[2 * i + 1].odd = rows[i + VW / 2].hi;
-    }
-#pragma unroll
-    for (int i = 0; i < VW; ++i) rows[i] = mixed[i];
-  }
-}
 
 // A block of b as [K, N] in memory, of which `left` rows are left.
 INLINE void take_rows(GLOBAL const float *b, int ldb, float *block, int count, int left, int channels, int width) {

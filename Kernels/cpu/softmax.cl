@@ -2,44 +2,71 @@
 // one. Sums have a fixed order. Work-items are named at each kernel.
 #include "cpu/math.h"
 
-// Softmax over length of x[outer, length, inner]. Work-items: x outer, y inner.
+// What a work-item takes of a softmax along rows, and of one across them.
+#define SOFTMAX_ROWS 4
+#define SOFTMAX_COLUMNS 16
+
+// e^(x - greatest) into y if it is wanted there, and the sum: of one row of `length`.
+INLINE float exponentials(GLOBAL const float *x, GLOBAL float *y, int length, float greatest, bool wanted) {
+  floatv totals[CHAINS];
+  _Pragma("unroll") for (int chain = 0; chain < CHAINS; ++chain) totals[chain] = SPLAT(0.0f);
+  FOR_CHAINS(length, {
+    floatv e = exp_factor_v(float_part(x + at, count) - SPLAT(greatest));
+    if (count < VW) e = first_lanes(e, count, 0.0f);
+    totals[chain] += e;
+    if (wanted) store_float_part(e, y + at, count);
+  })
+  return sum_of_chains(totals);
+}
+
+INLINE float greatest_of(GLOBAL const float *x, int length) {
+  floatv greatest[CHAINS];
+  _Pragma("unroll") for (int chain = 0; chain < CHAINS; ++chain) greatest[chain] = SPLAT(-INFINITY);
+  FOR_CHAINS(length, {
+    floatv value = float_part(x + at, count);
+    if (count < VW) value = first_lanes(value, count, -INFINITY);
+    greatest[chain] = MAXV(greatest[chain], value);
+  })
+  return maximum_of_chains(greatest);
+}
+
+INLINE void softmax_row(GLOBAL const float *x, GLOBAL float *y, int length, bool logarithm) {
+  float greatest = greatest_of(x, length), total = exponentials(x, y, length, greatest, !logarithm);
+  if (logarithm) {
+    float shift = -greatest - log_v(SPLAT(total)).s0;
+    FOR_CHAINS(length, store_float_part(float_part(x + at, count) + SPLAT(shift), y + at, count); (void)chain;)
+  } else {
+    float scale = 1.0f / total;
+    FOR_CHAINS(length, store_float_part(float_part(y + at, count) * SPLAT(scale), y + at, count); (void)chain;)
+  }
+}
+
+// Softmax over length of x[outer, length, inner]. Work-items: x blocks of SOFTMAX_ROWS rows where inner is 1; else x outer, y blocks
+// of SOFTMAX_COLUMNS of inner.
 KERNEL2(softmax, GLOBAL const float *x, GLOBAL float *y, GraftSoftmaxParams) {
-  size_t start = (size_t)ITEM_X * p.length * p.inner + ITEM_Y;
-  float greatest = -INFINITY, total = 0.0f;
   if (p.inner == 1) {
-    int i;
-    floatv greatestV = SPLAT(-INFINITY), totalV = SPLAT(0.0f);
-    for (i = 0; i + VW <= p.length; i += VW) greatestV = MAXV(greatestV, LOADV(x + start + i));
-    greatest = maximum_of(greatestV);
-    for (; i < p.length; ++i) greatest = x[start + i] > greatest ? x[start + i] : greatest;
-    for (i = 0; i < p.length; i += VW) {
-      int count = min(VW, p.length - i);
-      floatv e = exp_v(float_part(x + start + i, count) - SPLAT(greatest));
-      store_float_part(e, y + start + i, count);
-      if (count == VW) {
-        totalV += e;
-      } else {
-        for (int j = 0; j < count; ++j) total += y[start + i + j];
-      }
-    }
-    total += sum_of(totalV);
-    float scale = 1.0f / total, shift = -greatest - log_v(SPLAT(total)).s0;
-    for (i = 0; i < p.length; i += VW) {
-      int count = min(VW, p.length - i);
-      store_float_part(p.logarithm ? float_part(x + start + i, count) + SPLAT(shift) : float_part(y + start + i, count) * SPLAT(scale), y + start + i, count);
-    }
+    int end = min(p.outer, (ITEM_X + 1) * SOFTMAX_ROWS);
+    for (int row = ITEM_X * SOFTMAX_ROWS; row < end; ++row) softmax_row(x + (size_t)row * p.length, y + (size_t)row * p.length, p.length, p.logarithm);
     return;
   }
-  for (int i = 0; i < p.length; ++i) greatest = max(greatest, x[start + (size_t)i * p.inner]);
-  for (int i = 0; i < p.length; ++i) {
-    float e = exp_v(SPLAT(x[start + (size_t)i * p.inner] - greatest)).s0;
-    total += e;
-    if (!p.logarithm) y[start + (size_t)i * p.inner] = e;
-  }
-  float scale = 1.0f / total, shift = greatest + log_v(SPLAT(total)).s0;
-  for (int i = 0; i < p.length; ++i) {
-    size_t at = start + (size_t)i * p.inner;
-    y[at] = p.logarithm ? x[at] - shift : y[at] * scale;
+  size_t start = (size_t)ITEM_X * p.length * p.inner;
+  int end = min(p.inner, (ITEM_Y + 1) * SOFTMAX_COLUMNS);
+  for (int column = ITEM_Y * SOFTMAX_COLUMNS; column < end; column += VW) {
+    int count = min(VW, end - column);
+    GLOBAL const float *from = x + start + column;
+    GLOBAL float *to = y + start + column;
+    floatv greatest = SPLAT(-INFINITY), total = SPLAT(0.0f);
+    for (int i = 0; i < p.length; ++i) greatest = MAXV(greatest, float_part(from + (size_t)i * p.inner, count));
+    for (int i = 0; i < p.length; ++i) {
+      floatv e = exp_factor_v(float_part(from + (size_t)i * p.inner, count) - greatest);
+      total += e;
+      if (!p.logarithm) store_float_part(e, to + (size_t)i * p.inner, count);
+    }
+    floatv scale = SPLAT(1.0f) / total, shift = greatest + log_v(total);
+    for (int i = 0; i < p.length; ++i) {
+      size_t at = (size_t)i * p.inner;
+      store_float_part(p.logarithm ? float_part(from + at, count) - shift : float_part(to + at, count) * scale, to + at, count);
+    }
   }
 }
 
@@ -54,17 +81,8 @@ KERNEL4(cross_entropy, GLOBAL const float *logits, GLOBAL const int *labels, GLO
     loss[ITEM_X] = 0.0f;
     return;
   }
-  float greatest = -INFINITY, total = 0.0f;
-  for (int i = 0; i < p.classes; ++i) greatest = max(greatest, x[i]);
-  for (int i = 0; i < p.classes; i += VW) {
-    int count = min(VW, p.classes - i);
-    store_float_part(exp_v(float_part(x + i, count) - SPLAT(greatest)), g + i, count);
-    for (int j = 0; j < count; ++j) total += g[i + j];
-  }
+  float greatest = greatest_of(x, p.classes), total = exponentials(x, g, p.classes, greatest, true), scale = 1.0f / total;
   loss[ITEM_X] = log_v(SPLAT(total)).s0 + greatest - x[label];
-  for (int i = 0; i < p.classes; i += VW) {
-    int count = min(VW, p.classes - i);
-    store_float_part(float_part(g + i, count) * SPLAT(1.0f / total), g + i, count);
-  }
+  FOR_CHAINS(p.classes, store_float_part(float_part(g + at, count) * SPLAT(scale), g + at, count); (void)chain;)
   g[label] -= 1.0f;
 }

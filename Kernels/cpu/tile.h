@@ -85,24 +85,33 @@ typedef intv intv_unaligned __attribute__((aligned(2)));
 
 #else
 
-// Converted: a part of each row becomes float32 in the nearest cache, weights as they are loaded.
+// Converted: a part of each row becomes float32 in the nearest cache, weights as they are loaded. Values of a short row are
+// widened one by one: reading back what has just been written would take longer.
 #define TILE_PART 64
-#define TILE_ACCUMULATE(MR, NV)                                                                       \
-  for (int first = 0; first < count; first += TILE_PART) {                                            \
-    const int length = min(TILE_PART, count - first);                                                 \
-    float wide[MR][TILE_PART];                                                                        \
-    for (int k = 0; k < length; k += VW) {                                                            \
-      _Pragma("unroll") for (int m = 0; m < MR; ++m)                                                  \
-        STOREV_PRIVATE(load_part(a[m] + first + k, length - k), wide[m] + k);                         \
+#define TILE_SHORT 16
+#define TILE_MULTIPLY(MR, NV, VALUE)                                                                  \
+  for (int k = 0; k < length; ++k) {                                                                  \
+    floatv w[NV];                                                                                     \
+    _Pragma("unroll") for (int v = 0; v < NV; ++v) w[v] = LOADE(weights + v * VW);                    \
+    weights += NV * VW;                                                                               \
+    _Pragma("unroll") for (int m = 0; m < MR; ++m) {                                                  \
+      floatv value = VALUE;                                                                           \
+      _Pragma("unroll") for (int v = 0; v < NV; ++v) sums[m][v] = FMAV(value, w[v], sums[m][v]);      \
     }                                                                                                 \
-    for (int k = 0; k < length; ++k) {                                                                \
-      floatv w[NV];                                                                                   \
-      _Pragma("unroll") for (int v = 0; v < NV; ++v) w[v] = LOADE(weights + v * VW);                  \
-      weights += NV * VW;                                                                             \
-      _Pragma("unroll") for (int m = 0; m < MR; ++m) {                                                \
-        floatv value = SPLAT(wide[m][k]);                                                             \
-        _Pragma("unroll") for (int v = 0; v < NV; ++v) sums[m][v] = FMAV(value, w[v], sums[m][v]);    \
+  }
+#define TILE_ACCUMULATE(MR, NV)                                                                       \
+  if (count <= TILE_SHORT) {                                                                          \
+    const int length = count;                                                                         \
+    TILE_MULTIPLY(MR, NV, widen((ushortv)(a[m][k])))                                                  \
+  } else {                                                                                            \
+    for (int first = 0; first < count; first += TILE_PART) {                                          \
+      const int length = min(TILE_PART, count - first);                                               \
+      float wide[MR][TILE_PART] __attribute__((aligned(64)));                                         \
+      for (int k = 0; k < length; k += VW) {                                                          \
+        _Pragma("unroll") for (int m = 0; m < MR; ++m)                                                \
+          STOREV_PRIVATE(load_part(a[m] + first + k, length - k), wide[m] + k);                       \
       }                                                                                               \
+      TILE_MULTIPLY(MR, NV, SPLAT(wide[m][k]))                                                        \
     }                                                                                                 \
   }                                                                                                   \
   weights += (TAP_ROWS(count) - count) * NV * VW;

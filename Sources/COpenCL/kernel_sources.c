@@ -67,6 +67,9 @@ static const KernelSource sources[] = {
   {"cpu/softmax.cl", (const char[]){
 #embed "../../Kernels/cpu/softmax.cl" suffix(, 0)
   }},
+  {"cpu/square.h", (const char[]){
+#embed "../../Kernels/cpu/square.h" suffix(, 0)
+  }},
   {"cpu/tile.h", (const char[]){
 #embed "../../Kernels/cpu/tile.h" suffix(, 0)
   }},

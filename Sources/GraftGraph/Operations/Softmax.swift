@@ -42,8 +42,9 @@ public struct Softmax: Operation {
     switch context.traits.family {
     case .cpu:
       let x = context.parameter(context.inputs[0])
+      let grid = p.inner == 1 ? Grid(divideUp(Int(p.outer), 4)) : Grid(Int(p.outer), divideUp(Int(p.inner), 16))
       context.computeInFloat32 { context, y in
-        context.launch("softmax", "softmax", [x, y], p, grid: Grid(Int(p.outer), Int(p.inner)), precision: .float32)
+        context.launch("softmax", "softmax", [x, y], p, grid: grid, precision: .float32)
       }
     case .gpu:
       let operands: [Operand?] = [.value(context.inputs[0]), .value(context.output)]

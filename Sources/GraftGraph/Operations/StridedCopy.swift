@@ -8,7 +8,7 @@ extension LoweringContext {
   mutating func launchTransposition(from source: Operand, to target: Operand, _ p: GraftCopyParams, elementCount: Int) {
     let extents = [p.dims.0, p.dims.1, p.dims.2].map { Int($0) }
     launchMove(
-      "transpose", from: source, to: target, p, grid: Grid(divideUp(extents[2], 512), divideUp(extents[1], 16), extents[0]),
+      "transpose", from: source, to: target, p, grid: Grid(divideUp(extents[2], 256), divideUp(extents[1], 64), extents[0]),
       elementCount: elementCount)
   }
 
