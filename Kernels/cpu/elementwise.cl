@@ -5,32 +5,40 @@
 
 // y[row, c] = activation(x[row, c] scale[c] + shift[c]). Work-items: x blocks of UNARY_ROWS rows, y blocks of UNARY_CHANNELS.
 #define UNARY_CHANNELS 4096
-#define UNARY_LOOP(VALUE)                                                                           \
+#define UNARY_LOOP(READ, READ_PART, VALUE)                                                          \
   for (graft_long row = first; row < end; ++row) {                                                  \
     GLOBAL const element *from = x + row * p.ldx + firstChannel;                                    \
     GLOBAL element *to = y + row * p.ldy + firstChannel;                                            \
     int c = 0;                                                                                      \
     for (; c + 2 * VW <= channels; c += 2 * VW) {                                                   \
       _Pragma("unroll") for (int v = 0; v < 2; ++v) {                                               \
-        floatv x = LOADE(from + c + v * VW);                                                        \
+        floatv x = READ(c + v * VW);                                                                \
         STOREE(VALUE, to + c + v * VW);                                                             \
       }                                                                                             \
     }                                                                                               \
     for (; c < channels; c += VW) {                                                                 \
       int count = min(VW, channels - c);                                                            \
-      floatv x = load_part(from + c, count);                                                        \
+      floatv x = READ_PART(c, count);                                                               \
       store_part(VALUE, to + c, count);                                                             \
     }                                                                                               \
   }
+#define AS_IT_IS(at) LOADE(from + (at))
+#define PART_AS_IT_IS(at, count) load_part(from + (at), count)
+#define SCALED(at) FMAV(LOADE(from + (at)), LOADV(scale + (at)), LOADV(shift + (at)))
+#define PART_SCALED(at, count) FMAV(load_part(from + (at), count), float_part(scale + (at), count), float_part(shift + (at), count))
 // One loop an activation, with its constants in registers.
-#define LOOP_CASE(kind, value) case kind: UNARY_LOOP(value) break;
+#define LOOP_CASE(kind, value) case kind: UNARY_LOOP(AS_IT_IS, PART_AS_IT_IS, value) break;
 
 KERNEL4(unary, GLOBAL const element *x, GLOBAL const float *scale, GLOBAL const float *shift, GLOBAL element *y, GraftUnaryParams) {
   graft_long first = (graft_long)ITEM_X * UNARY_ROWS, end = min(first + UNARY_ROWS, p.rows);
   int firstChannel = ITEM_Y * UNARY_CHANNELS, channels = min(UNARY_CHANNELS, p.channels - firstChannel);
   const float alpha = p.epilogue.alpha, beta = p.epilogue.beta;
   const int kind = p.epilogue.activation;
-  if (p.hasScale || p.hasShift) {
+  if (p.hasScale && p.hasShift && is_simple(kind)) {
+    scale += firstChannel;
+    shift += firstChannel;
+    UNARY_LOOP(SCALED, PART_SCALED, activate_simple(x, kind, alpha, beta))
+  } else if (p.hasScale || p.hasShift) {
     for (graft_long row = first; row < end; ++row)
       for (int c = 0; c < channels; c += VW) {
         int count = min(VW, channels - c), channel = firstChannel + c;
@@ -39,11 +47,11 @@ KERNEL4(unary, GLOBAL const element *x, GLOBAL const float *scale, GLOBAL const 
         if (p.hasShift) value += float_part(shift + channel, count);
         store_part(activate(value, kind, alpha, beta), y + row * p.ldy + channel, count);
       }
-    return;
-  }
-  switch (kind) {
-    SMOOTH_ACTIVATIONS(LOOP_CASE)
-  default: UNARY_LOOP(activate_simple(x, kind, alpha, beta))
+  } else {
+    switch (kind) {
+      SMOOTH_ACTIVATIONS(LOOP_CASE)
+    default: UNARY_LOOP(AS_IT_IS, PART_AS_IT_IS, activate_simple(x, kind, alpha, beta))
+    }
   }
 }
 

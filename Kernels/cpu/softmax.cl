@@ -14,6 +14,8 @@ INLINE float exponentials(GLOBAL const float *x, GLOBAL float *y, int length, fl
     floatv e = exp_factor_v(float_part(x + at, count) - SPLAT(greatest));
     if (count < VW) e = first_lanes(e, count, 0.0f);
     totals[chain] += e;
+    // The row after this one is asked for meanwhile.
+    PREFETCH(x + length + at);
     if (wanted) store_float_part(e, y + at, count);
   })
   return sum_of_chains(totals);
