@@ -9,7 +9,7 @@
 // x sigmoid(2u), since (1 + tanh u)/2 = sigmoid(2u).
 #ifndef GRAFT_GPU_ACTIVATION_H
 #define GRAFT_GPU_ACTIVATION_H
-#include "common/params.h"
+#include "gpu/element.h"
 
 #ifndef ACTIVATION
 #define ACTIVATION 0
@@ -63,21 +63,6 @@ static inline float activate(float x, const Activation a) {
   case GRAFT_ACTIVATION_SOFTPLUS: return (x > 0.0f ? x : x != x ? x : 0.0f) + log1p(exp(-fabs(x)));
   default: return limit(x < 0.0f ? a.slope * x : x, a.low, a.high);
   }
-}
-
-// 4 floats at once, or 1: what a work-item of a memory-bound kernel moves (VECTOR).
-static inline void load_vector(__global const float *from, float *to, const int vector) {
-  if (vector == 4) {
-    float4 v = *(__global const float4 *)from;
-    to[0] = v.x, to[1] = v.y, to[2] = v.z, to[3] = v.w;
-  } else {
-    to[0] = *from;
-  }
-}
-
-static inline void store_vector(const float *from, __global float *to, const int vector) {
-  if (vector == 4) *(__global float4 *)to = (float4)(from[0], from[1], from[2], from[3]);
-  else to[0] = from[0];
 }
 
 #endif

@@ -19,8 +19,8 @@
 #define PIXELS (CARRY_A / VECTOR_A)
 
 __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void conv(
-    __global const float *restrict x, __global const float *restrict weights, __global const float *restrict bias,
-    __global const float *restrict residual, __global float *restrict y, const GraftConvParams p) {
+    __global const element *restrict x, __global const element *restrict weights, __global const float *restrict bias,
+    __global const element *restrict residual, __global sum_element *restrict y, const GraftConvParams p) {
   __local float localA[LOCAL_A] __attribute__((aligned(16)));
   __local float localB[LOCAL_B] __attribute__((aligned(16)));
   const int channels = p.c / p.groups, outputs = p.oc / p.groups, packed = (outputs + 3) / 4 * 4;

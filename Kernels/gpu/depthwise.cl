@@ -5,12 +5,12 @@
 // (KERNEL_W > 0, dilation 1) it loads each input of a row once, SPAN = (PIXELS - 1) STRIDE_W + KERNEL_W of them, for all
 // PIXELS KERNEL_W products; without (KERNEL_W 0) it loads them as they come.
 //
-// Weights [taps, c rounded up to a multiple of 4] (pack.cl). Work-items: channel vectors, then strips of PIXELS, then rows
+// Weights [taps, c rounded up to a multiple of 4] (pack.cl), float32 in every format. Work-items: channel vectors, then strips of PIXELS, then rows
 // (n, oh).
 #include "gpu/activation.h"
 
 #ifndef VECTOR
-#define VECTOR 1  // channels a work-item: 4 needs c, ldx, ldy, ldr and every start to be multiples of 4
+#define VECTOR 1  // channels a work-item: 4 or 8 needs c, ldx, ldy, ldr and every start to be multiples of it
 #endif
 #ifndef PIXELS
 #define PIXELS 4  // output columns a work-item
@@ -23,17 +23,17 @@
 #endif
 #define SPAN ((PIXELS - 1) * STRIDE_W + KERNEL_W)
 
-static inline void fetch(__global const float *line, int column, int width, int ldx, float *to) {
+static inline void fetch(__global const element *line, int column, int width, int ldx, float *to) {
   if (column >= 0 && column < width) {
-    load_vector(line + (size_t)column * ldx, to, VECTOR);
+    load_elements(line + (size_t)column * ldx, to, VECTOR);
   } else {
     for (int e = 0; e < VECTOR; ++e) to[e] = 0.0f;
   }
 }
 
 __kernel void depthwise(
-    __global const float *restrict x, __global const float *restrict weights, __global const float *restrict bias,
-    __global const float *restrict residual, __global float *restrict y, const GraftConvParams p) {
+    __global const element *restrict x, __global const float *restrict weights, __global const float *restrict bias,
+    __global const element *restrict residual, __global element *restrict y, const GraftConvParams p) {
   uint vectors = (uint)p.c / VECTOR, strips = ((uint)p.ow + PIXELS - 1) / PIXELS;
   size_t index = get_global_id(0);
   if (index >= (size_t)p.n * p.oh * strips * vectors) return;
@@ -52,7 +52,8 @@ __kernel void depthwise(
   for (int i = 0; i < p.kh; ++i) {
     int h = top + i * p.dilationH;
     if (h < 0 || h >= p.h) continue;
-    __global const float *line = x + (size_t)h * p.w * p.ldx, *tap = weights + (size_t)i * p.kw * packed;
+    __global const element *line = x + (size_t)h * p.w * p.ldx;
+    __global const float *tap = weights + (size_t)i * p.kw * packed;
 #if KERNEL_W > 0
     float inputs[SPAN][VECTOR];
 #pragma unroll
@@ -60,7 +61,7 @@ __kernel void depthwise(
 #pragma unroll
     for (int j = 0; j < KERNEL_W; ++j) {
       float weight[VECTOR];
-      load_vector(tap + j * packed, weight, VECTOR);
+      load_floats(tap + j * packed, weight, VECTOR);
 #pragma unroll
       for (int q = 0; q < PIXELS; ++q)
         for (int e = 0; e < VECTOR; ++e) sums[q][e] = MULTIPLY_ADD(inputs[q * STRIDE_W + j][e], weight[e], sums[q][e]);
@@ -68,7 +69,7 @@ __kernel void depthwise(
 #else
     for (int j = 0; j < p.kw; ++j) {
       float weight[VECTOR], input[VECTOR];
-      load_vector(tap + j * packed, weight, VECTOR);
+      load_floats(tap + j * packed, weight, VECTOR);
 #pragma unroll
       for (int q = 0; q < PIXELS; ++q) {
         fetch(line, left + q * p.strideW + j * p.dilationW, p.w, p.ldx, input);
@@ -81,14 +82,14 @@ __kernel void depthwise(
   const Activation activation = activation_of(p.epilogue);
   float added[VECTOR], old[VECTOR];
   for (int e = 0; e < VECTOR; ++e) added[e] = old[e] = 0.0f;
-  if (p.epilogue.hasBias) load_vector(bias + c, added, VECTOR);
+  if (p.epilogue.hasBias) load_floats(bias + c, added, VECTOR);
 #pragma unroll
   for (int q = 0; q < PIXELS; ++q) {
     if (firstColumn + q < p.ow) {
       size_t at = (size_t)row * p.ow + firstColumn + q;
-      if (p.epilogue.hasResidual) load_vector(residual + at * p.ldr + c, old, VECTOR);
+      if (p.epilogue.hasResidual) load_elements(residual + at * p.ldr + c, old, VECTOR);
       for (int e = 0; e < VECTOR; ++e) sums[q][e] = activate(sums[q][e] + added[e] + old[e], activation);
-      store_vector(sums[q], y + at * p.ldy + c, VECTOR);
+      store_elements(sums[q], y + at * p.ldy + c, VECTOR);
     }
   }
 }

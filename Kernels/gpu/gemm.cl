@@ -5,9 +5,9 @@
 //
 // Work-groups: one dimension,  index = ((split batch + b) block rows + …) block columns + …  (tile.h: block_of). With
 // several splits, split s sums its share of k and stores it at  y + s batch strideY; split_sum.cl adds the shares in order
-// and applies the epilogue. The number of splits is what the grid says.
+// and applies the epilogue (its program has PARTIAL 1: shares are float32). The number of splits is what the grid says.
 //
-// VECTOR_A, VECTOR_B: 4 needs rows that begin at multiples of 4 floats and hold whole vectors (k or, across k, m and n
+// VECTOR_A, VECTOR_B: 4 needs rows that begin at multiples of 4 elements and hold whole vectors (k or, across k, m and n
 // multiples of 4; a packed b may instead be padded: ldb a multiple of 4, at least n rounded up to one).
 #include "gpu/tile.h"
 
@@ -34,8 +34,8 @@
 #endif
 
 __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void gemm(
-    __global const float *restrict a, __global const float *restrict b, __global const float *restrict bias,
-    __global const float *restrict residual, __global float *restrict y, const GraftGemmParams p) {
+    __global const element *restrict a, __global const element *restrict b, __global const float *restrict bias,
+    __global const element *restrict residual, __global sum_element *restrict y, const GraftGemmParams p) {
   __local float localA[LOCAL_A] __attribute__((aligned(16)));
   __local float localB[LOCAL_B] __attribute__((aligned(16)));
   uint blockRows = ((uint)p.m + TILE_M - 1) / TILE_M, blockColumns = ((uint)p.n + TILE_N - 1) / TILE_N;

@@ -5,12 +5,13 @@
 //     packed element at  (g K + t C + c) O + o,   K = taps C,   O = oc rounded up to a multiple of 4
 //
 // Depthwise weights are the case of one group and one input channel: [taps, O]. Work-items: packed elements.
-#include "common/params.h"
+#include "gpu/element.h"
 
-__kernel void pack(__global const float *source, __global float *packed, const GraftPackParams p) {
+// Sources are float32, whatever what is packed is (depthwise weights: a program of float32).
+__kernel void pack(__global const float *source, __global element *packed, const GraftPackParams p) {
   size_t outputs = ((size_t)p.oc + 3) / 4 * 4, rows = (size_t)p.taps * p.c, index = get_global_id(0);
   if (index >= p.groups * rows * outputs) return;
   size_t line = index / outputs, o = index - line * outputs, group = line / rows, row = line - group * rows;
   size_t tap = row / p.c, c = row - tap * p.c;
-  packed[index] = o < (size_t)p.oc ? source[group * p.strideGroup + o * p.strideO + c * p.strideC + tap * p.strideTap] : 0.0f;
+  packed[index] = o < (size_t)p.oc ? narrow(source[group * p.strideGroup + o * p.strideO + c * p.strideC + tap * p.strideTap]) : 0;
 }

@@ -5,10 +5,10 @@
 #include "gpu/activation.h"
 
 #ifndef VECTOR
-#define VECTOR 1  // 4 needs c, ldx, ldy and both starts to be multiples of 4
+#define VECTOR 1  // 4 or 8 needs c, ldx, ldy and both starts to be multiples of it
 #endif
 
-__kernel void pool(__global const float *restrict x, __global float *restrict y, const GraftPoolParams p) {
+__kernel void pool(__global const element *restrict x, __global element *restrict y, const GraftPoolParams p) {
   uint vectors = (uint)p.c / VECTOR;
   size_t index = get_global_id(0);
   if (index >= (size_t)p.n * p.oh * p.ow * vectors) return;
@@ -26,12 +26,12 @@ __kernel void pool(__global const float *restrict x, __global float *restrict y,
       bool inside = h >= 0 && h < p.h && w >= 0 && w < p.w;
       counted += inside || (p.countsPadding && h < p.h + p.padEndH && w < p.w + p.padEndW);
       if (!inside) continue;
-      load_vector(x + ((size_t)h * p.w + w) * p.ldx, next, VECTOR);
+      load_elements(x + ((size_t)h * p.w + w) * p.ldx, next, VECTOR);
       for (int e = 0; e < VECTOR; ++e)
         value[e] = p.average ? value[e] + next[e] : next[e] > value[e] || next[e] != next[e] ? next[e] : value[e];
     }
   }
   float scale = p.average ? (counted > 0 ? 1.0f / counted : 0.0f) : 1.0f;
   for (int e = 0; e < VECTOR; ++e) value[e] *= scale;
-  store_vector(value, y + (size_t)pixel * p.ldy + c, VECTOR);
+  store_elements(value, y + (size_t)pixel * p.ldy + c, VECTOR);
 }

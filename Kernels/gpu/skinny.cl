@@ -25,7 +25,7 @@
 #define NARROW_ALONG_K 1
 #endif
 #ifndef VECTOR
-#define VECTOR 1  // 4 needs both operands along k, with k, lda, ldb and the strides of the batch multiples of 4
+#define VECTOR 1  // 4 (8 in the shorter formats) needs both operands along k, with k, lda, ldb and the strides of the batch multiples of it
 #endif
 
 #ifndef GROUP
@@ -39,8 +39,8 @@
 #define LANES_W (GROUP / LANES_K)
 
 __kernel __attribute__((reqd_work_group_size(GROUP, 1, 1))) void gemm_skinny(
-    __global const float *restrict a, __global const float *restrict b, __global const float *restrict bias,
-    __global const float *restrict residual, __global float *restrict y, const GraftGemmParams p) {
+    __global const element *restrict a, __global const element *restrict b, __global const float *restrict bias,
+    __global const element *restrict residual, __global sum_element *restrict y, const GraftGemmParams p) {
   __local float shares[NARROW * GROUP];
   const int wideCount = ROWS_WIDE ? p.m : p.n, narrowCount = ROWS_WIDE ? p.n : p.m;
   const int wideLd = ROWS_WIDE ? p.lda : p.ldb, narrowLd = ROWS_WIDE ? p.ldb : p.lda;
@@ -48,7 +48,7 @@ __kernel __attribute__((reqd_work_group_size(GROUP, 1, 1))) void gemm_skinny(
   uint split = slice / (uint)p.batch, matrix = slice - split * p.batch, splits = (uint)get_num_groups(0) / (blocks * p.batch);
   a += (size_t)matrix * p.strideA;
   b += (size_t)matrix * p.strideB;
-  __global const float *wide = ROWS_WIDE ? a : b, *narrow = ROWS_WIDE ? b : a;
+  __global const element *wide = ROWS_WIDE ? a : b, *few = ROWS_WIDE ? b : a;
 
   const int id = get_local_id(0);
   const int laneK = WIDE_ALONG_K ? id % LANES_K : id / LANES_W, laneW = WIDE_ALONG_K ? id / LANES_K : id % LANES_W;
@@ -61,11 +61,11 @@ __kernel __attribute__((reqd_work_group_size(GROUP, 1, 1))) void gemm_skinny(
   if (w < wideCount) {
     for (k += laneK * VECTOR; k < endK; k += LANES_K * VECTOR) {
       float left[VECTOR], right[VECTOR];
-      load_vector(wide + (WIDE_ALONG_K ? (size_t)w * wideLd + k : (size_t)k * wideLd + w), left, VECTOR);
+      load_elements(wide + (WIDE_ALONG_K ? (size_t)w * wideLd + k : (size_t)k * wideLd + w), left, VECTOR);
 #pragma unroll
       for (int r = 0; r < NARROW; ++r) {
         if (r < narrowCount) {
-          load_vector(narrow + (NARROW_ALONG_K ? (size_t)r * narrowLd + k : (size_t)k * narrowLd + r), right, VECTOR);
+          load_elements(few + (NARROW_ALONG_K ? (size_t)r * narrowLd + k : (size_t)k * narrowLd + r), right, VECTOR);
           for (int e = 0; e < VECTOR; ++e) sums[r] = MULTIPLY_ADD(left[e], right[e], sums[r]);
         }
       }
@@ -81,6 +81,7 @@ __kernel __attribute__((reqd_work_group_size(GROUP, 1, 1))) void gemm_skinny(
   for (int lane = 0; lane < LANES_K; ++lane) sum += shares[(r * LANES_K + lane) * LANES_W + id % LANES_W];
   int row = ROWS_WIDE ? last : r, column = ROWS_WIDE ? r : last;
   if (p.epilogue.hasBias) sum += bias[column];
-  if (p.epilogue.hasResidual) sum += residual[(size_t)matrix * p.strideR + (size_t)row * p.ldr + column];
-  y[(size_t)slice * p.strideY + (size_t)row * p.ldy + column] = activate(sum, activation_of(p.epilogue));
+  if (p.epilogue.hasResidual) sum += widen(residual[(size_t)matrix * p.strideR + (size_t)row * p.ldr + column]);
+  sum = activate(sum, activation_of(p.epilogue));
+  store_sums(&sum, y + ((size_t)slice * p.strideY + (size_t)row * p.ldy + column), 1);
 }

@@ -1,4 +1,5 @@
-// Softmax and the loss of a classifier, shifted by the greatest logit so that nothing overflows.
+// Softmax and the loss of a classifier, shifted by the greatest logit so that nothing overflows; float32 in every format of a
+// network's values, since both lose too much in a shorter one.
 #include "gpu/rows.h"
 
 // y[row, i] = exp(x[row, i] - max) / sum, or its logarithm; inner = 1. Work-groups: ROW_COUNT rows of ROW_ITEMS work-items.

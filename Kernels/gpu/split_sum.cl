@@ -6,30 +6,31 @@
 #include "gpu/activation.h"
 
 #ifndef VECTOR
-#define VECTOR 1  // 4 needs n, ldy, ldr and every start to be multiples of 4
+#define VECTOR 1  // 4 or 8 needs n, ldy, ldr and every start to be multiples of it
 #endif
 
 __kernel void split_sum(
-    __global const float *partial, __global const float *bias, __global const float *residual, __global float *y, const GraftGemmParams p) {
+    __global const float *partial, __global const float *bias, __global const element *residual, __global element *y,
+    const GraftGemmParams p) {
   const Activation activation = activation_of(p.epilogue);
   size_t count = (size_t)p.batch * p.m * p.n, at = get_global_id(0) * VECTOR;
   if (at >= count) return;
   uint row = (uint)(at / p.n), column = (uint)(at - (size_t)row * p.n), matrix = row / p.m;
   row -= matrix * p.m;
   float sum[VECTOR], next[VECTOR];
-  load_vector(partial + at, sum, VECTOR);
+  load_floats(partial + at, sum, VECTOR);
   for (int s = 1; s < p.k; ++s) {
-    load_vector(partial + s * count + at, next, VECTOR);
+    load_floats(partial + s * count + at, next, VECTOR);
     for (int e = 0; e < VECTOR; ++e) sum[e] += next[e];
   }
   if (p.epilogue.hasBias) {
-    load_vector(bias + column, next, VECTOR);
+    load_floats(bias + column, next, VECTOR);
     for (int e = 0; e < VECTOR; ++e) sum[e] += next[e];
   }
   if (p.epilogue.hasResidual) {
-    load_vector(residual + (size_t)matrix * p.strideR + (size_t)row * p.ldr + column, next, VECTOR);
+    load_elements(residual + (size_t)matrix * p.strideR + (size_t)row * p.ldr + column, next, VECTOR);
     for (int e = 0; e < VECTOR; ++e) sum[e] += next[e];
   }
   for (int e = 0; e < VECTOR; ++e) sum[e] = activate(sum[e], activation);
-  store_vector(sum, y + (size_t)matrix * p.strideY + (size_t)row * p.ldy + column, VECTOR);
+  store_elements(sum, y + (size_t)matrix * p.strideY + (size_t)row * p.ldy + column, VECTOR);
 }

@@ -15,6 +15,8 @@
 //
 // Offsets within a tensor are 32 bits wide: a plan refuses tensors of 2^31 elements and more.
 //
+// Operands are widened on their way into local memory, so the sums are those of float32 whatever the format (element.h).
+//
 // Per step of k a work-item reads ITEM_M + ITEM_N floats for ITEM_M ITEM_N multiply-adds; every element of A is read from
 // global memory once a block column, every element of B once a block row.
 // After: Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication" (2008); Volkov and Demmel, "Benchmarking
@@ -46,17 +48,15 @@
 #define UNROLL 2   // steps of k unrolled: more lets compilers load ahead until registers run out
 #endif
 #ifndef VECTOR_A
-#define VECTOR_A 1  // floats a load of A takes: 4 where rows are aligned and whole
+#define VECTOR_A 1  // elements a load of A takes: 4 where rows are aligned and whole
 #endif
 #ifndef VECTOR_B
 #define VECTOR_B 1
 #endif
 #ifndef VECTOR_Y
-#define VECTOR_Y 1  // floats a store of y, and a load of bias and residual, takes
+#define VECTOR_Y 1  // elements a store of y, and a load of bias and residual, takes
 #endif
-#ifndef SWIZZLE
-#define SWIZZLE 8  // block rows walked together, so that the groups running at once share blocks of B as well as of A
-#endif
+#include "gpu/blocks.h"
 
 #define ITEMS_M (TILE_M / ITEM_M)
 #define ITEMS_N (TILE_N / ITEM_N)
@@ -82,16 +82,9 @@
 #define TILE_Y(id) ((id) / ITEMS_N)
 #endif
 
-// Which block a work-group computes: block rows in bands of SWIZZLE, down each band's columns first.
-static inline int2 block_of(uint index, uint rows, uint columns) {
-  uint band = index / (SWIZZLE * columns), first = band * SWIZZLE, height = min(rows - first, (uint)SWIZZLE);
-  uint rest = index - first * columns;
-  return (int2)((int)(first + rest % height), (int)(rest / height));
-}
-
-static inline void fetch_vector(__global const float *from, float *to, const int vector, bool inside) {
+static inline void fetch_vector(__global const element *from, float *to, const int vector, bool inside) {
   if (inside) {
-    load_vector(from, to, vector);
+    load_elements(from, to, vector);
   } else {
     for (int e = 0; e < vector; ++e) to[e] = 0.0f;
   }
@@ -99,7 +92,7 @@ static inline void fetch_vector(__global const float *from, float *to, const int
 
 // A block of a matrix whose rows (`extent` of them, ld apart) run along k, and one whose rows run along the block's other
 // side (`extent` wide, one row a k). What lies outside is zero.
-static inline void fetch_along_k(__global const float *from, int ld, int first, int end, int k, int endK, float *carry, const int extent, const int vector) {
+static inline void fetch_along_k(__global const element *from, int ld, int first, int end, int k, int endK, float *carry, const int extent, const int vector) {
   const int steps = TILE_K / vector;
 #pragma unroll
   for (int i = 0; i < extent * steps / ITEMS; ++i) {
@@ -108,7 +101,7 @@ static inline void fetch_along_k(__global const float *from, int ld, int first, 
   }
 }
 
-static inline void fetch_across_k(__global const float *from, int ld, int first, int end, int k, int endK, float *carry, const int extent, const int vector) {
+static inline void fetch_across_k(__global const element *from, int ld, int first, int end, int k, int endK, float *carry, const int extent, const int vector) {
   const int steps = extent / vector;
 #pragma unroll
   for (int i = 0; i < TILE_K * steps / ITEMS; ++i) {
@@ -187,7 +180,7 @@ static inline void multiply_blocks(__local const float *a, __local const float *
 // are at row 0 and column 0.
 static inline void store_block(
     float sums[ITEM_M][ITEM_N], int firstRow, int rows, int firstColumn, int columns, __global const float *bias,
-    __global const float *residual, int ldr, __global float *y, int ldy, const GraftEpilogue epilogue) {
+    __global const element *residual, int ldr, __global sum_element *y, int ldy, const GraftEpilogue epilogue) {
   const Activation activation = activation_of(epilogue);
   firstRow += TILE_Y(get_local_id(0)) * CHUNK_M;
   firstColumn += TILE_X(get_local_id(0)) * CHUNK_N;
@@ -197,26 +190,20 @@ static inline void store_block(
     if (column < columns) {
       float added[VECTOR_Y];
       for (int e = 0; e < VECTOR_Y; ++e) added[e] = 0.0f;
-      if (epilogue.hasBias) load_vector(bias + column, added, VECTOR_Y);
+      if (epilogue.hasBias) load_floats(bias + column, added, VECTOR_Y);
 #pragma unroll
       for (int i = 0; i < ITEM_M; ++i) {
         int row = firstRow + i / CHUNK_M * (ITEMS_M * CHUNK_M) + i % CHUNK_M;
         if (row < rows) {
           float value[VECTOR_Y], old[VECTOR_Y];
           for (int e = 0; e < VECTOR_Y; ++e) old[e] = 0.0f;
-          if (epilogue.hasResidual) load_vector(residual + ((uint)row * (uint)ldr + (uint)column), old, VECTOR_Y);
+          if (epilogue.hasResidual) load_elements(residual + ((uint)row * (uint)ldr + (uint)column), old, VECTOR_Y);
           for (int e = 0; e < VECTOR_Y; ++e) value[e] = activate(sums[i][j + e] + added[e] + old[e], activation);
-          store_vector(value, y + ((uint)row * (uint)ldy + (uint)column), VECTOR_Y);
+          store_sums(value, y + ((uint)row * (uint)ldy + (uint)column), VECTOR_Y);
         }
       }
     }
   }
-}
-
-// The share of k that split `index` of `count` sums: whole blocks, so that vectors stay aligned.
-static inline int split_start(int k, uint index, uint count) {
-  uint blocks = ((uint)k + TILE_K - 1) / TILE_K, share = (blocks + count - 1) / count;
-  return (int)min((uint)k, index * share * TILE_K);
 }
 
 #endif

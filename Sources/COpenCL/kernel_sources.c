@@ -79,6 +79,9 @@ static const KernelSource sources[] = {
   {"gpu/activation.h", (const char[]){
 #embed "../../Kernels/gpu/activation.h" suffix(, 0)
   }},
+  {"gpu/blocks.h", (const char[]){
+#embed "../../Kernels/gpu/blocks.h" suffix(, 0)
+  }},
   {"gpu/conv.cl", (const char[]){
 #embed "../../Kernels/gpu/conv.cl" suffix(, 0)
   }},
@@ -87,6 +90,9 @@ static const KernelSource sources[] = {
   }},
   {"gpu/depthwise.cl", (const char[]){
 #embed "../../Kernels/gpu/depthwise.cl" suffix(, 0)
+  }},
+  {"gpu/element.h", (const char[]){
+#embed "../../Kernels/gpu/element.h" suffix(, 0)
   }},
   {"gpu/elementwise.cl", (const char[]){
 #embed "../../Kernels/gpu/elementwise.cl" suffix(, 0)

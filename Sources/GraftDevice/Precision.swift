@@ -12,22 +12,12 @@ public enum Precision: String, Sendable, Hashable, CaseIterable, Codable {
   /// Bytes an element.
   public var byteCount: Int { self == .float32 ? 4 : 2 }
 
-  /// GRAFT_STORAGE of Kernels/cpu/element.h.
+  /// GRAFT_STORAGE of Kernels/cpu/element.h and Kernels/gpu/element.h.
   var storage: Int32 {
     switch self {
     case .float32: GRAFT_FLOAT32
     case .bfloat16: GRAFT_BFLOAT16
     case .float16: GRAFT_FLOAT16
     }
-  }
-}
-
-extension DeviceTraits {
-  /// - Throws: `DeviceError` that says what to use instead, if the device's kernels don't know the format.
-  public func check(_ precision: Precision) throws(DeviceError) {
-    guard precision != .float32, family != .cpu else { return }
-    throw DeviceError(
-      device: identifier, call: "compute in \(precision.rawValue)", name: "not available",
-      remedy: "The GPU kernels of this version know float32 only: use --precision float32, or the CPU kernels (--device cpu).")
   }
 }

@@ -70,7 +70,6 @@ struct ExtractCommand: ReportingCommand {
     let preprocessing = try preprocessing.resolve(model, configuration)
     let frozen = try FrozenBackbone.describe(model, cut: cut, preprocessing: preprocessing)
     let device = try computing.make(console)
-    try device.traits.check(format.precision)
     let key = FeatureKey(
       backboneSHA256: try model.hash(), cut: frozen.cut, cutShape: frozen.featureShape, preprocessing: preprocessing.canonicalJSON,
       precision: format.precision.rawValue, featureType: featureType == "float16" ? .float16 : .float32)

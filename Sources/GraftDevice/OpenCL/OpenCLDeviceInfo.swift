@@ -98,7 +98,7 @@ public struct OpenCLDeviceInfo: Sendable {
       computeUnits: computeUnits, memoryByteCount: memoryByteCount, maximumBufferByteCount: maximumBufferByteCount,
       localMemoryByteCount: localMemoryByteCount, maximumWorkGroupSize: maximumWorkGroupSize, vectorWidth: vectorWidth,
       panelVectors: panelVectors, instructionSet: version, numericFormats: numericFormats, isGPU: isGPU, threadCount: 0)
-    if traits.family == .cpu { traits.numericFormats.insert(contentsOf: ["bfloat16 (converted)", "float16 (converted)"], at: 1) }
+    traits.numericFormats.insert(contentsOf: ["bfloat16 (converted)", "float16 (converted)"], at: 1)
     traits.sliceAlignmentByteCount = sliceAlignment
     if traits.family == .cpu { traits.lastCacheByteCount = cacheByteCount }
     return traits

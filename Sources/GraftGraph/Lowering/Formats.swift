@@ -75,6 +75,13 @@ extension LoweringContext {
   /// Appends a dense conversion.
   mutating func convert(_ source: Operand, to target: Operand, elementCount: Int) {
     guard elementCount > 0 else { return }
+    if traits.family == .gpu {
+      let p = copyParameters(dims: [elementCount], from: [1], to: [1]), width = vector([elementCount], [source, target])
+      let (variant, bytes, format) = move("copy", from: source, to: target, elementCount: elementCount)
+      return launchItems(
+        "copy", variant, [source, target], p, count: elementCount / width, options: LoweringContext.vectorOption(width) + [.init("RANK", 1)],
+        flops: 0, bytes: bytes, precision: format)
+    }
     // Rows of 1024, so that threads share them, and the rest.
     let whole = elementCount / 1024 * 1024
     for (start, rows, length) in [(0, whole / 1024, 1024), (whole, 1, elementCount - whole)] where rows * length > 0 {
@@ -87,10 +94,15 @@ extension LoweringContext {
   mutating func launchMove(
     _ function: String, from source: Operand, to target: Operand, _ parameters: GraftCopyParams, grid: Grid, elementCount: Int
   ) {
+    let (variant, bytes, format) = move(function, from: source, to: target, elementCount: elementCount)
+    launch("copy", variant, [source, target], parameters, grid: grid, flops: 0, bytes: bytes, precision: format)
+  }
+
+  /// The variant of a copying function that turns the source's format into the target's, the bytes it moves, and the format its
+  /// program is compiled for.
+  func move(_ function: String, from source: Operand, to target: Operand, elementCount: Int) -> (variant: String, bytes: Double, Precision) {
     let (from, to) = (precision(of: source), precision(of: target))
     let variant = from == to ? function : to == .float32 ? "\(function)_to_float" : "\(function)_from_float"
-    launch(
-      "copy", variant, [source, target], parameters, grid: grid, flops: 0, bytes: Double((from.byteCount + to.byteCount) * elementCount),
-      precision: to == .float32 ? from : to)
+    return (variant, Double((from.byteCount + to.byteCount) * elementCount), to == .float32 ? from : to)
   }
 }

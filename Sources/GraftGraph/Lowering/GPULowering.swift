@@ -17,21 +17,22 @@ extension LoweringContext {
   /// Appends a launch of `count` independent work-items; none if there are none.
   mutating func launchItems<Parameters: BitwiseCopyable>(
     _ file: String, _ function: String, _ operands: [Operand?], _ parameters: Parameters, count: Int, options: [KernelReference.Option] = [],
-    flops: Double? = nil, bytes: Double? = nil
+    flops: Double? = nil, bytes: Double? = nil, precision: Precision? = nil
   ) {
     guard count > 0 else { return }
     let grid = Grid.covering(count, workGroup: (groupSize, 1, 1))
-    launch(file, function, operands, parameters, grid: grid, options: options, flops: flops, bytes: bytes)
+    launch(file, function, operands, parameters, grid: grid, options: options, flops: flops, bytes: bytes, precision: precision)
   }
 
   /// Appends a launch of `count` work-groups of `size` work-items; none if there are none.
   mutating func launchGroups<Parameters: BitwiseCopyable>(
     _ file: String, _ function: String, _ operands: [Operand?], _ parameters: Parameters, count: Int, size: Int,
-    options: [KernelReference.Option] = [], flops: Double? = nil, bytes: Double? = nil
+    options: [KernelReference.Option] = [], flops: Double? = nil, bytes: Double? = nil, precision: Precision? = nil
   ) {
     guard count > 0 else { return }
     launch(
-      file, function, operands, parameters, grid: Grid(count * size, workGroup: (size, 1, 1)), options: options, flops: flops, bytes: bytes)
+      file, function, operands, parameters, grid: Grid(count * size, workGroup: (size, 1, 1)), options: options, flops: flops, bytes: bytes,
+      precision: precision)
   }
 
   /// How work-items share rows of `length`, `rows` of them: the options of Kernels/gpu/rows.h and the number of work-groups.
@@ -40,14 +41,18 @@ extension LoweringContext {
     return (divideUp(rows, rowCount), groupSize, [.init("ROW_ITEMS", items), .init("ROW_COUNT", rowCount)])
   }
 
-  /// 4 if every extent and stride is a multiple of 4 and every operand begins at one, else 1: floats a work-item moves at once.
-  func vector(_ extents: [Int], _ operands: [Operand?]) -> Int {
-    extents.allSatisfy { $0 % 4 == 0 } && operands.allSatisfy(startsAligned) ? 4 : 1
+  /// Elements a work-item moves at once: 16 bytes of the plan's format (4 floats, 8 shorter numbers), else 4, where every
+  /// extent and stride is a multiple of that and every operand begins at one; else 1.
+  func vector(_ extents: [Int], _ operands: [Operand?], atMost limit: Int = 8) -> Int {
+    let candidates = precision == .float32 ? [4] : [8, 4]
+    return candidates.first { width in
+      width <= limit && extents.allSatisfy { $0 % width == 0 } && operands.allSatisfy { (start(of: $0) % width) == 0 }
+    } ?? 1
   }
 
-  /// Whether an operand begins at a multiple of 4 floats. Blocks of memory do; a slice of another value's channels may not.
-  private func startsAligned(_ operand: Operand?) -> Bool {
-    if case .value(let id)? = operand { (layouts[id]?.offset ?? 0) % 4 == 0 } else { true }
+  /// Where an operand begins, in elements. Blocks of memory begin anew; a slice of another value's channels does not.
+  func start(of operand: Operand?) -> Int {
+    if case .value(let id)? = operand { layouts[id]?.offset ?? 0 } else { 0 }
   }
 
   static func vectorOption(_ width: Int) -> [KernelReference.Option] { [.init("VECTOR", width)] }

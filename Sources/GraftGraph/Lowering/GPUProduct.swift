@@ -18,11 +18,11 @@ extension LoweringContext {
     let (transposeA, transposeB) = (p.transposeA != 0, p.transposeB != 0)
     // Along k, whole vectors of k; across it, whole vectors of rows or columns.
     let vectors = GEMMVectors(
-      a: vector([transposeA ? m : k, Int(p.lda), Int(p.strideA)], [operands.a]),
-      b: vector([transposeB ? k : packedB ? 0 : n, Int(p.ldb), Int(p.strideB)], [operands.b]),
+      a: vector([transposeA ? m : k, Int(p.lda), Int(p.strideA)], [operands.a], atMost: 4),
+      b: vector([transposeB ? k : packedB ? 0 : n, Int(p.ldb), Int(p.strideB)], [operands.b], atMost: 4),
       y: vector(
         [n, Int(p.ldy), Int(p.strideY)] + (operands.residual == nil ? [] : [Int(p.ldr), Int(p.strideR)]),
-        [operands.bias, operands.residual, operands.y]))
+        [operands.bias, operands.residual, operands.y], atMost: 4))
     let transposes: [KernelReference.Option] = [.init("TRANSPOSE_A", transposeA ? 1 : 0), .init("TRANSPOSE_B", transposeB ? 1 : 0)]
     switch ProductKernel.choose(m: m, n: n, k: k, count: batch, vectors: vectors, mayBeSkinny: true, traits: traits) {
     case .naive:
@@ -30,11 +30,11 @@ extension LoweringContext {
         "naive", "gemm_naive", [operands.a, operands.b, operands.bias, operands.residual, operands.y], p, count: batch * m * n,
         options: transposes + activation.gpuOptions)
     case .tiled(let tile, let splits):
-      split(splits, p, operands, activation, vectors) { context, p, operands, activation, vectors in
+      split(splits, p, operands, activation, vectors) { context, p, operands, activation, vectors, sums in
         context.launchGroups(
           "gemm", "gemm", [operands.a, operands.b, operands.bias, operands.residual, operands.y], p,
           count: tile.blockCount(m: m, n: n) * batch * splits, size: tile.itemCount,
-          options: tile.options(vectors: vectors) + transposes + activation.gpuOptions)
+          options: tile.options(vectors: vectors) + transposes + sums + activation.gpuOptions)
       }
     case .skinny(let splits):
       // The larger operand is read once, and the smaller side's results stay in registers.
@@ -46,11 +46,11 @@ extension LoweringContext {
         .init("NARROW", narrow), .init("ROWS_WIDE", rowsWide ? 1 : 0), .init("WIDE_ALONG_K", wideAlongK ? 1 : 0),
         .init("NARROW_ALONG_K", narrowAlongK ? 1 : 0), .init("VECTOR", width), .init("GROUP", groupSize),
       ]
-      split(splits, p, operands, activation, vectors) { context, p, operands, activation, _ in
+      split(splits, p, operands, activation, vectors) { context, p, operands, activation, _, sums in
         context.launchGroups(
           "skinny", "gemm_skinny", [operands.a, operands.b, operands.bias, operands.residual, operands.y], p,
           count: divideUp(max(m, n), context.groupSize / lanesK) * batch * splits, size: context.groupSize,
-          options: options + activation.gpuOptions)
+          options: options + sums + activation.gpuOptions)
       }
     }
   }
@@ -61,9 +61,9 @@ extension LoweringContext {
     let outputs = channels / groups, inputs = Int(p.c) / groups, k = inputs * Int(p.kh) * Int(p.kw)
     guard rows > 0 else { return }
     let vectors = GEMMVectors(
-      a: vector([inputs, Int(p.ldx)], [operands.a]), b: 4,
+      a: vector([inputs, Int(p.ldx)], [operands.a], atMost: 4), b: 4,
       y: vector(
-        [outputs, Int(p.ldy)] + (operands.residual == nil ? [] : [Int(p.ldr)]), [operands.bias, operands.residual, operands.y]))
+        [outputs, Int(p.ldy)] + (operands.residual == nil ? [] : [Int(p.ldr)]), [operands.bias, operands.residual, operands.y], atMost: 4))
     switch ProductKernel.choose(m: rows, n: outputs, k: k, count: groups, vectors: vectors, mayBeSkinny: false, traits: traits) {
     case .naive, .skinny:
       launchItems(
@@ -74,37 +74,38 @@ extension LoweringContext {
       let product = GraftGemmParams(
         strideA: 0, strideB: 0, strideY: 0, strideR: 0, batch: 1, m: Int32(rows), n: p.oc, k: Int32(k), lda: 0, ldb: 0, ldy: p.ldy, ldr: p.ldr,
         transposeA: 0, transposeB: 0, rowsPerItem: 0, panelsPerItem: 0, epilogue: p.epilogue)
-      split(splits, product, operands, activation, vectors) { context, product, operands, activation, vectors in
+      split(splits, product, operands, activation, vectors) { context, product, operands, activation, vectors, sums in
         var (p, vectors) = (p, vectors)
         (p.ldy, p.epilogue) = (product.ldy, product.epilogue)
         if outputs % 4 != 0 { vectors.y = 1 }
         context.launchGroups(
           "conv", "conv", [operands.a, operands.b, operands.bias, operands.residual, operands.y], p,
           count: tile.blockCount(m: rows, n: outputs) * groups * splits, size: tile.itemCount,
-          options: tile.options(vectors: vectors) + activation.gpuOptions)
+          options: tile.options(vectors: vectors) + sums + activation.gpuOptions)
       }
     }
   }
 
-  /// Emits a product whole, or as `count` sums over parts of k, each a dense matrix of scratch, and a second pass that adds
-  /// them in order and applies the epilogue.
+  /// Emits a product whole, or as `count` sums over parts of k, each a dense float32 matrix of scratch, and a second pass that
+  /// adds them in order and applies the epilogue. `emit` gets the options that say which of the two it is.
   private mutating func split(
     _ count: Int, _ p: GraftGemmParams, _ operands: ProductOperands, _ activation: Activation, _ vectors: GEMMVectors,
-    _ emit: (inout LoweringContext, GraftGemmParams, ProductOperands, Activation, GEMMVectors) -> Void
+    _ emit: (inout LoweringContext, GraftGemmParams, ProductOperands, Activation, GEMMVectors, [KernelReference.Option]) -> Void
   ) {
-    guard count > 1 else { return emit(&self, p, operands, activation, vectors) }
+    guard count > 1 else { return emit(&self, p, operands, activation, vectors, []) }
     let (m, n, batch) = (Int(p.m), Int(p.n), Int(p.batch))
     var (partial, partialOperands, partialVectors) = (p, operands, vectors)
     partial.epilogue = epilogue(.none)
     (partial.ldy, partial.strideY) = (p.n, Int64(m * n))
-    partialOperands.y = scratch(elementCount: count * batch * m * n)
+    partialOperands.y = scratch(elementCount: count * batch * m * n, precision: .float32)
     (partialOperands.bias, partialOperands.residual) = (nil, nil)
-    partialVectors.y = vector([n], [])
-    emit(&self, partial, partialOperands, .none, partialVectors)
+    partialVectors.y = n % 4 == 0 ? 4 : 1
+    emit(&self, partial, partialOperands, .none, partialVectors, precision == .float32 ? [] : [.init("PARTIAL", 1)])
     var sum = p
     sum.k = Int32(count)
     launchItems(
       "split_sum", "split_sum", [partialOperands.y, operands.bias, operands.residual, operands.y], sum, count: batch * m * n / vectors.y,
-      options: LoweringContext.vectorOption(vectors.y) + activation.gpuOptions, flops: 0, bytes: Double(4 * (count + 1)) * Double(batch * m * n))
+      options: LoweringContext.vectorOption(vectors.y) + activation.gpuOptions, flops: 0,
+      bytes: Double(4 * count + precision.byteCount) * Double(batch * m * n))
   }
 }

@@ -137,7 +137,7 @@ public struct LoweringContext {
     let bytes = Double(elementCount * stored.byteCount)
     switch traits.family {
     case .cpu: launch("copy", "fill_value", [target], p, grid: Grid(divideUp(elementCount, 16384)), flops: 0, bytes: bytes, precision: stored)
-    case .gpu: launchItems("copy", "fill_value", [target], p, count: elementCount, flops: 0, bytes: bytes)
+    case .gpu: launchItems("copy", "fill_value", [target], p, count: elementCount, flops: 0, bytes: bytes, precision: stored)
     }
   }
 

@@ -95,7 +95,7 @@ public struct Binary: Operation {
   /// Vectors along the last dimension where every operand has whole ones there, or one element that repeats.
   private func lowerForGPU(_ context: inout LoweringContext, _ p: GraftBinaryParams, dims: [Int], strides: [[Int]]) {
     let last = dims.count - 1
-    let operands = [Operand.value(context.inputs[0]), .value(context.inputs[1]), .value(context.output)]
+    let operands = [context.stored(context.inputs[0]), context.stored(context.inputs[1]), .value(context.output)]
     let repeats = strides.map { $0[last] == 0 }
     let inRuns = strides.allSatisfy { $0[last] <= 1 && $0[last] >= 0 } && strides[2][last] == 1
     let starts = zip(operands, repeats).filter { !$1 }.map(\.0)

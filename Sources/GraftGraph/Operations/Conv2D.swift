@@ -172,10 +172,10 @@ public struct Conv2D: Operation {
     let w = context.inputs[1], ws = context.shape(w)
     let taps = ws[2] * ws[3], outputs = ws[0] / groups
     if ws[1] == 1, ws[0] == groups {
-      let packed = packForGPU(&context, groups: 1, outputs: ws[0], inputs: 1, taps: taps)
+      let packed = packForGPU(&context, groups: 1, outputs: ws[0], inputs: 1, taps: taps, precision: .float32)
       return depthwiseForGPU(&context, p, operands, packed)
     }
-    let packed = packForGPU(&context, groups: groups, outputs: outputs, inputs: ws[1], taps: taps)
+    let packed = packForGPU(&context, groups: groups, outputs: outputs, inputs: ws[1], taps: taps, precision: context.precision)
     let product = ProductOperands(a: operands.x, b: packed, bias: operands.bias, residual: operands.residual, y: operands.y)
     guard taps == 1, groups == 1, stride == Pair(1), padding == Padding2D() else {
       return context.convolutionForGPU(p, product, activation)
@@ -187,21 +187,28 @@ public struct Conv2D: Operation {
     context.productForGPU(matrix, product, activation, packedB: true)
   }
 
-  /// The weights as matrices [taps inputs, outputs], a group at a time, outputs padded to a multiple of 4.
-  private func packForGPU(_ context: inout LoweringContext, groups: Int, outputs: Int, inputs: Int, taps: Int) -> Operand {
+  /// The weights as matrices [taps inputs, outputs], a group at a time, outputs padded to a multiple of 4. Depthwise weights are
+  /// parameters: float32.
+  private func packForGPU(
+    _ context: inout LoweringContext, groups: Int, outputs: Int, inputs: Int, taps: Int, precision: Precision
+  ) -> Operand {
     let w = context.inputs[1], count = groups * taps * inputs * divideUp(outputs, 4) * 4
-    return context.derived(from: w, key: "gpu \(groups) \(inputs)", elementCount: count) { context, target in
+    let source = context.parameter(w)
+    return context.derived(from: w, key: "gpu \(groups) \(inputs) \(precision)", elementCount: count, precision: precision) { context, target in
       let pack = GraftPackParams(
         strideBatch: 0, batch: 1, groups: Int32(groups), oc: Int32(outputs), c: Int32(inputs), taps: Int32(taps), strideO: Int32(inputs * taps),
         strideC: Int32(taps), strideTap: 1, strideGroup: Int32(outputs * inputs * taps))
-      context.launchItems("pack", "pack", [.value(w), target], pack, count: count, flops: 0, bytes: Double(8 * count))
+      context.launchItems(
+        "pack", "pack", [source, target], pack, count: count, flops: 0, bytes: Double((4 + precision.byteCount) * count), precision: precision)
     }
   }
 
   private func depthwiseForGPU(_ context: inout LoweringContext, _ p: GraftConvParams, _ operands: ConvolutionOperands, _ weights: Operand) {
     let all = [operands.x, operands.bias, operands.residual, operands.y]
-    let width = context.vector([Int(p.c), Int(p.ldx), Int(p.ldy)] + (operands.residual == nil ? [] : [Int(p.ldr)]), all)
-    // A width and stride known to the compiler let a row's inputs stay in registers, as far as those reach.
+    // A row's inputs and the sums stay in registers: of wide kernels, those of 4 channels.
+    let width = context.vector(
+      [Int(p.c), Int(p.ldx), Int(p.ldy)] + (operands.residual == nil ? [] : [Int(p.ldr)]), all, atMost: p.kw <= 3 ? 8 : 4)
+    // A width and stride known to the compiler let that be so, as far as registers reach.
     let known = p.dilationW == 1 && p.kw <= 7 && p.strideW <= 2
     let pixels = 4
     context.launchItems(

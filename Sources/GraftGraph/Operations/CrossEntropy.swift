@@ -50,15 +50,14 @@ public struct CrossEntropy: Operation {
     let other = context.scratch(elementCount: givesGradient ? shape[0] : shape[0] * shape[1], precision: .float32)
     let inputs: [Operand?] = [context.parameter(context.inputs[0]), .value(context.inputs[1])]
     func operands(_ result: Operand) -> [Operand?] { inputs + (givesGradient ? [other, result] : [result, other]) }
-    switch context.traits.family {
-    case .cpu:
-      context.computeInFloat32 { context, result in
-        context.launch("softmax", "cross_entropy", operands(result), p, grid: Grid(shape[0]), precision: .float32)
+    context.computeInFloat32 { context, result in
+      switch context.traits.family {
+      case .cpu: context.launch("softmax", "cross_entropy", operands(result), p, grid: Grid(shape[0]), precision: .float32)
+      case .gpu:
+        let groups = context.rowGroups(rows: shape[0], length: shape[1])
+        context.launchGroups(
+          "softmax", "cross_entropy", operands(result), p, count: groups.count, size: groups.size, options: groups.options, precision: .float32)
       }
-    case .gpu:
-      let groups = context.rowGroups(rows: shape[0], length: shape[1])
-      context.launchGroups(
-        "softmax", "cross_entropy", operands(.value(context.output)), p, count: groups.count, size: groups.size, options: groups.options)
     }
   }
 }

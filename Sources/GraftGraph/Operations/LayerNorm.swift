@@ -58,8 +58,10 @@ public struct LayerNorm: Operation {
     switch context.traits.family {
     case .cpu: context.launch("norm", "layer_norm", operands, p, grid: Grid(divideUp(rows, 16)))
     case .gpu:
-      let groups = context.rowGroups(rows: rows, length: channels)
-      context.launchGroups("norm", "layer_norm", operands, p, count: groups.count, size: groups.size, options: groups.options)
+      let width = context.vector([channels, Int(p.ldx), Int(p.ldy)], operands)
+      let groups = context.rowGroups(rows: rows, length: channels / width)
+      context.launchGroups(
+        "norm", "layer_norm", operands, p, count: groups.count, size: groups.size, options: groups.options + LoweringContext.vectorOption(width))
     }
   }
 }

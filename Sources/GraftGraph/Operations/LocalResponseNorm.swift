@@ -43,7 +43,7 @@ public struct LocalResponseNorm: Operation {
       size: Int32(size), alpha: alpha, beta: beta, k: k)
     switch context.traits.family {
     case .cpu: context.launch("norm", "lrn", [context.stored(x), .value(context.output)], p, grid: Grid(divideUp(rows, 16)))
-    case .gpu: context.launchItems("norm", "lrn", [.value(x), .value(context.output)], p, count: rows * channels)
+    case .gpu: context.launchItems("norm", "lrn", [context.stored(x), .value(context.output)], p, count: rows * channels)
     }
   }
 }

@@ -124,7 +124,7 @@ public struct MatMul: Operation {
     switch context.traits.family {
     case .cpu: lowerForCPU(&context, p, bias: bias, residual: residual, matricesA: batchA, matricesB: batchB)
     case .gpu:
-      let operands = ProductOperands(a: .value(a), b: .value(b), bias: bias, residual: residual, y: .value(context.output))
+      let operands = ProductOperands(a: context.stored(a), b: context.stored(b), bias: bias, residual: residual, y: .value(context.output))
       context.productForGPU(p, operands, activation)
     }
   }

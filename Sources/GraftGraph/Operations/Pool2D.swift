@@ -89,7 +89,7 @@ public struct Pool2D: Operation {
     switch context.traits.family {
     case .cpu: context.launch("pool", "pool", [context.stored(context.inputs[0]), .value(context.output)], p, grid: Grid(y[0] * y[1]))
     case .gpu:
-      let operands: [Operand?] = [.value(context.inputs[0]), .value(context.output)]
+      let operands: [Operand?] = [context.stored(context.inputs[0]), .value(context.output)]
       let width = context.vector([x[3], Int(p.ldx), Int(p.ldy)], operands)
       context.launchItems(
         "pool", "pool", operands, p, count: y.reduce(1, *) / width, options: LoweringContext.vectorOption(width))

@@ -108,22 +108,25 @@ public struct Reduce: Operation {
     let (outer, length, inner) = (Int(p.outer), Int(p.length), Int(p.inner))
     let parts = partCount(length, results: outer * inner, context)
     guard parts > 1 else { return pass(&context, p, from: source, to: .value(context.output)) }
-    let partial = context.scratch(elementCount: outer * parts * inner)
+    let partial = context.scratch(elementCount: outer * parts * inner, precision: .float32)
     var (first, second) = (p, p)
     (first.outer, first.length) = (Int32(outer * parts), Int32(length / parts))
     (second.length, second.ldx) = (Int32(parts), p.inner)
-    pass(&context, first, from: source, to: partial)
-    pass(&context, second, from: partial, to: .value(context.output))
+    let isShort = context.precision != .float32
+    pass(&context, first, from: source, to: partial, options: isShort ? [.init("TO_FLOAT", 1)] : [])
+    pass(&context, second, from: partial, to: .value(context.output), options: isShort ? [.init("FROM_FLOAT", 1)] : [])
   }
 
-  private func pass(_ context: inout LoweringContext, _ p: GraftReduceParams, from source: Operand, to target: Operand) {
+  private func pass(
+    _ context: inout LoweringContext, _ p: GraftReduceParams, from source: Operand, to target: Operand, options: [KernelReference.Option] = []
+  ) {
     let (outer, inner) = (Int(p.outer), Int(p.inner))
     let alongRows = inner == 1 && p.ldx == 1
     let groups = context.rowGroups(rows: outer, length: alongRows ? Int(p.length) : 256)
     context.launchGroups(
       "reduce", alongRows ? "reduce_rows" : "reduce_columns", [source, target], p,
       count: alongRows ? groups.count : outer * divideUp(inner, min(32, context.groupSize)),
-      size: groups.size, options: groups.options)
+      size: groups.size, options: groups.options + options)
   }
 
   /// Equal parts of `length`, enough of them to give every multiprocessor a few groups; 1 if there are enough results or no

@@ -34,9 +34,10 @@ extension LoweringContext {
       case .gpu:
         // Thinner than a quarter of a block, a plain copy wastes less.
         if extents[1] >= 8, extents[2] >= 8, groupSize >= 32 {
+          let (variant, bytes, format) = move("transpose", from: source, to: target, elementCount: Int(elements))
           launchGroups(
-            "copy", "transpose", [source, target], p, count: extents[0] * divideUp(extents[1], 32) * divideUp(extents[2], 32), size: groupSize,
-            options: [.init("GROUP", groupSize)], flops: 0, bytes: 8 * elements)
+            "copy", variant, [source, target], p, count: extents[0] * divideUp(extents[1], 32) * divideUp(extents[2], 32), size: groupSize,
+            options: [.init("GROUP", groupSize)], flops: 0, bytes: bytes, precision: format)
           return
         }
       }
@@ -57,9 +58,10 @@ extension LoweringContext {
       let inRuns = strides.allSatisfy { $0.last == 1 }
       let steps = strides.flatMap { $0.dropLast() } + [extents[extents.count - 1], fromOffset, toOffset]
       let width = inRuns ? vector(steps, [source, target]) : 1
+      let (variant, bytes, format) = move("copy", from: source, to: target, elementCount: Int(elements))
       launchItems(
-        "copy", "copy", [source, target], p, count: extents.reduce(1, *) / width,
-        options: LoweringContext.vectorOption(width) + [.init("RANK", extents.count)], flops: 0, bytes: 8 * elements)
+        "copy", variant, [source, target], p, count: extents.reduce(1, *) / width,
+        options: LoweringContext.vectorOption(width) + [.init("RANK", extents.count)], flops: 0, bytes: bytes, precision: format)
     }
   }
 

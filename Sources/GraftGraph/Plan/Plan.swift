@@ -37,7 +37,6 @@ public final class Plan {
   /// - Parameter graph: as read from a model file or built by hand.
   /// - Throws: `PlanMemoryError` before anything is allocated; `ShapeError`, `LoweringError`, `DeviceError`, `BuildError`.
   public init(_ graph: Graph, device: any Device, options: PlanOptions = PlanOptions()) throws {
-    try device.traits.check(options.precision)
     var graph = options.optimizes ? try graph.optimized() : graph
     self.device = device
     try PlanMemory.checkValues(of: graph, on: device.traits)
