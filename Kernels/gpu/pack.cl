@@ -15,3 +15,24 @@ __kernel void pack(__global const float *source, __global element *packed, const
   size_t tap = row / p.c, c = row - tap * p.c;
   packed[index] = o < (size_t)p.oc ? narrow(source[group * p.strideGroup + o * p.strideO + c * p.strideC + tap * p.strideTap]) : 0;
 }
+
+#ifndef PART
+#define PART 8  // of `pack_rows`: a power of two
+#endif
+
+// The same for matrix units (matrix_conv.cl): an output channel's row along k,
+//
+//     packed element at  (g O + o) K + t C + c,   K = taps C,   C = c rounded up to a multiple of PART, with zeros
+__kernel void pack_rows(__global const float *source, __global element *packed, const GraftPackParams p) {
+  size_t channels = ((size_t)p.c + PART - 1) / PART * PART, length = p.taps * channels, index = get_global_id(0);
+  if (index >= p.groups * p.oc * length) return;
+  size_t row = index / length, at = index - row * length, group = row / p.oc, o = row - group * p.oc, tap = at / channels, c = at - tap * channels;
+  packed[index] = c < (size_t)p.c ? narrow(source[group * p.strideGroup + o * p.strideO + c * p.strideC + tap * p.strideTap]) : 0;
+}
+
+// Rows of p.channels elements, ldx apart, into rows of ldy with zeros after them: channels for matrix units that are no multiple
+// of what a copy takes. Work-items: elements of y.
+__kernel void pad_rows(__global const element *x, __global element *y, const GraftUnaryParams p) {
+  size_t index = get_global_id(0), row = index / p.ldy, c = index - row * p.ldy;
+  if (row < (size_t)p.rows) y[index] = c < (size_t)p.channels ? x[row * p.ldx + c] : 0;
+}

@@ -100,6 +100,18 @@ static const KernelSource sources[] = {
   {"gpu/gemm.cl", (const char[]){
 #embed "../../Kernels/gpu/gemm.cl" suffix(, 0)
   }},
+  {"gpu/matrix_conv.cl", (const char[]){
+#embed "../../Kernels/gpu/matrix_conv.cl" suffix(, 0)
+  }},
+  {"gpu/matrix_gemm.cl", (const char[]){
+#embed "../../Kernels/gpu/matrix_gemm.cl" suffix(, 0)
+  }},
+  {"gpu/matrix_tile.h", (const char[]){
+#embed "../../Kernels/gpu/matrix_tile.h" suffix(, 0)
+  }},
+  {"gpu/matrix_unit.h", (const char[]){
+#embed "../../Kernels/gpu/matrix_unit.h" suffix(, 0)
+  }},
   {"gpu/naive.cl", (const char[]){
 #embed "../../Kernels/gpu/naive.cl" suffix(, 0)
   }},

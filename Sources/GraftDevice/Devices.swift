@@ -1,10 +1,21 @@
 /// The devices of this machine.
 public enum Devices {
-  /// The CPU, then every OpenCL device.
+  /// The CPU, then every OpenCL device; of GPUs the matrix unit too, for which they are opened.
   ///
   /// An OpenCL loader that fails hides no CPU: the failure is noted.
   public static func all() throws(DeviceError) -> [DeviceTraits] {
-    [try CPUDevice().traits] + openCLDevices().map { $0.traits() }
+    [try CPUDevice().traits] + openCLDevices().map(described)
+  }
+
+  private static func described(_ info: OpenCLDeviceInfo) -> DeviceTraits {
+    var traits = info.traits()
+    guard traits.family == .gpu, info.obstacle == nil else { return traits }
+    do {
+      traits.matrixUnit = try OpenCLDevice(info).matrixUnit()
+    } catch {
+      DeviceNotes.note("\(info.identifier) \(info.name): its matrix unit cannot be looked for: \(error)")
+    }
+    return traits
   }
 
   /// Opens the device that `--device` and `--kernels` name.

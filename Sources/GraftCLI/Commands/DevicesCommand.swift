@@ -13,6 +13,12 @@ struct DevicesCommand: ReportingCommand {
     let isGPU: Bool
     let computeUnits, memoryByteCount, localMemoryByteCount: Int
     let numericFormats: [String]
+    let matrixUnit: String?
+  }
+
+  private func matrixUnit(_ traits: DeviceTraits) -> String {
+    guard traits.family == .gpu else { return "" }
+    return "\n  matrix unit    " + (traits.matrixUnit?.description ?? "none: products in the shorter formats run at float32's rate")
   }
 
   func execute() throws {
@@ -27,7 +33,7 @@ struct DevicesCommand: ReportingCommand {
           compute units  \(traits.computeUnits)
           memory         \(byteText(traits.memoryByteCount))\(traits.localMemoryByteCount > 0 ? ", local \(byteText(traits.localMemoryByteCount))" : "")
           kernels        \(traits.family.rawValue) family (\(traits.instructionSet))
-          formats        \(traits.numericFormats.joined(separator: ", "))
+          formats        \(traits.numericFormats.joined(separator: ", "))\(matrixUnit(traits))
         """)
     }
     if !all.contains(where: { $0.kind == .openCL }) {
@@ -38,7 +44,7 @@ struct DevicesCommand: ReportingCommand {
         Row(
           device: $0.identifier, name: $0.name, vendor: $0.vendor, driver: $0.driver, kind: $0.kind.rawValue, family: $0.family.rawValue,
           instructionSet: $0.instructionSet, isGPU: $0.isGPU, computeUnits: $0.computeUnits, memoryByteCount: $0.memoryByteCount,
-          localMemoryByteCount: $0.localMemoryByteCount, numericFormats: $0.numericFormats)
+          localMemoryByteCount: $0.localMemoryByteCount, numericFormats: $0.numericFormats, matrixUnit: $0.matrixUnit?.description)
       })
   }
 }

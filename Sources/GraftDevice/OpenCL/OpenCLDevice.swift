@@ -18,6 +18,9 @@ public final class OpenCLDevice: Device {
   /// Held while commands are queued, so that a list of launches stays together.
   private let progress = Mutex(Progress())
 
+  private struct Found { let unit: MatrixUnit? }
+  private let foundUnit = Mutex<Found?>(nil)
+
   private struct Progress {
     /// How many times commands were queued, and up to which of these all is known to be done.
     var queued: UInt64 = 0
@@ -103,6 +106,26 @@ public final class OpenCLDevice: Device {
     let turn = progress.withLock { $0.queued }
     try check(clFinish(queue.raw), "clFinish", on: info.identifier)
     noteDone(turn)
+  }
+
+  /// Its matrix unit, looked for when first asked; the answer is kept for as long as the device is open, unless a test forces one.
+  ///
+  /// A unit that should be there and is not is noted once: products then run on the plain kernels, and are much slower.
+  public func matrixUnit() throws(DeviceError) -> MatrixUnit? {
+    guard traits.family == .gpu else { return nil }
+    if MatrixUnitChoice.forced != nil { return try MatrixUnits.find(on: self).unit }
+    if let known = foundUnit.withLock({ $0 }) { return known.unit }
+    let found = try MatrixUnits.find(on: self)
+    let isFirst = foundUnit.withLock { known in
+      defer { known = known ?? Found(unit: found.unit) }
+      return known == nil
+    }
+    if isFirst, !found.failures.isEmpty {
+      DeviceNotes.note(
+        "\(info.identifier) \(info.name): \(found.unit == nil ? "no matrix unit can be used" : "a format has no matrix unit"), so products in it run on "
+          + "the plain kernels, which are slower. \(found.failures.joined(separator: " "))")
+    }
+    return found.unit
   }
 
   /// How the programs so far came to be.

@@ -68,6 +68,8 @@ package enum ProductKernel: Sendable, Hashable {
   case tiled(GEMMTile, splits: Int)
   /// Few rows or few columns (at most 8).
   case skinny(splits: Int)
+  /// On the device's matrix unit, in the shorter formats.
+  case matrix(MatrixTile, splits: Int)
 
   /// What to run instead of what `choose` would: for tests, and for a tuner.
   @TaskLocal package static var forced: ProductKernel?
@@ -80,7 +82,11 @@ package enum ProductKernel: Sendable, Hashable {
   /// Every tile and power of two of splits is judged by a model: multiprocessors take blocks in waves, a wave of one block
   /// each hides little latency, and a second pass over the partial sums costs memory traffic and a launch.
   package static func choose(m: Int, n: Int, k: Int, count: Int, vectors: GEMMVectors, mayBeSkinny: Bool, traits: DeviceTraits) -> ProductKernel {
-    if let forced { return forced }
+    if let forced {
+      // Where the matrix unit cannot read the operands, the definition is run: a test that forces it sees to it that it can.
+      if case .matrix = forced { return .naive }
+      return forced
+    }
     let units = max(1, traits.computeUnits)
     let group = groupSize(traits)
     if mayBeSkinny, min(m, n) <= narrowLimit, k >= 32, group >= 32, narrowLimit * group * 4 <= traits.localMemoryByteCount {

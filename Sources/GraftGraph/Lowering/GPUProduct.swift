@@ -16,6 +16,7 @@ extension LoweringContext {
     let (m, n, k, batch) = (Int(p.m), Int(p.n), Int(p.k), Int(p.batch))
     guard m > 0, n > 0, batch > 0 else { return }
     let (transposeA, transposeB) = (p.transposeA != 0, p.transposeB != 0)
+    if !packedB, productOnMatrixUnit(p, operands, activation) { return }
     // Along k, whole vectors of k; across it, whole vectors of rows or columns.
     let vectors = GEMMVectors(
       a: vector([transposeA ? m : k, Int(p.lda), Int(p.strideA)], [operands.a], atMost: 4),
@@ -25,7 +26,7 @@ extension LoweringContext {
         [operands.bias, operands.residual, operands.y], atMost: 4))
     let transposes: [KernelReference.Option] = [.init("TRANSPOSE_A", transposeA ? 1 : 0), .init("TRANSPOSE_B", transposeB ? 1 : 0)]
     switch ProductKernel.choose(m: m, n: n, k: k, count: batch, vectors: vectors, mayBeSkinny: true, traits: traits) {
-    case .naive:
+    case .naive, .matrix:
       launchItems(
         "naive", "gemm_naive", [operands.a, operands.b, operands.bias, operands.residual, operands.y], p, count: batch * m * n,
         options: transposes + activation.gpuOptions)
@@ -65,7 +66,7 @@ extension LoweringContext {
       y: vector(
         [outputs, Int(p.ldy)] + (operands.residual == nil ? [] : [Int(p.ldr)]), [operands.bias, operands.residual, operands.y], atMost: 4))
     switch ProductKernel.choose(m: rows, n: outputs, k: k, count: groups, vectors: vectors, mayBeSkinny: false, traits: traits) {
-    case .naive, .skinny:
+    case .naive, .skinny, .matrix:
       launchItems(
         "naive", "conv_naive", [operands.a, operands.b, operands.bias, operands.residual, operands.y], p, count: rows * channels,
         options: activation.gpuOptions)
@@ -88,7 +89,7 @@ extension LoweringContext {
 
   /// Emits a product whole, or as `count` sums over parts of k, each a dense float32 matrix of scratch, and a second pass that
   /// adds them in order and applies the epilogue. `emit` gets the options that say which of the two it is.
-  private mutating func split(
+  mutating func split(
     _ count: Int, _ p: GraftGemmParams, _ operands: ProductOperands, _ activation: Activation, _ vectors: GEMMVectors,
     _ emit: (inout LoweringContext, GraftGemmParams, ProductOperands, Activation, GEMMVectors, [KernelReference.Option]) -> Void
   ) {

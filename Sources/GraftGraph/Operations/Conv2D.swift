@@ -175,8 +175,9 @@ public struct Conv2D: Operation {
       let packed = packForGPU(&context, groups: 1, outputs: ws[0], inputs: 1, taps: taps, precision: .float32)
       return depthwiseForGPU(&context, p, operands, packed)
     }
-    let packed = packForGPU(&context, groups: groups, outputs: outputs, inputs: ws[1], taps: taps, precision: context.precision)
-    let product = ProductOperands(a: operands.x, b: packed, bias: operands.bias, residual: operands.residual, y: operands.y)
+    var product = ProductOperands(a: operands.x, b: operands.x, bias: operands.bias, residual: operands.residual, y: operands.y)
+    if context.convolutionOnMatrixUnit(p, product, weights: w, activation) { return }
+    product.b = packForGPU(&context, groups: groups, outputs: outputs, inputs: ws[1], taps: taps, precision: context.precision)
     guard taps == 1, groups == 1, stride == Pair(1), padding == Padding2D() else {
       return context.convolutionForGPU(p, product, activation)
     }

@@ -41,6 +41,7 @@ public final class Plan {
     self.device = device
     try PlanMemory.checkValues(of: graph, on: device.traits)
     var traits = device.traits
+    if options.precision != .float32, let openCL = device as? OpenCLDevice { traits.matrixUnit = try openCL.matrixUnit() }
     if let byteCount = options.lastCacheByteCount { traits.lastCacheByteCount = byteCount }
     if options.optimizes { graph = try graph.fusingSeparable(traits: traits, options: options) }
     var schedule = try Schedule(graph, traits: traits, options: options)

@@ -1,0 +1,71 @@
+import Foundation
+
+/// Hardware of a GPU that multiplies small matrices of 16-bit numbers, and how Kernels/gpu/matrix_unit.h reaches it.
+public struct MatrixUnit: Sendable, Hashable, CustomStringConvertible {
+  public enum Kind: Int, Sendable, CaseIterable {
+    /// `mma.sync` with `ldmatrix` and `cp.async`, by inline PTX: from sm_80 on.
+    case nvidia = 1
+
+    /// MATRIX_UNIT of the kernels.
+    package var option: KernelReference.Option { .init("MATRIX_UNIT", rawValue) }
+
+    public var name: String {
+      switch self {
+      case .nvidia: "mma.sync"
+      }
+    }
+  }
+
+  public let kind: Kind
+  /// In plain OpenCL C: for checking a kernel's arithmetic without the hardware.
+  public let isEmulated: Bool
+  /// The formats in which it was tried and agreed with the host.
+  public let formats: Set<Precision>
+
+  public init(_ kind: Kind, isEmulated: Bool = false, formats: Set<Precision>) {
+    (self.kind, self.isEmulated, self.formats) = (kind, isEmulated, formats)
+  }
+
+  /// What programs that use it are compiled with.
+  package var options: [KernelReference.Option] { [kind.option] + (isEmulated ? [.init("EMULATED", 1)] : []) }
+
+  public var description: String {
+    let names = Precision.allCases.filter { formats.contains($0) }.map(\.rawValue).joined(separator: ", ")
+    return "\(kind.name) (\(names)\(isEmulated ? "; emulated" : ""))"
+  }
+}
+
+/// What to use instead of what is found: a check's choice, or `GRAFT_MATRIX_UNIT`.
+public enum MatrixUnitChoice: Sendable, Hashable {
+  /// What compiles, runs and agrees.
+  case auto
+  /// The plain kernels.
+  case off
+  /// Kernels for that unit in plain OpenCL C, on any device; slow.
+  case emulated(MatrixUnit.Kind)
+  /// That one if it is found, else none.
+  case only(MatrixUnit.Kind)
+
+  /// For tests; `nil`: what the environment says.
+  @TaskLocal package static var forced: MatrixUnitChoice?
+
+  /// - Throws: `DeviceError` that names the values there are.
+  package static func current(environment: [String: String], device: String) throws(DeviceError) -> MatrixUnitChoice {
+    if let forced { return forced }
+    guard let text = environment["GRAFT_MATRIX_UNIT"]?.lowercased(), !text.isEmpty else { return .auto }
+    let names = MatrixUnit.Kind.allCases.map { "\($0)" }
+    switch text {
+    case "auto": return .auto
+    case "off": return .off
+    case "emulated": return .emulated(.nvidia)
+    default:
+      for kind in MatrixUnit.Kind.allCases {
+        if text == "\(kind)" { return .only(kind) }
+        if text == "emulated-\(kind)" { return .emulated(kind) }
+      }
+      throw DeviceError(
+        device: device, call: "GRAFT_MATRIX_UNIT=\(text)", name: "no such matrix unit",
+        remedy: "Known are auto, off, emulated, \((names + names.map { "emulated-\($0)" }).joined(separator: ", ")).")
+    }
+  }
+}

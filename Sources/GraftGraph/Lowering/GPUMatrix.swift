@@ -1,0 +1,137 @@
+import CKernels
+import GraftDevice
+
+// Products and convolutions on matrix units (Kernels/gpu/matrix_gemm.cl, matrix_conv.cl).
+
+extension LoweringContext {
+  /// Elements one copy of an operand takes: the most of 8, 4 and 2 that divides its extents and strides and where it begins.
+  private func copyWidth(_ extents: [Int], _ operand: Operand) -> Int? {
+    [8, 4, 2].first { width in start(of: operand) % width == 0 && extents.allSatisfy { $0 % width == 0 } }
+  }
+
+  /// Elements of a store of the result: a chunk of 8, a pair or one.
+  private func storeWidth(_ extents: [Int], _ operands: [Operand?]) -> Int {
+    [8, 2].first { width in operands.allSatisfy { start(of: $0) % width == 0 } && extents.allSatisfy { $0 % width == 0 } } ?? 1
+  }
+
+  /// Appends a product on the device's matrix unit, if it has one for the plan's format and the operands lie so that it can
+  /// read them.
+  ///
+  /// - Returns: whether it did.
+  mutating func productOnMatrixUnit(_ p: GraftGemmParams, _ operands: ProductOperands, _ activation: Activation) -> Bool {
+    let (m, n, k, batch) = (Int(p.m), Int(p.n), Int(p.k), Int(p.batch))
+    let (alongA, alongB) = (p.transposeA == 0, p.transposeB != 0)
+    guard traits.matrixUnit != nil, !isSkinny(m: m, n: n, k: k),
+      let widthA = copyWidth([alongA ? k : m, Int(p.lda), Int(p.strideA)], operands.a),
+      let widthB = copyWidth([alongB ? k : n, Int(p.ldb), Int(p.strideB)], operands.b)
+    else { return false }
+    let vectors = MatrixVectors(
+      a: widthA, b: widthB,
+      y: storeWidth(
+        [n, Int(p.ldy), Int(p.strideY)] + (operands.residual == nil ? [] : [Int(p.ldr), Int(p.strideR)]), [operands.residual, operands.y]),
+      alongA: alongA, alongB: alongB)
+    guard let unit = traits.matrixUnit,
+      let (tile, splits) = ProductKernel.chooseMatrix(m: m, n: n, k: k, count: batch, vectors: vectors, precision: precision, traits: traits)
+    else { return false }
+    split(splits, p, operands, activation, sumVectors(p, operands)) { context, p, operands, activation, _, sums in
+      var vectors = vectors
+      if !sums.isEmpty { vectors.y = n % 2 == 0 ? 2 : 1 }
+      context.launchGroups(
+        "matrix_gemm", "matrix_gemm", [operands.a, operands.b, operands.bias, operands.residual, operands.y], p,
+        count: tile.blockCount(m: m, n: n) * batch * splits, size: tile.itemCount,
+        options: unit.options + tile.options(vectors) + sums + activation.gpuOptions)
+    }
+    return true
+  }
+
+  /// Reading the longer operand once is all that matters where there are few rows or columns.
+  private func isSkinny(m: Int, n: Int, k: Int) -> Bool {
+    ProductKernel.forced == nil && min(m, n) <= ProductKernel.narrowLimit && k >= 32
+  }
+
+  private func sumVectors(_ p: GraftGemmParams, _ operands: ProductOperands) -> GEMMVectors {
+    let extents = [Int(p.n), Int(p.ldy), Int(p.strideY)] + (operands.residual == nil ? [] : [Int(p.ldr), Int(p.strideR)])
+    return GEMMVectors(a: 1, b: 1, y: vector(extents, [operands.bias, operands.residual, operands.y], atMost: 4))
+  }
+
+  /// Appends a convolution on the device's matrix unit, if it has one for the plan's format.
+  ///
+  /// A copy takes some channels of one pixel. Where there are fewer, or pixels lie so that no copy can begin at them, the pixels
+  /// are moved apart first, with zeros between (a first layer's 3 channels become 4), which costs little beside the product.
+  ///
+  /// - Parameter operands: `b` is not read; `weights` are packed here.
+  /// - Returns: whether it did.
+  mutating func convolutionOnMatrixUnit(_ parameters: GraftConvParams, _ operands: ProductOperands, weights: ValueID, _ activation: Activation)
+    -> Bool
+  {
+    var (p, operands) = (parameters, operands)
+    let (groups, taps) = (Int(p.groups), Int(p.kh) * Int(p.kw))
+    let rows = Int(p.n) * Int(p.oh) * Int(p.ow), outputs = Int(p.oc) / groups
+    guard let unit = traits.matrixUnit, unit.formats.contains(precision), rows > 0 else { return false }
+    var channels = Int(p.c) / groups
+    var width = copyWidth([channels, Int(p.ldx)], operands.a)
+    var isPadded = false
+    if width == nil || (width == 2 && channels > 2) {
+      guard groups == 1 else { return false }
+      channels = channels <= 2 ? 2 : channels <= 4 ? 4 : divideUp(channels, 8) * 8
+      (width, isPadded) = (min(8, channels), true)
+    }
+    guard let width else { return false }
+    let k = taps * channels
+    guard let widthB = [8, 4, 2].first(where: { k % $0 == 0 }) else { return false }
+    let vectors = MatrixVectors(
+      a: width, b: widthB,
+      y: storeWidth([outputs, Int(p.ldy)] + (operands.residual == nil ? [] : [Int(p.ldr)]), [operands.residual, operands.y]))
+    guard
+      let (tile, splits) = ProductKernel.chooseMatrix(
+        m: rows, n: outputs, k: k, count: groups, vectors: vectors, precision: precision, traits: traits)
+    else { return false }
+
+    if isPadded {
+      let pixels = Int(p.n) * Int(p.h) * Int(p.w)
+      let padded = scratch(elementCount: pixels * channels)
+      let move = GraftUnaryParams(
+        rows: Int64(pixels), channels: p.c, ldx: p.ldx, ldy: Int32(channels), hasScale: 0, hasShift: 0, epilogue: epilogue(.none))
+      launchItems(
+        "pack", "pad_rows", [operands.a, padded], move, count: pixels * channels, flops: 0, bytes: Double(2 * pixels * (Int(p.c) + channels)))
+      operands.a = padded
+      (p.c, p.ldx) = (Int32(channels), Int32(channels))
+    }
+    operands.b = packedRows(weights, groups: groups, part: isPadded ? width : 1, channels: channels)
+    // The partial sums of a split are one matrix [rows, channels], whatever the groups.
+    let product = GraftGemmParams(
+      strideA: 0, strideB: 0, strideY: 0, strideR: 0, batch: 1, m: Int32(rows), n: p.oc, k: Int32(k), lda: 0, ldb: 0, ldy: p.ldy, ldr: p.ldr,
+      transposeA: 0, transposeB: 0, rowsPerItem: 0, panelsPerItem: 0, epilogue: p.epilogue)
+    // 1 × 1: a product of pixels and weights.
+    let isProduct = taps == 1 && groups == 1 && p.strideH == 1 && p.strideW == 1 && p.padH == 0 && p.padW == 0 && p.oh == p.h && p.ow == p.w
+    split(splits, product, operands, activation, sumVectors(product, operands)) { context, product, operands, activation, _, sums in
+      var (p, product, vectors) = (p, product, vectors)
+      if !sums.isEmpty { vectors.y = outputs % 2 == 0 ? 2 : 1 }
+      (p.ldy, p.epilogue) = (product.ldy, product.epilogue)
+      (product.lda, product.ldb, product.transposeB) = (p.ldx, Int32(k), 1)
+      let options = unit.options + tile.options(vectors) + sums + activation.gpuOptions
+      let (count, buffers) = (
+        tile.blockCount(m: rows, n: outputs) * groups * splits, [operands.a, operands.b, operands.bias, operands.residual, operands.y]
+      )
+      if isProduct {
+        context.launchGroups("matrix_gemm", "matrix_gemm", buffers, product, count: count, size: tile.itemCount, options: options)
+      } else {
+        context.launchGroups("matrix_conv", "matrix_conv", buffers, p, count: count, size: tile.itemCount, options: options)
+      }
+    }
+    return true
+  }
+
+  /// The weights as rows along k, [groups, outputs, taps, channels] (Kernels/gpu/pack.cl, `pack_rows`).
+  private mutating func packedRows(_ w: ValueID, groups: Int, part: Int, channels: Int) -> Operand {
+    let ws = shape(w), taps = ws[2] * ws[3], outputs = ws[0] / groups, count = ws[0] * taps * channels
+    let source = parameter(w)
+    return derived(from: w, key: "rows \(groups) \(channels)", elementCount: count) { context, target in
+      let pack = GraftPackParams(
+        strideBatch: 0, batch: 1, groups: Int32(groups), oc: Int32(outputs), c: Int32(ws[1]), taps: Int32(taps), strideO: Int32(ws[1] * taps),
+        strideC: Int32(taps), strideTap: 1, strideGroup: Int32(outputs * ws[1] * taps))
+      context.launchItems(
+        "pack", "pack_rows", [source, target], pack, count: count, options: [.init("PART", part)], flops: 0, bytes: Double(6 * count))
+    }
+  }
+}

@@ -1,0 +1,112 @@
+import GraftDevice
+
+/// How a work-group of a product on matrix units is cut: the tunables of `Kernels/gpu/matrix_tile.h`.
+///
+/// A work-group computes `tileM` × `tileN` sums, `tileK` terms between two barriers, in `warpsM` × `warpsN` warps; `stages`
+/// blocks of both operands lie in local memory.
+package struct MatrixTile: Sendable, Hashable {
+  package var tileM, tileN, tileK: Int
+  package var warpsM, warpsN: Int
+  package var stages: Int
+
+  package init(_ tileM: Int, _ tileN: Int, _ tileK: Int = 32, warps: (m: Int, n: Int) = (2, 2), stages: Int = 3) {
+    (self.tileM, self.tileN, self.tileK, self.stages) = (tileM, tileN, tileK, stages)
+    (warpsM, warpsN) = warps
+  }
+
+  /// Large to small; matrix_tile.h has what limits each.
+  package static let candidates = [
+    MatrixTile(256, 128, warps: (4, 2), stages: 2), MatrixTile(128, 256, warps: (2, 4), stages: 2), MatrixTile(128, 128), MatrixTile(128, 64),
+    MatrixTile(64, 128), MatrixTile(64, 64), MatrixTile(32, 64), MatrixTile(64, 32), MatrixTile(32, 32),
+  ]
+
+  /// Work-items of a warp.
+  static let lanes = 32
+
+  var warpM: Int { tileM / warpsM }
+  var warpN: Int { tileN / warpsN }
+  package var itemCount: Int { warpsM * warpsN * MatrixTile.lanes }
+  package var localByteCount: Int { 2 * stages * (tileM + tileN) * tileK }
+  /// Registers a work-item: its sums, two steps of fragments, and about 60 for everything else.
+  var registerCount: Int { warpM * warpN / 32 + (warpM + warpN) / 2 + 60 }
+  /// Work-groups that a multiprocessor's 65,536 registers hold at once.
+  var groupsAtOnce: Int { max(1, 65536 / (itemCount * min(255, registerCount))) }
+
+  package func blockCount(m: Int, n: Int) -> Int { divideUp(m, tileM) * divideUp(n, tileN) }
+
+  package func fits(_ traits: DeviceTraits, vectors: MatrixVectors) -> Bool {
+    // An emulated multiplication hands both operands' registers around.
+    let exchange = traits.matrixUnit?.isEmulated == true ? itemCount * (warpM + warpN) / 4 * 4 : 0
+    guard itemCount <= traits.maximumWorkGroupSize, localByteCount + exchange <= traits.localMemoryByteCount else { return false }
+    let copies = [(tileM, vectors.a, vectors.alongA), (tileN, vectors.b, vectors.alongB)]
+    return copies.allSatisfy { extent, width, alongK in
+      let parts = (alongK ? tileK : extent) / width
+      // Narrow copies are many; beside the sums of 64 × 64, where they come from takes more registers than there are.
+      return itemCount % parts == 0 && extent * tileK % (width * itemCount) == 0 && (width == 8 || warpM * warpN < 4096)
+    }
+  }
+
+  /// The `-D` options of a program.
+  package func options(_ vectors: MatrixVectors) -> [KernelReference.Option] {
+    [
+      .init("TILE_M", tileM), .init("TILE_N", tileN), .init("TILE_K", tileK), .init("WARPS_M", warpsM), .init("WARPS_N", warpsN),
+      .init("STAGES", stages), .init("A_ALONG_K", vectors.alongA ? 1 : 0), .init("B_ALONG_K", vectors.alongB ? 1 : 0),
+      .init("VECTOR_A", vectors.a), .init("VECTOR_B", vectors.b), .init("VECTOR_Y", vectors.y),
+    ]
+  }
+
+  /// Cycles a multiprocessor takes for one group's block of k: its multiply-adds, its local memory or its share of the second
+  /// cache, whichever is longest (the rates of matrix_tile.h).
+  var stepCost: Double {
+    let arithmetic = Double(2 * tileM * tileN * tileK) / 2560
+    let local = Double(2 * tileK * (warpsM * warpsN * (warpM + warpN) + tileM + tileN)) / 128
+    let cache = Double(2 * tileK * (tileM + tileN)) / 32
+    return max(arithmetic, local, cache)
+  }
+
+  /// Cycles for the whole of `count` products of m × n × k with k cut into `splits`.
+  func cost(m: Int, n: Int, k: Int, count: Int, splits: Int, units: Int) -> Double {
+    let groups = divideUp(blockCount(m: m, n: n) * count * splits, units), steps = divideUp(divideUp(k, tileK), splits)
+    // Before the first block and after the last the arithmetic waits, unless another group is there to run.
+    let ends = 1500 + Double(2 * tileM * tileN) / 20
+    let alone = Double(min(groups, groupsAtOnce))
+    var cost = Double(groups) * (Double(steps) * stepCost * (itemCount == 128 && groups == 1 ? 1.5 : 1) + ends / alone)
+    // Partial sums are written and read at memory's speed, and the second pass is a launch.
+    if splits > 1 { cost += 5000 + Double(4 * (2 * splits + 1)) * Double(m) * Double(n) * Double(count) / Double(units) / 20 }
+    return cost
+  }
+}
+
+/// How many elements each copy of an operand and each store of the result takes, and which way the operands lie.
+package struct MatrixVectors: Sendable, Hashable {
+  package var a, b, y: Int
+  package var alongA, alongB: Bool
+  package init(a: Int, b: Int, y: Int, alongA: Bool = true, alongB: Bool = true) {
+    (self.a, self.b, self.y, self.alongA, self.alongB) = (a, b, y, alongA, alongB)
+  }
+}
+
+extension ProductKernel {
+  /// The tile and the splits for `count` products on the device's matrix unit; `nil` if it has none for the format, none of the
+  /// tiles fits, or another kernel is forced.
+  package static func chooseMatrix(
+    m: Int, n: Int, k: Int, count: Int, vectors: MatrixVectors, precision: Precision, traits: DeviceTraits
+  ) -> (tile: MatrixTile, splits: Int)? {
+    guard let unit = traits.matrixUnit, unit.formats.contains(precision), k > 0 else { return nil }
+    if let forced {
+      guard case .matrix(let tile, let splits) = forced, tile.fits(traits, vectors: vectors) else { return nil }
+      return (tile, splits)
+    }
+    let units = max(1, traits.computeUnits)
+    var best: (cost: Double, tile: MatrixTile, splits: Int)?
+    for tile in MatrixTile.candidates where tile.fits(traits, vectors: vectors) {
+      var splits = 1
+      while splits <= 32, splits == 1 || k / splits >= 8 * tile.tileK {
+        let cost = tile.cost(m: m, n: n, k: k, count: count, splits: splits, units: units)
+        if cost < best?.cost ?? .infinity { best = (cost, tile, splits) }
+        splits *= 2
+      }
+    }
+    return best.map { ($0.tile, $0.splits) }
+  }
+}

@@ -1,0 +1,147 @@
+import GraftDevice
+import GraftGraph
+import Testing
+
+/// Products and convolutions for matrix units, emulated: every tile, layout, tail and epilogue against the reference.
+@Suite struct MatrixUnitTests {
+  static let device = GPUProductTests.device
+  static let kinds = MatrixUnit.Kind.allCases
+  static let formats = [Precision.bfloat16, .float16]
+
+  /// Every tile whole, and with k in three parts.
+  static let variants: [ProductKernel] = MatrixTile.candidates.flatMap { [.matrix($0, splits: 1), .matrix($0, splits: 3)] }
+
+  /// Runs one operation with a kernel forced, all inputs but the first constant; says which kernels ran.
+  private func run(
+    _ operation: any Operation, _ tensors: [HostTensor], _ kernel: ProductKernel?, _ kind: MatrixUnit.Kind, _ precision: Precision,
+    on device: any Device
+  ) throws -> (values: [Float], kernels: Set<String>) {
+    var graph = Graph()
+    let inputs = tensors.enumerated().map { index, tensor in
+      index == 0 ? graph.addInput(TensorType(tensor.shape), name: "x") : graph.addConstant(tensor, name: "constant \(index)")
+    }
+    graph.outputs = [try graph.add(any: operation, inputs, name: "node")]
+    return try MatrixUnitChoice.$forced.withValue(.emulated(kind)) {
+      try ProductKernel.$forced.withValue(kernel) {
+        let plan = try Plan(graph, device: device, options: .asWritten(in: precision))
+        try plan.write(tensors[0].floats(), to: plan.graph.inputs[0])
+        let kernels = Set(try plan.profile().map(\.kernel))
+        return (try plan.read(plan.graph.outputs[0]), kernels)
+      }
+    }
+  }
+
+  /// Compares with the reference, which is computed once; the arithmetic is that of float32, the result is rounded when it is stored.
+  private func check(_ sample: OperationSample, _ kernels: [ProductKernel?], _ kind: MatrixUnit.Kind, _ precision: Precision) throws {
+    let device = try #require(Self.device)
+    let tensors = sample.draw(seed: 11, precision: precision)
+    let expected = sample.operation.reference(tensors.map(ReferenceTensor.init))
+    for kernel in kernels {
+      let (found, names) = try run(sample.operation, tensors, kernel, kind, precision, on: device)
+      #expect(names.contains { $0.hasPrefix("matrix_") }, "\(names) ran instead")
+      let error = zip(found, expected.values).reduce(0.0) {
+        max($0, $1.0.isNaN ? .infinity : abs(Double($1.0) - $1.1) - precision.storageError(of: $1.1))
+      }
+      #expect(error <= sample.bound(expected), "\(kernel.map { "\($0)" } ?? "chosen"): largest error \(error), bound \(sample.bound(expected))")
+    }
+  }
+
+  @Test(.enabled(if: device != nil, "no OpenCL device: install pocl-opencl-icd"), arguments: kinds, formats)
+  func theProbeFindsAnEmulatedUnitRight(_ kind: MatrixUnit.Kind, _ precision: Precision) throws {
+    let device = try #require(Self.device as? OpenCLDevice)
+    #expect(try MatrixProbe(kind, precision, isEmulated: true).largestError(on: device) <= MatrixProbe.bound)
+  }
+
+  /// Every transposition; whole blocks, and tails of rows, columns and k; results in chunks, pairs and single elements.
+  static let products: [OperationSample] = [(false, true), (true, false), (false, false), (true, true)].flatMap { ta, tb in
+    [(136, 72, 104), (40, 36, 44), (36, 42, 34)].map { m, n, k in
+      let product = MatMul(transposeA: ta, transposeB: tb, hasBias: true, hasResidual: true, activation: ta == tb ? .silu : .clip(-1, 2))
+      let shapes = [ta ? [2, k, m] : [2, m, k], tb ? [2, n, k] : [2, k, n], [n], [2, m, n]]
+      return OperationSample(operation: product, inputs: shapes.map { TensorType($0) }, terms: k)
+    }
+  }
+
+  @Test(.enabled(if: device != nil, "no OpenCL device: install pocl-opencl-icd"), arguments: products)
+  func everyLayoutMultiplies(_ sample: OperationSample) throws {
+    try check(sample, [.matrix(MatrixTile(64, 64), splits: 1), .matrix(MatrixTile(32, 64), splits: 3), nil], .nvidia, .float16)
+  }
+
+  @Test(.enabled(if: device != nil, "no OpenCL device: install pocl-opencl-icd"), arguments: formats)
+  func everyTileMultiplies(_ precision: Precision) throws {
+    // More than a block of the largest in one extent and less than one in the other, then the other way.
+    for (m, n) in [(264, 24), (24, 264)] {
+      let product = MatMul(transposeB: true, hasBias: true, hasResidual: true, activation: .relu)
+      let sample = OperationSample(
+        operation: product, inputs: [TensorType([m, 200]), TensorType([n, 200]), TensorType([n]), TensorType([m, n])], terms: 200)
+      try check(sample, Self.variants, .nvidia, precision)
+    }
+  }
+
+  @Test(.enabled(if: device != nil, "no OpenCL device: install pocl-opencl-icd"), arguments: GPUProductTests.convolutions)
+  func convolutions(_ sample: OperationSample) throws {
+    // Three channels and twenty of a padded copy, whole taps, and groups of four channels.
+    try check(sample, [.matrix(MatrixTile(64, 64), splits: 1), .matrix(MatrixTile(32, 32), splits: 2), nil], .nvidia, .float16)
+  }
+
+  @Test(.enabled(if: device != nil, "no OpenCL device: install pocl-opencl-icd"), arguments: formats)
+  func everyTileConvolves(_ precision: Precision) throws {
+    var conv = Conv2D(stride: Pair(2, 1), padding: Padding2D(top: 1, left: 2, bottom: 0, right: 1), hasBias: true)
+    (conv.hasResidual, conv.activation) = (true, .clip(-1, 1.5))
+    let inputs = [TensorType([2, 17, 10, 24]), TensorType([40, 24, 3, 3]), TensorType([40]), TensorType([2, 8, 11, 40])]
+    try check(OperationSample(operation: conv, inputs: inputs, terms: 216), Self.variants, .nvidia, precision)
+  }
+
+  // MARK: Choosing
+
+  private func choose(_ m: Int, _ n: Int, _ k: Int, units: Int = 132, vectors: MatrixVectors = MatrixVectors(a: 8, b: 8, y: 8)) -> (
+    tile: MatrixTile, splits: Int
+  )? {
+    var traits = DeviceTraits(
+      kind: .openCL, identifier: "opencl:0", name: "test", vendor: "", driver: "", family: .gpu, computeUnits: units, memoryByteCount: 1 << 33,
+      maximumBufferByteCount: 1 << 32, localMemoryByteCount: 49152, maximumWorkGroupSize: 1024, vectorWidth: 1, panelVectors: 1, instructionSet: "",
+      numericFormats: ["float32"], isGPU: true, threadCount: 0)
+    traits.matrixUnit = MatrixUnit(.nvidia, formats: [.float16])
+    #expect(
+      ProductKernel.chooseMatrix(m: m, n: n, k: k, count: 1, vectors: vectors, precision: .bfloat16, traits: traits) == nil,
+      "a format the unit was not found to have")
+    return ProductKernel.chooseMatrix(m: m, n: n, k: k, count: 1, vectors: vectors, precision: .float16, traits: traits)
+  }
+
+  @Test(arguments: MatrixTile.candidates)
+  func candidatesFitTheLocalMemoryOfNVIDIA(_ tile: MatrixTile) {
+    #expect(tile.localByteCount <= 49152 && tile.itemCount <= 256)
+    let names = tile.options(MatrixVectors(a: 8, b: 8, y: 8)).map(\.name)
+    #expect(Set(names).count == names.count)
+  }
+
+  @Test func largeProductsTakeLargeTilesAndSmallOnesFillTheDevice() throws {
+    let large = try #require(choose(4096, 4096, 4096))
+    #expect(large.tile.tileM * large.tile.tileN == 256 * 128 && large.splits == 1)
+    let small = try #require(choose(256, 256, 4096))
+    #expect(small.tile.blockCount(m: 256, n: 256) * small.splits >= 64)
+    // A first layer: 4 channels a copy do not go with warps of 64 × 64.
+    let first = try #require(choose(3_211_264, 64, 196, vectors: MatrixVectors(a: 4, b: 4, y: 8)))
+    #expect(first.tile.tileN == 64 && first.splits == 1)
+  }
+
+  // MARK: Saying which
+
+  @Test func theEnvironmentChooses() throws {
+    func choice(_ text: String?) throws -> MatrixUnitChoice {
+      try MatrixUnitChoice.current(environment: text.map { ["GRAFT_MATRIX_UNIT": $0] } ?? [:], device: "opencl:0")
+    }
+    #expect(try choice(nil) == .auto && choice("") == .auto && choice("AUTO") == .auto && choice("off") == .off)
+    #expect(try choice("emulated") == .emulated(.nvidia) && choice("nvidia") == .only(.nvidia) && choice("emulated-nvidia") == .emulated(.nvidia))
+    let error = #expect(throws: DeviceError.self) { try choice("cuda") }
+    #expect(error?.description.contains("emulated-nvidia") == true)
+  }
+
+  /// No foreign assembly reaches another vendor's compiler, and nothing is there that was not found.
+  @Test(.enabled(if: device != nil, "no OpenCL device: install pocl-opencl-icd"))
+  func anotherPlatformHasNone() throws {
+    let device = try #require(Self.device as? OpenCLDevice)
+    guard !device.info.platformName.uppercased().contains("NVIDIA") else { return }
+    #expect(try MatrixUnitChoice.$forced.withValue(.auto) { try device.matrixUnit() } == nil)
+    #expect(try MatrixUnitChoice.$forced.withValue(.only(.nvidia)) { try device.matrixUnit() } == nil)
+  }
+}
