@@ -17,7 +17,7 @@ __kernel void pack(__global const float *source, __global element *packed, const
 }
 
 #ifndef PART
-#define PART 8  // of `pack_rows`: a power of two
+#define PART 8  // of `pack_rows` and `pad_rows`: 1, 2, 4 or 8
 #endif
 
 // The same for matrix units (matrix_conv.cl): an output channel's row along k,
@@ -31,8 +31,24 @@ __kernel void pack_rows(__global const float *source, __global element *packed, 
 }
 
 // Rows of p.channels elements, ldx apart, into rows of ldy with zeros after them: channels for matrix units that are no multiple
-// of what a copy takes. Work-items: elements of y.
+// of what a copy takes. PART divides ldy. Work-items: PART elements of y.
+#if GRAFT_STORAGE != GRAFT_FLOAT32
 __kernel void pad_rows(__global const element *x, __global element *y, const GraftUnaryParams p) {
-  size_t index = get_global_id(0), row = index / p.ldy, c = index - row * p.ldy;
-  if (row < (size_t)p.rows) y[index] = c < (size_t)p.channels ? x[row * p.ldx + c] : 0;
+  uint parts = (uint)p.ldy / PART;
+  size_t index = get_global_id(0);
+  if (index >= (size_t)p.rows * parts) return;
+  size_t row = index / parts;
+  int c = (int)(index - row * parts) * PART;
+  element part[PART];
+  for (int e = 0; e < PART; ++e) part[e] = c + e < p.channels ? x[row * p.ldx + c + e] : 0;
+#if PART == 8
+  *((__global ushort8 *)y + index) = (ushort8)(part[0], part[1], part[2], part[3], part[4], part[5], part[6], part[7]);
+#elif PART == 4
+  *((__global ushort4 *)y + index) = (ushort4)(part[0], part[1], part[2], part[3]);
+#elif PART == 2
+  *((__global ushort2 *)y + index) = (ushort2)(part[0], part[1]);
+#else
+  y[index] = part[0];
+#endif
 }
+#endif

@@ -93,7 +93,8 @@ extension LoweringContext {
       let move = GraftUnaryParams(
         rows: Int64(pixels), channels: p.c, ldx: p.ldx, ldy: Int32(channels), hasScale: 0, hasShift: 0, epilogue: epilogue(.none))
       launchItems(
-        "pack", "pad_rows", [operands.a, padded], move, count: pixels * channels, flops: 0, bytes: Double(2 * pixels * (Int(p.c) + channels)))
+        "pack", "pad_rows", [operands.a, padded], move, count: pixels * channels / width, options: [.init("PART", width)], flops: 0,
+        bytes: Double(2 * pixels * (Int(p.c) + channels)))
       operands.a = padded
       (p.c, p.ldx) = (Int32(channels), Int32(channels))
     }
