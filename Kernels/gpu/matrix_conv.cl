@@ -12,7 +12,7 @@
 #error "both operands of a convolution lie along k"
 #endif
 
-__kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void matrix_conv(
+MATRIX_KERNEL void matrix_conv(
     __global const element *restrict x, __global const element *restrict weights, __global const float *restrict bias,
     __global const element *restrict residual, __global sum_element *restrict y, const GraftConvParams p) {
   MATRIX_MEMORY

@@ -5,7 +5,7 @@
 // and k or the extent along it, are multiples of; rows along k may be padded instead.
 #include "gpu/matrix_tile.h"
 
-__kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void matrix_gemm(
+MATRIX_KERNEL void matrix_gemm(
     __global const element *restrict a, __global const element *restrict b, __global const float *restrict bias,
     __global const element *restrict residual, __global sum_element *restrict y, const GraftGemmParams p) {
   MATRIX_MEMORY

@@ -69,8 +69,10 @@
 #define WARP_N (TILE_N / WARPS_N)
 #define ITEMS (WARPS_M * WARPS_N * LANES)
 #define FRAGMENTS_M (WARP_M / 16)
-#define FRAGMENTS_N (WARP_N / 8)
+#define FRAGMENTS_N (WARP_N / FRAGMENT_COLUMNS)
 #define STEPS_K (TILE_K / 16)
+// WMMA's fragments are too large to hold those of two steps.
+#define BUFFERS (MATRIX_UNIT == 2 ? 1 : 2)
 
 // Bytes of a row of local memory, and what a row's number adds to a chunk's.
 #define ROW_A (2 * (A_ALONG_K ? TILE_K : TILE_M))
@@ -102,10 +104,19 @@
 // The place of a chunk, in bytes from the operand's start in a stage.
 #define PLACE(row, chunk, rowBytes) ((uint)(row) * (rowBytes) + (((uint)(chunk) ^ (uint)TURN(row, rowBytes)) << 4))
 
-// Where lane `lane` of warp `warp` finds its row of the four 8 × 8 matrices of its first fragment (A), or first two (B).
+#if MATRIX_UNIT != 1 && (!A_ALONG_K || !B_ALONG_K)
+#error "this unit reads operands along k"
+#endif
+
+// Where lane `lane` of warp `warp` finds its words of the first fragment; on NVIDIA, its row of the four 8 × 8 matrices of the
+// first fragment (A), or the first two (B).
 static inline uint lane_place_a(int lane, int warp) {
   int first = warp / WARPS_N * WARP_M;
-#if A_ALONG_K
+#if MATRIX_UNIT == 2
+  return PLACE(first + lane % 16, 0, ROW_A);
+#elif MATRIX_UNIT == 3
+  return PLACE(first + lane % 16, lane / 32, ROW_A) + lane / 16 % 2 * 8;
+#elif A_ALONG_K
   return PLACE(first + lane % 16, lane / 16, ROW_A);
 #else
   return PLACE(lane % 8 + lane / 16 * 8, first / 8 + lane / 8 % 2, ROW_A);
@@ -114,7 +125,11 @@ static inline uint lane_place_a(int lane, int warp) {
 
 static inline uint lane_place_b(int lane, int warp) {
   int first = warp % WARPS_N * WARP_N;
-#if B_ALONG_K
+#if MATRIX_UNIT == 2
+  return PLACE(first + lane % 16, 0, ROW_B);
+#elif MATRIX_UNIT == 3
+  return PLACE(first + lane % 16, lane / 32, ROW_B) + lane / 16 % 2 * 8;
+#elif B_ALONG_K
   return PLACE(first + lane % 8 + lane / 16 * 8, lane / 8 % 2, ROW_B);
 #else
   return PLACE(lane % 16, first / 8 + lane / 16, ROW_B);
@@ -135,12 +150,30 @@ static inline uint lane_place_b(int lane, int warp) {
 #endif
 
 typedef struct {
-  uint a[FRAGMENTS_M][4], b[FRAGMENTS_N][2];
+  uint a[FRAGMENTS_M][WORDS_A], b[FRAGMENTS_N][WORDS_B];
 } Fragments;
 
-#if EMULATED
+#if MATRIX_UNIT != 1
 
-#define EXCHANGE_WORDS (FRAGMENTS_M * 4 + FRAGMENTS_N * 2)
+static inline void load_words(__local const uchar *from, uint place, uint *to) {
+#if MATRIX_UNIT == 2
+  uint4 low = *(__local const uint4 *)(from + place), high = *(__local const uint4 *)(from + (place ^ 16));
+  to[0] = low.x, to[1] = low.y, to[2] = low.z, to[3] = low.w, to[4] = high.x, to[5] = high.y, to[6] = high.z, to[7] = high.w;
+#else
+  uint2 words = *(__local const uint2 *)(from + place);
+  to[0] = words.x, to[1] = words.y;
+#endif
+}
+
+static inline void load_fragments(__local const uchar *stage, int step, Fragments *f, int lane, int warp) {
+  uint placeA = lane_place_a(lane, warp), placeB = STAGE_A + lane_place_b(lane, warp);
+  UNROLLED
+  for (int i = 0; i < FRAGMENTS_M; ++i) load_words(stage, NEXT_A(placeA, i, step), f->a[i]);
+  UNROLLED
+  for (int j = 0; j < FRAGMENTS_N; ++j) load_words(stage, NEXT_B(placeB, j, step), f->b[j]);
+}
+
+#elif EMULATED
 
 static inline uint emulated_pair(__local const uchar *stage, uint place, int pair) { return *(__local const uint *)(stage + place + 4 * pair); }
 static inline uint emulated_element(__local const uchar *stage, uint place, int at) { return *(__local const ushort *)(stage + place + 2 * at); }
@@ -174,36 +207,40 @@ static inline void load_fragments(__local const uchar *stage, int step, Fragment
   }
 }
 
+#endif
+
+#if EMULATED
+
+#define EXCHANGE_WORDS (FRAGMENTS_M * WORDS_A + FRAGMENTS_N * WORDS_B)
+
 static inline void put_registers(const Fragments *f, __local uint *exchange) {
   __local uint *mine = exchange + get_local_id(0) * EXCHANGE_WORDS;
   for (int i = 0; i < FRAGMENTS_M; ++i)
-    for (int r = 0; r < 4; ++r) mine[i * 4 + r] = f->a[i][r];
+    for (int w = 0; w < WORDS_A; ++w) mine[i * WORDS_A + w] = f->a[i][w];
   for (int j = 0; j < FRAGMENTS_N; ++j)
-    for (int r = 0; r < 2; ++r) mine[FRAGMENTS_M * 4 + j * 2 + r] = f->b[j][r];
+    for (int w = 0; w < WORDS_B; ++w) mine[FRAGMENTS_M * WORDS_A + j * WORDS_B + w] = f->b[j][w];
 }
 
-// mma.m16n8k16 from the registers of the warp's lanes.
-static inline void multiply_registers(__local const uint *exchange, float sums[FRAGMENTS_M][FRAGMENTS_N][4], int lane, int warp) {
+// The unit's multiplication from the registers of the warp's lanes.
+static inline void multiply_registers(__local const uint *exchange, float sums[FRAGMENTS_M][FRAGMENTS_N][SUMS], int lane, int warp) {
   __local const uint *theirs = exchange + warp * LANES * EXCHANGE_WORDS;
-  int g = lane / 4, t = lane % 4;
   for (int i = 0; i < FRAGMENTS_M; ++i)
     for (int j = 0; j < FRAGMENTS_N; ++j)
-      for (int d = 0; d < 4; ++d) {
-        float sum = sums[i][j][d];
+      for (int r = 0; r < SUMS; ++r) {
+        float sum = sums[i][j][r];
+        int m = SUM_ROW(r, lane), n = SUM_COLUMN(r, lane);
         for (int pair = 0; pair < 8; ++pair) {
-          // k = 2 pair, 2 pair + 1: lane t' = pair % 4 of a row or column, the upper registers from k = 8 on.
           float a[2], b[2];
-          widen_pair(theirs[(g * 4 + pair % 4) * EXCHANGE_WORDS + i * 4 + d / 2 + pair / 4 * 2], a);
-          widen_pair(theirs[((2 * t + d % 2) * 4 + pair % 4) * EXCHANGE_WORDS + FRAGMENTS_M * 4 + j * 2 + pair / 4], b);
+          widen_pair(theirs[LANE_OF_A(m, pair, lane) * EXCHANGE_WORDS + i * WORDS_A + WORD_OF_A(m, pair)], a);
+          widen_pair(theirs[LANE_OF_B(n, pair, lane) * EXCHANGE_WORDS + FRAGMENTS_M * WORDS_A + j * WORDS_B + WORD_OF_B(n, pair)], b);
           sum = MULTIPLY_ADD(a[0], b[0], sum);
           sum = MULTIPLY_ADD(a[1], b[1], sum);
         }
-        sums[i][j][d] = sum;
+        sums[i][j][r] = sum;
       }
 }
 
 #define EXCHANGE_MEMORY __local uint exchange[ITEMS * EXCHANGE_WORDS];
-#define LOAD_FRAGMENTS(stage, step, f) load_fragments(tiles + (stage), step, f, lane, warp);
 #define MULTIPLY(f)                             \
   put_registers(f, exchange);                   \
   LOCAL_BARRIER;                                \
@@ -212,6 +249,7 @@ static inline void multiply_registers(__local const uint *exchange, float sums[F
 
 #else
 
+#if MATRIX_UNIT == 1
 static inline void load_fragments(uint stage, uint placeA, uint placeB, const int step, Fragments *f) {
 #pragma unroll
   for (int i = 0; i < FRAGMENTS_M; ++i) load_matrices(stage + NEXT_A(placeA, i, step), f->a[i], !A_ALONG_K);
@@ -223,7 +261,9 @@ static inline void load_fragments(uint stage, uint placeA, uint placeB, const in
   }
 }
 
-static inline void multiply_fragments(const Fragments *f, float sums[FRAGMENTS_M][FRAGMENTS_N][4]) {
+#endif
+
+static inline void multiply_fragments(const Fragments *f, float sums[FRAGMENTS_M][FRAGMENTS_N][SUMS]) {
 #pragma unroll
   for (int i = 0; i < FRAGMENTS_M; ++i) {
 #pragma unroll
@@ -236,7 +276,6 @@ static inline void multiply_fragments(const Fragments *f, float sums[FRAGMENTS_M
 }
 
 #define EXCHANGE_MEMORY
-#define LOAD_FRAGMENTS(stage, step, f) load_fragments(tilesAddress + (stage), placeA, placeB, step, f);
 #define MULTIPLY(f) multiply_fragments(f, sums);
 
 #endif
@@ -245,9 +284,11 @@ static inline void multiply_fragments(const Fragments *f, float sums[FRAGMENTS_M
 #define MATRIX_MEMORY                                                  \
   __local uchar tiles[LOCAL_BYTES] __attribute__((aligned(128)));      \
   EXCHANGE_MEMORY
-#if EMULATED
+#if EMULATED || MATRIX_UNIT != 1
 #define MATRIX_PLACES
+#define LOAD_FRAGMENTS(stage, step, f) load_fragments(tiles + (stage), step, f, lane, warp);
 #else
+#define LOAD_FRAGMENTS(stage, step, f) load_fragments(tilesAddress + (stage), placeA, placeB, step, f);
 #define MATRIX_PLACES                                                  \
   const uint tilesAddress = shared_address(tiles);                     \
   const uint placeA = lane_place_a(lane, warp), placeB = lane_place_b(lane, warp);
@@ -266,7 +307,7 @@ static inline void multiply_fragments(const Fragments *f, float sums[FRAGMENTS_M
 // more than there are, which is all zeros and only ever read. Every work-item takes the same way through the barriers.
 #define MATRIX_LOOP(blocks, COPY)                                                       \
   {                                                                                     \
-    Fragments fragments[2];                                                             \
+    Fragments fragments[BUFFERS];                                                       \
     int queued = 0, from = 0;                                                           \
     for (; queued < STAGES; ++queued) {                                                 \
       if (queued <= (blocks)) { COPY(queued * STAGE_BYTES) }                            \
@@ -274,21 +315,22 @@ static inline void multiply_fragments(const Fragments *f, float sums[FRAGMENTS_M
     }                                                                                   \
     COPY_WAIT(STAGES - 1)                                                               \
     LOCAL_BARRIER;                                                                      \
-    LOAD_FRAGMENTS(0, 0, fragments)                                                     \
+    if (BUFFERS > 1) { LOAD_FRAGMENTS(0, 0, fragments) }                                \
     for (int block = 0; block < (blocks); ++block, ++queued) {                          \
       UNROLLED for (int step = 0; step < STEPS_K; ++step) {                             \
+        if (BUFFERS == 1) { LOAD_FRAGMENTS(from, step, fragments) }                     \
         if (step == STEPS_K - 1) {                                                      \
           COPY_WAIT(STAGES - 2)                                                         \
           LOCAL_BARRIER;                                                                \
           int to = from;                                                                \
           from = from == (STAGES - 1) * STAGE_BYTES ? 0 : from + STAGE_BYTES;           \
-          LOAD_FRAGMENTS(from, 0, fragments + (step + 1) % 2)                           \
+          if (BUFFERS > 1) { LOAD_FRAGMENTS(from, 0, fragments + (step + 1) % BUFFERS) } \
           if (queued <= (blocks)) { COPY(to) }                                          \
           COPY_COMMIT                                                                   \
-        } else {                                                                        \
-          LOAD_FRAGMENTS(from, step + 1, fragments + (step + 1) % 2)                    \
+        } else if (BUFFERS > 1) {                                                       \
+          LOAD_FRAGMENTS(from, step + 1, fragments + (step + 1) % BUFFERS)              \
         }                                                                               \
-        MULTIPLY(fragments + step % 2)                                                  \
+        MULTIPLY(fragments + step % BUFFERS)                                            \
       }                                                                                 \
     }                                                                                   \
     COPY_WAIT(0)                                                                        \
@@ -296,33 +338,38 @@ static inline void multiply_fragments(const Fragments *f, float sums[FRAGMENTS_M
   }
 
 #define SUMS_ZERO                                                     \
-  float sums[FRAGMENTS_M][FRAGMENTS_N][4];                            \
+  float sums[FRAGMENTS_M][FRAGMENTS_N][SUMS];                         \
   UNROLLED for (int i = 0; i < FRAGMENTS_M; ++i)                      \
     UNROLLED for (int j = 0; j < FRAGMENTS_N; ++j)                    \
-      UNROLLED for (int r = 0; r < 4; ++r) sums[i][j][r] = 0.0f;
+      UNROLLED for (int r = 0; r < SUMS; ++r) sums[i][j][r] = 0.0f;
+
+// Sums that are stored together.
+#define SUM_STEP (1 + SUM_PAIRS)
 
 #if PARTIAL
 
 // Shares of a split: sums as they are, float32.
 static inline void store_partial(
-    float sums[FRAGMENTS_M][FRAGMENTS_N][4], int lane, int warp, int firstRow, int rows, int firstColumn, int columns, __global float *y, int ldy) {
-  firstRow += warp / WARPS_N * WARP_M + lane / 4;
-  firstColumn += warp % WARPS_N * WARP_N + lane % 4 * 2;
+    float sums[FRAGMENTS_M][FRAGMENTS_N][SUMS], int lane, int warp, int firstRow, int rows, int firstColumn, int columns, __global float *y, int ldy) {
+  firstRow += warp / WARPS_N * WARP_M;
+  firstColumn += warp % WARPS_N * WARP_N;
   UNROLLED
   for (int i = 0; i < FRAGMENTS_M; ++i) {
-  UNROLLED
-    for (int h = 0; h < 2; ++h) {
-      int row = firstRow + i * 16 + h * 8;
+    UNROLLED
+    for (int r = 0; r < SUMS; r += SUM_STEP) {
+      int row = firstRow + i * 16 + SUM_ROW(r, lane);
       if (row < rows) {
         __global float *line = y + (uint)row * (uint)ldy;
-  UNROLLED
+        UNROLLED
         for (int j = 0; j < FRAGMENTS_N; ++j) {
-          int column = firstColumn + j * 8;
-#if VECTOR_Y > 1
-          if (column < columns) *(__global float2 *)(line + column) = (float2)(sums[i][j][h * 2], sums[i][j][h * 2 + 1]);
+          int column = firstColumn + j * FRAGMENT_COLUMNS + SUM_COLUMN(r, lane);
+#if SUM_PAIRS && VECTOR_Y > 1
+          if (column < columns) *(__global float2 *)(line + column) = (float2)(sums[i][j][r], sums[i][j][r + 1]);
 #else
-          if (column < columns) line[column] = sums[i][j][h * 2];
-          if (column + 1 < columns) line[column + 1] = sums[i][j][h * 2 + 1];
+          if (column < columns) line[column] = sums[i][j][r];
+#if SUM_PAIRS
+          if (column + 1 < columns) line[column + 1] = sums[i][j][r + 1];
+#endif
 #endif
         }
       }
@@ -370,17 +417,19 @@ static inline void store_chunk(const uint *chunk, __global element *to, int coun
 // small pieces of rows, so results, and the residual before them, go by way of local memory: global memory sees whole chunks,
 // neighbours beside each other. Pointers are at row 0 and column 0.
 static inline void store_block(
-    __local uchar *tiles, float sums[FRAGMENTS_M][FRAGMENTS_N][4], int lane, int warp, int firstRow, int rows, int firstColumn, int columns,
+    __local uchar *tiles, float sums[FRAGMENTS_M][FRAGMENTS_N][SUMS], int lane, int warp, int firstRow, int rows, int firstColumn, int columns,
     __global const float *bias, __global const element *residual, int ldr, __global element *y, int ldy, const GraftEpilogue epilogue) {
   const Activation activation = activation_of(epilogue);
   const int id = get_local_id(0), ownRow = id / CHUNKS_Y, ownColumn = firstColumn + id % CHUNKS_Y * 8;
-  const int warpRow = warp / WARPS_N * PASS_ROWS + lane / 4, warpColumn = warp % WARPS_N * WARP_N;
-  float added[FRAGMENTS_N][2];
+  const int warpRow = warp / WARPS_N * PASS_ROWS, warpColumn = warp % WARPS_N * WARP_N;
+  float added[FRAGMENTS_N][SUM_COLUMNS];
   UNROLLED
   for (int j = 0; j < FRAGMENTS_N; ++j) {
-    int column = firstColumn + warpColumn + j * 8 + lane % 4 * 2;
-    added[j][0] = epilogue.hasBias && column < columns ? bias[column] : 0.0f;
-    added[j][1] = epilogue.hasBias && column + 1 < columns ? bias[column + 1] : 0.0f;
+    UNROLLED
+    for (int r = 0; r < SUM_COLUMNS; ++r) {
+      int column = firstColumn + warpColumn + j * FRAGMENT_COLUMNS + SUM_COLUMN(r, lane);
+      added[j][r] = epilogue.hasBias && column < columns ? bias[column] : 0.0f;
+    }
   }
   UNROLLED
   for (int pass = 0; pass < PASSES; ++pass) {
@@ -400,12 +449,18 @@ static inline void store_block(
       UNROLLED
       for (int j = 0; j < FRAGMENTS_N; ++j) {
         UNROLLED
-        for (int h = 0; h < 2; ++h) {
-          const float *sum = sums[pass * PASS_FRAGMENTS + i][j] + h * 2;
-          __local uint *at = (__local uint *)(tiles + PLACE(warpRow + i * 16 + h * 8, warpColumn / 8 + j, ROW_Y)) + lane % 4;
+        for (int r = 0; r < SUMS; r += SUM_STEP) {
+          const float *sum = sums[pass * PASS_FRAGMENTS + i][j] + r, *more = added[j] + r % SUM_COLUMNS;
+          int column = warpColumn + j * FRAGMENT_COLUMNS + SUM_COLUMN(r, lane);
+          __local uchar *at = tiles + PLACE(warpRow + i * 16 + SUM_ROW(r, lane), column / 8, ROW_Y) + column % 8 * 2;
+#if SUM_PAIRS
           float old[2] = {0.0f, 0.0f};
-          if (epilogue.hasResidual) unit_widen(*at, old);
-          *at = unit_narrow(activate(sum[0] + added[j][0] + old[0], activation), activate(sum[1] + added[j][1] + old[1], activation));
+          if (epilogue.hasResidual) unit_widen(*(__local const uint *)at, old);
+          *(__local uint *)at = unit_narrow(activate(sum[0] + more[0] + old[0], activation), activate(sum[1] + more[1] + old[1], activation));
+#else
+          float old = epilogue.hasResidual ? unit_widen_one(*(__local const element *)at) : 0.0f;
+          *(__local element *)at = (element)unit_narrow_one(activate(sum[0] + more[0] + old, activation));
+#endif
         }
       }
     }

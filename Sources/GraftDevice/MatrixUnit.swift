@@ -5,13 +5,25 @@ public struct MatrixUnit: Sendable, Hashable, CustomStringConvertible {
   public enum Kind: Int, Sendable, CaseIterable {
     /// `mma.sync` with `ldmatrix` and `cp.async`, by inline PTX: from sm_80 on.
     case nvidia = 1
+    /// AMD's WMMA: gfx11, warps of 32.
+    case wmma = 2
+    /// AMD's MFMA: gfx90a and later CDNA, warps of 64.
+    case mfma = 3
 
     /// MATRIX_UNIT of the kernels.
     package var option: KernelReference.Option { .init("MATRIX_UNIT", rawValue) }
 
+    /// Work-items of a warp.
+    package var lanes: Int { self == .mfma ? 64 : 32 }
+
+    /// Whether it reads operands across k too; the others read them along k only.
+    package var transposes: Bool { self == .nvidia }
+
     public var name: String {
       switch self {
       case .nvidia: "mma.sync"
+      case .wmma: "WMMA"
+      case .mfma: "MFMA"
       }
     }
   }

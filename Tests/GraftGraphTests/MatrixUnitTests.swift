@@ -8,8 +8,11 @@ import Testing
   static let kinds = MatrixUnit.Kind.allCases
   static let formats = [Precision.bfloat16, .float16]
 
-  /// Every tile whole, and with k in three parts.
-  static let variants: [ProductKernel] = MatrixTile.candidates.flatMap { [.matrix($0, splits: 1), .matrix($0, splits: 3)] }
+  /// Every tile, and two of them with k in three parts.
+  static let variants: [ProductKernel] =
+    MatrixTile.candidates(.nvidia).map { .matrix($0, splits: 1) } + [
+      .matrix(MatrixTile(128, 128), splits: 3), .matrix(MatrixTile(64, 32), splits: 3),
+    ]
 
   /// Runs one operation with a kernel forced, all inputs but the first constant; says which kernels ran.
   private func run(
@@ -91,6 +94,18 @@ import Testing
     try check(OperationSample(operation: conv, inputs: inputs, terms: 216), Self.variants, .nvidia, precision)
   }
 
+  /// AMD's units: every tile of each, rows and columns of A and B along k, groups, a split.
+  @Test(.enabled(if: device != nil, "no OpenCL device: install pocl-opencl-icd"), arguments: [MatrixUnit.Kind.wmma, .mfma], formats)
+  func unitsThatReadAlongKOnly(_ kind: MatrixUnit.Kind, _ precision: Precision) throws {
+    let tiles = MatrixTile.candidates(kind).map { ProductKernel.matrix($0, splits: 1) }
+    let product = MatMul(transposeB: true, hasBias: true, hasResidual: true, activation: .relu)
+    let sizes = [TensorType([136, 104]), TensorType([72, 104]), TensorType([72]), TensorType([136, 72])]
+    try check(
+      OperationSample(operation: product, inputs: sizes, terms: 104), tiles + [.matrix(MatrixTile.candidates(kind)[1], splits: 3)], kind, precision)
+    try check(GPUProductTests.convolutions[1], tiles, kind, precision)
+    try check(GPUProductTests.convolutions[2], [nil], kind, precision)
+  }
+
   // MARK: Choosing
 
   private func choose(_ m: Int, _ n: Int, _ k: Int, units: Int = 132, vectors: MatrixVectors = MatrixVectors(a: 8, b: 8, y: 8)) -> (
@@ -107,8 +122,8 @@ import Testing
     return ProductKernel.chooseMatrix(m: m, n: n, k: k, count: 1, vectors: vectors, precision: .float16, traits: traits)
   }
 
-  @Test(arguments: MatrixTile.candidates)
-  func candidatesFitTheLocalMemoryOfNVIDIA(_ tile: MatrixTile) {
+  @Test(arguments: MatrixUnit.Kind.allCases.flatMap(MatrixTile.candidates))
+  func candidatesFitTheLocalMemoryThereIs(_ tile: MatrixTile) {
     #expect(tile.localByteCount <= 49152 && tile.itemCount <= 256)
     let names = tile.options(MatrixVectors(a: 8, b: 8, y: 8)).map(\.name)
     #expect(Set(names).count == names.count)

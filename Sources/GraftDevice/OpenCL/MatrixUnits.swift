@@ -6,10 +6,11 @@ import Foundation
 enum MatrixUnits {
   /// The units worth trying on a platform. Foreign assembly is never handed to another vendor's compiler, which may crash on it.
   static func candidates(platform: String) -> [MatrixUnit.Kind] {
-    platform.uppercased().contains("NVIDIA") ? [.nvidia] : []
+    let name = platform.uppercased()
+    return name.contains("NVIDIA") ? [.nvidia] : name.contains("AMD ACCELERATED") ? [.mfma, .wmma] : []
   }
 
-  /// - Returns: the unit, and, where there is none although a candidate was tried, what came of it.
+  /// - Returns: the unit, and what came of the candidates or formats that cannot be used.
   /// - Throws: `DeviceError` if GRAFT_MATRIX_UNIT names what there is not.
   static func find(on device: OpenCLDevice) throws(DeviceError) -> (unit: MatrixUnit?, failures: [String]) {
     let choice = try MatrixUnitChoice.current(environment: ProcessInfo.processInfo.environment, device: device.info.identifier)
@@ -23,15 +24,18 @@ enum MatrixUnits {
     var failures: [String] = []
     for kind in kinds {
       var formats: Set<Precision> = []
+      var obstacles: [String] = []
       for precision in [Precision.bfloat16, .float16] {
         do {
           let error = try MatrixProbe(kind, precision).largestError(on: device)
-          if error <= MatrixProbe.bound { formats.insert(precision) } else { failures.append("\(kind.name) in \(precision) is off by \(error)") }
+          if error <= MatrixProbe.bound { formats.insert(precision) } else { obstacles.append("\(kind.name) in \(precision) is off by \(error).") }
         } catch {
-          failures.append("\(kind.name) in \(precision): \(error)")
+          // A compiler's log may be long; its first lines name the instruction.
+          obstacles.append("\(kind.name) in \(precision): \(String("\(error)".prefix(400)))")
         }
       }
-      if !formats.isEmpty { return (MatrixUnit(kind, formats: formats), failures) }
+      if !formats.isEmpty { return (MatrixUnit(kind, formats: formats), obstacles) }
+      failures += obstacles
     }
     return (nil, failures)
   }
@@ -41,6 +45,7 @@ enum MatrixUnits {
 package struct MatrixProbe {
   private let kernel: KernelReference
   private let precision: Precision
+  private let itemCount: Int
   private let m = 72, n = 80, k = 104
   /// Every product and sum is a whole number up to 104, which the shorter formats hold: nothing is rounded.
   package static let bound = 0.0
@@ -50,9 +55,9 @@ package struct MatrixProbe {
     kernel = KernelReference(
       .gpu, file: "matrix_gemm", function: "matrix_gemm",
       options: unit.options + [
-        .init("TILE_M", 64), .init("TILE_N", 64), .init("TILE_K", 32), .init("WARPS_M", 2), .init("WARPS_N", 2), .init("STAGES", 3),
+        .init("TILE_M", 64), .init("TILE_N", 64), .init("TILE_K", 32), .init("WARPS_M", 2), .init("WARPS_N", 2), .init("STAGES", 2),
       ], precision: precision)
-    self.precision = precision
+    (self.precision, itemCount) = (precision, 4 * kind.lanes)
   }
 
   /// −1, 0 or 1, without a pattern that a mistaken layout would share.
@@ -83,7 +88,7 @@ package struct MatrixProbe {
     let groups = (m + 63) / 64 * ((n + 63) / 64)
     let launch = Launch(
       kernel, buffers: [left, right, nil, nil, result], parameters: Launch.bytes(of: parameters),
-      grid: Grid(groups * 128, workGroup: (128, 1, 1)), label: "matrix unit")
+      grid: Grid(groups * itemCount, workGroup: (itemCount, 1, 1)), label: "matrix unit")
     try device.prepare([launch]).enqueue()
     var found = [UInt16](repeating: 0, count: m * n)
     try found.withUnsafeMutableBytes { try device.read(result, into: $0) }

@@ -8,27 +8,43 @@ package struct MatrixTile: Sendable, Hashable {
   package var tileM, tileN, tileK: Int
   package var warpsM, warpsN: Int
   package var stages: Int
+  /// Work-items of a warp.
+  package var lanes: Int
 
-  package init(_ tileM: Int, _ tileN: Int, _ tileK: Int = 32, warps: (m: Int, n: Int) = (2, 2), stages: Int = 3) {
-    (self.tileM, self.tileN, self.tileK, self.stages) = (tileM, tileN, tileK, stages)
+  package init(_ tileM: Int, _ tileN: Int, _ tileK: Int = 32, warps: (m: Int, n: Int) = (2, 2), stages: Int = 3, lanes: Int = 32) {
+    (self.tileM, self.tileN, self.tileK, self.stages, self.lanes) = (tileM, tileN, tileK, stages, lanes)
     (warpsM, warpsN) = warps
   }
 
   /// Large to small; matrix_tile.h has what limits each.
-  package static let candidates = [
-    MatrixTile(256, 128, warps: (4, 2), stages: 2), MatrixTile(128, 256, warps: (2, 4), stages: 2), MatrixTile(128, 128), MatrixTile(128, 64),
-    MatrixTile(64, 128), MatrixTile(64, 64), MatrixTile(32, 64), MatrixTile(64, 32), MatrixTile(32, 32),
-  ]
-
-  /// Work-items of a warp.
-  static let lanes = 32
+  package static func candidates(_ kind: MatrixUnit.Kind) -> [MatrixTile] {
+    switch kind {
+    case .nvidia:
+      [
+        MatrixTile(256, 128, warps: (4, 2), stages: 2), MatrixTile(128, 256, warps: (2, 4), stages: 2), MatrixTile(128, 128), MatrixTile(128, 64),
+        MatrixTile(64, 128), MatrixTile(64, 64), MatrixTile(32, 64), MatrixTile(64, 32), MatrixTile(32, 32),
+      ]
+    case .wmma:
+      // A lane holds both halves of a fragment's row: warps of more than 32 × 32 have no registers left. Copies go by way of
+      // registers, so two stages are enough.
+      [
+        MatrixTile(128, 64, warps: (4, 2), stages: 2), MatrixTile(64, 64, stages: 2), MatrixTile(64, 32, stages: 2), MatrixTile(32, 64, stages: 2),
+        MatrixTile(32, 32, warps: (2, 1), stages: 2),
+      ]
+    case .mfma:
+      [
+        MatrixTile(128, 128, stages: 2, lanes: 64), MatrixTile(128, 64, stages: 2, lanes: 64), MatrixTile(64, 128, stages: 2, lanes: 64),
+        MatrixTile(64, 64, stages: 2, lanes: 64), MatrixTile(32, 32, warps: (2, 1), stages: 2, lanes: 64),
+      ]
+    }
+  }
 
   var warpM: Int { tileM / warpsM }
   var warpN: Int { tileN / warpsN }
-  package var itemCount: Int { warpsM * warpsN * MatrixTile.lanes }
+  package var itemCount: Int { warpsM * warpsN * lanes }
   package var localByteCount: Int { 2 * stages * (tileM + tileN) * tileK }
   /// Registers a work-item: its sums, two steps of fragments, and about 60 for everything else.
-  var registerCount: Int { warpM * warpN / 32 + (warpM + warpN) / 2 + 60 }
+  var registerCount: Int { warpM * warpN / lanes + (warpM + warpN) / 2 + 60 }
   /// Work-groups that a multiprocessor's 65,536 registers hold at once.
   var groupsAtOnce: Int { max(1, 65536 / (itemCount * min(255, registerCount))) }
 
@@ -36,7 +52,7 @@ package struct MatrixTile: Sendable, Hashable {
 
   package func fits(_ traits: DeviceTraits, vectors: MatrixVectors) -> Bool {
     // An emulated multiplication hands both operands' registers around.
-    let exchange = traits.matrixUnit?.isEmulated == true ? itemCount * (warpM + warpN) / 4 * 4 : 0
+    let exchange = traits.matrixUnit?.isEmulated == true ? itemCount * (warpM + warpN) * 2 : 0
     guard itemCount <= traits.maximumWorkGroupSize, localByteCount + exchange <= traits.localMemoryByteCount else { return false }
     let copies = [(tileM, vectors.a, vectors.alongA), (tileN, vectors.b, vectors.alongB)]
     return copies.allSatisfy { extent, width, alongK in
@@ -92,14 +108,16 @@ extension ProductKernel {
   package static func chooseMatrix(
     m: Int, n: Int, k: Int, count: Int, vectors: MatrixVectors, precision: Precision, traits: DeviceTraits
   ) -> (tile: MatrixTile, splits: Int)? {
-    guard let unit = traits.matrixUnit, unit.formats.contains(precision), k > 0 else { return nil }
+    guard let unit = traits.matrixUnit, unit.formats.contains(precision), k > 0, unit.kind.transposes || vectors.alongA && vectors.alongB else {
+      return nil
+    }
     if let forced {
-      guard case .matrix(let tile, let splits) = forced, tile.fits(traits, vectors: vectors) else { return nil }
+      guard case .matrix(let tile, let splits) = forced, tile.lanes == unit.kind.lanes, tile.fits(traits, vectors: vectors) else { return nil }
       return (tile, splits)
     }
     let units = max(1, traits.computeUnits)
     var best: (cost: Double, tile: MatrixTile, splits: Int)?
-    for tile in MatrixTile.candidates where tile.fits(traits, vectors: vectors) {
+    for tile in MatrixTile.candidates(unit.kind) where tile.fits(traits, vectors: vectors) {
       var splits = 1
       while splits <= 32, splits == 1 || k / splits >= 8 * tile.tileK {
         let cost = tile.cost(m: m, n: n, k: k, count: count, splits: splits, units: units)
