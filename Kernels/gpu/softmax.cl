@@ -1,25 +1,31 @@
-// Softmax and the loss of a classifier, shifted by the greatest logit so that nothing overflows; float32 in every format of a
-// network's values, since both lose too much in a shorter one.
+// Softmax and the loss of a classifier, shifted by the greatest logit so that nothing overflows. The loss is float32 whatever the
+// format of a network's values is; a softmax is computed in float32 and rounded once.
 #include "gpu/rows.h"
 
 // y[row, i] = exp(x[row, i] - max) / sum, or its logarithm; inner = 1. Work-groups: ROW_COUNT rows of ROW_ITEMS work-items.
-__kernel ROWS_GROUP void softmax_rows(__global const float *restrict x, __global float *restrict y, const GraftSoftmaxParams p) {
+__kernel ROWS_GROUP void softmax_rows(__global const element *restrict x, __global element *restrict y, const GraftSoftmaxParams p) {
   __local float scratch[ROW_SCRATCH];
   size_t row = row_index();
   int lane = row_lane(), length = row < (size_t)p.outer ? p.length : 0;
   x += row * p.length;
   y += row * p.length;
   float greatest = -INFINITY, total = 0.0f;
-  for (int i = lane; i < length; i += ROW_ITEMS) greatest = x[i] > greatest ? x[i] : greatest;
+  for (int i = lane; i < length; i += ROW_ITEMS) {
+    float value = widen(x[i]);
+    greatest = value > greatest ? value : greatest;
+  }
   greatest = row_total(greatest, scratch, true);
-  for (int i = lane; i < length; i += ROW_ITEMS) total += exp(x[i] - greatest);
+  for (int i = lane; i < length; i += ROW_ITEMS) total += exp(widen(x[i]) - greatest);
   total = row_total(total, scratch, false);
   float scale = 1.0f / total, shift = log(total);
-  for (int i = lane; i < length; i += ROW_ITEMS) y[i] = p.logarithm ? x[i] - greatest - shift : exp(x[i] - greatest) * scale;
+  for (int i = lane; i < length; i += ROW_ITEMS) {
+    float value = widen(x[i]) - greatest;
+    y[i] = narrow(p.logarithm ? value - shift : exp(value) * scale);
+  }
 }
 
 // The same over the middle dimension of [outer, length, inner]. Work-items: (outer, inner), neighbours in inner.
-__kernel void softmax_columns(__global const float *restrict x, __global float *restrict y, const GraftSoftmaxParams p) {
+__kernel void softmax_columns(__global const element *restrict x, __global element *restrict y, const GraftSoftmaxParams p) {
   uint index = (uint)get_global_id(0);
   if (index >= (uint)p.outer * (uint)p.inner) return;
   uint outer = index / (uint)p.inner;
@@ -28,14 +34,15 @@ __kernel void softmax_columns(__global const float *restrict x, __global float *
   y += start;
   float greatest = -INFINITY, total = 0.0f;
   for (int i = 0; i < p.length; ++i) {
-    float value = x[(size_t)i * p.inner];
+    float value = widen(x[(size_t)i * p.inner]);
     greatest = value > greatest ? value : greatest;
   }
-  for (int i = 0; i < p.length; ++i) total += exp(x[(size_t)i * p.inner] - greatest);
+  for (int i = 0; i < p.length; ++i) total += exp(widen(x[(size_t)i * p.inner]) - greatest);
   float scale = 1.0f / total, shift = log(total);
   for (int i = 0; i < p.length; ++i) {
     size_t at = (size_t)i * p.inner;
-    y[at] = p.logarithm ? x[at] - greatest - shift : exp(x[at] - greatest) * scale;
+    float value = widen(x[at]) - greatest;
+    y[at] = narrow(p.logarithm ? value - shift : exp(value) * scale);
   }
 }
 

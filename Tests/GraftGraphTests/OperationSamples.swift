@@ -91,6 +91,8 @@ enum OperationSamples {
     samples.append(OperationSample(operation: BatchNorm(epsilon: 1e-3), inputs: image([2, 3, 3, 9], [9], [9], [9], [9]), range: 0.1...1))
     samples.append(
       OperationSample(operation: LayerNorm(epsilon: 1e-5, hasScale: true, hasShift: true), inputs: image([3, 5, 67], [67], [67]), terms: 67))
+    samples.append(
+      OperationSample(operation: LayerNorm(epsilon: 1e-5, hasScale: true, hasShift: true), inputs: image([3, 5, 72], [72], [72]), terms: 72))
     samples.append(OperationSample(operation: LayerNorm(epsilon: 1e-6, hasScale: false, hasShift: false), inputs: image([2, 5]), terms: 5))
     samples.append(
       OperationSample(operation: LocalResponseNorm(size: 5, alpha: 1e-1, beta: 0.75, k: 1), inputs: image([2, 3, 3, 37]), range: -3...3))
@@ -106,7 +108,7 @@ enum OperationSamples {
     Pool2D(.average, size: Pair(3), stride: Pair(2), padding: Padding2D(1), ceilMode: true, countsPadding: true),
     Pool2D(.maximum, size: Pair(2, 3), stride: Pair(3, 1), padding: Padding2D(top: 0, left: 1, bottom: 1, right: 0), ceilMode: true),
     Pool2D(.average, size: Pair(10, 9)),
-  ].flatMap { pool in [[1, 10, 9, 5], [2, 10, 9, 33]].map { OperationSample(operation: pool, inputs: image($0), terms: 9) } }
+  ].flatMap { pool in [[1, 10, 9, 5], [2, 10, 9, 33], [1, 10, 9, 24]].map { OperationSample(operation: pool, inputs: image($0), terms: 9) } }
 
   static let reductions: [OperationSample] = [
     OperationSample(operation: Reduce(.mean, axes: [1, 2], keepsDimensions: false), inputs: image([2, 7, 7, 65]), terms: 49),
@@ -121,6 +123,7 @@ enum OperationSamples {
   ]
 
   static let movements: [OperationSample] = [
+    OperationSample(operation: Slice(starts: [0, 1, 8], sizes: [2, 4, 16], steps: [1, 1, 1]), inputs: image([2, 6, 40])),
     OperationSample(operation: Reshape([6, 35]), inputs: image([2, 3, 5, 7])),
     OperationSample(operation: Transpose([0, 3, 1, 2]), inputs: image([2, 5, 6, 7])),
     OperationSample(operation: Transpose([0, 2, 3, 1]), inputs: image([2, 19, 6, 17])),

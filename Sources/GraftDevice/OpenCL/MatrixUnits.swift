@@ -22,12 +22,15 @@ enum MatrixUnits {
     case .only(let kind): kinds = kinds.filter { $0 == kind }
     }
     var failures: [String] = []
+    guard !kinds.isEmpty else { return (nil, []) }
+    // In a context of its own: a kernel that goes wrong on the device may leave its context unusable.
+    let probed = try OpenCLDevice(device.info, family: .gpu)
     for kind in kinds {
       var formats: Set<Precision> = []
       var obstacles: [String] = []
       for precision in [Precision.bfloat16, .float16] {
         do {
-          let error = try MatrixProbe(kind, precision).largestError(on: device)
+          let error = try MatrixProbe(kind, precision).largestError(on: probed)
           if error <= MatrixProbe.bound { formats.insert(precision) } else { obstacles.append("\(kind.name) in \(precision) is off by \(error).") }
         } catch {
           // A compiler's log may be long; its first lines name the instruction.

@@ -47,15 +47,12 @@ public struct Softmax: Operation {
         context.launch("softmax", "softmax", [x, y], p, grid: grid, precision: .float32)
       }
     case .gpu:
-      let x = context.parameter(context.inputs[0])
-      context.computeInFloat32 { context, y in
-        guard p.inner == 1 else {
-          return context.launchItems("softmax", "softmax_columns", [x, y], p, count: Int(p.outer) * Int(p.inner), precision: .float32)
-        }
-        let groups = context.rowGroups(rows: Int(p.outer), length: shape[axis])
-        context.launchGroups(
-          "softmax", "softmax_rows", [x, y], p, count: groups.count, size: groups.size, options: groups.options, precision: .float32)
+      let operands: [Operand?] = [context.stored(context.inputs[0]), .value(context.output)]
+      guard p.inner == 1 else {
+        return context.launchItems("softmax", "softmax_columns", operands, p, count: Int(p.outer) * Int(p.inner))
       }
+      let groups = context.rowGroups(rows: Int(p.outer), length: shape[axis])
+      context.launchGroups("softmax", "softmax_rows", operands, p, count: groups.count, size: groups.size, options: groups.options)
     }
   }
 }
