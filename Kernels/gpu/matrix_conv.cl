@@ -31,17 +31,17 @@ MATRIX_KERNEL void matrix_conv(
   const int rowA = id / PARTS_A, partA = id % PARTS_A * VECTOR_A, rowB = id / PARTS_B, partB = id % PARTS_B * VECTOR_B;
   const uint toA = FIRST_COPY(id, PARTS_A, ROW_A, VECTOR_A), toB = FIRST_COPY(id, PARTS_B, ROW_B, VECTOR_B);
 
-  // Where each pixel's window begins: its place in the image, and the element's number modulo 2^32 (before the image it is not
-  // read). A row beyond the last one begins far outside, so that all of it is padding.
-  int top[COPIES_A], left[COPIES_A];
+  // Where each pixel's window begins: its row and column in the image, 16 bits each (what is larger has no plan with this
+  // kernel), and the element's number modulo 2^32 (before the image it is not read). A row beyond the last one begins far
+  // outside, so that all of it is padding.
+  int corner[COPIES_A];
   uint start[COPIES_A];
   UNROLLED
   for (int i = 0; i < COPIES_A; ++i) {
     int row = firstRow + rowA + i * STEP_A, inside = min(row, rows - 1);
     int n = inside / (p.oh * p.ow), rest = inside - n * (p.oh * p.ow), oh = rest / p.ow;
     int h = oh * p.strideH - p.padH, w = (rest - oh * p.ow) * p.strideW - p.padW;
-    top[i] = row < rows ? h : INT_MIN / 2;
-    left[i] = w;
+    corner[i] = (int)((uint)(row < rows ? h : SHRT_MIN) << 16 | ((uint)w & 0xFFFF));
     start[i] = (uint)((n * p.h + h) * p.w + w) * (uint)p.ldx + (uint)(group * channels);
   }
   // The tap and the channel of its next copy, and how far that is from the window's first element.
@@ -51,7 +51,7 @@ MATRIX_KERNEL void matrix_conv(
   weights += (size_t)(group * outputs + firstColumn + rowB) * k + firstK + partB;
   const uint strideB = (uint)k * STEP_B;
   int kB = firstK + partB;
-#define INSIDE_A(i) (kA < endK && (uint)(top[i] + downH) < (uint)p.h && (uint)(left[i] + rightW) < (uint)p.w)
+#define INSIDE_A(i) (kA < endK && (uint)((corner[i] >> 16) + downH) < (uint)p.h && (uint)((short)corner[i] + rightW) < (uint)p.w)
 #define FROM_A(i) x + (size_t)(start[i] + ahead)
 #define INSIDE_B(i) (kB < endK && firstColumn + rowB + i * STEP_B < outputs)
 #define FROM_B(i) weights + (size_t)(i * strideB)

@@ -25,13 +25,16 @@
 // registers by way of local memory. Calls are in uniform control flow, so the barriers in between are met by all.
 #ifndef GRAFT_GPU_MATRIX_UNIT_H
 #define GRAFT_GPU_MATRIX_UNIT_H
+#ifndef GRAFT_STORAGE
+#define GRAFT_STORAGE GRAFT_FLOAT16
+#endif
 #include "gpu/activation.h"
 
 #ifndef MATRIX_UNIT
 #define MATRIX_UNIT 1
 #endif
 #ifndef EMULATED
-#define EMULATED 0
+#define EMULATED 1  // what compiles everywhere
 #endif
 #if GRAFT_STORAGE == GRAFT_FLOAT32
 #error "matrix units multiply numbers of 16 bits: set GRAFT_STORAGE"

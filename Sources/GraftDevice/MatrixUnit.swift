@@ -39,7 +39,7 @@ public struct MatrixUnit: Sendable, Hashable, CustomStringConvertible {
   }
 
   /// What programs that use it are compiled with.
-  package var options: [KernelReference.Option] { [kind.option] + (isEmulated ? [.init("EMULATED", 1)] : []) }
+  package var options: [KernelReference.Option] { [kind.option, .init("EMULATED", isEmulated ? 1 : 0)] }
 
   public var description: String {
     let names = Precision.allCases.filter { formats.contains($0) }.map(\.rawValue).joined(separator: ", ")

@@ -67,7 +67,7 @@ extension LoweringContext {
     var (p, operands) = (parameters, operands)
     let (groups, taps) = (Int(p.groups), Int(p.kh) * Int(p.kw))
     let rows = Int(p.n) * Int(p.oh) * Int(p.ow), outputs = Int(p.oc) / groups
-    guard let unit = traits.matrixUnit, unit.formats.contains(precision), rows > 0 else { return false }
+    guard let unit = traits.matrixUnit, unit.formats.contains(precision), rows > 0, fitsSixteenBits(p) else { return false }
     var channels = Int(p.c) / groups
     var width = copyWidth([channels, Int(p.ldx)], operands.a)
     var isPadded = false
@@ -82,9 +82,11 @@ extension LoweringContext {
     let vectors = MatrixVectors(
       a: width, b: widthB,
       y: storeWidth([outputs, Int(p.ldy)] + (operands.residual == nil ? [] : [Int(p.ldr)]), [operands.residual, operands.y]))
+    // 1 × 1: a product of pixels and weights.
+    let isProduct = taps == 1 && groups == 1 && p.strideH == 1 && p.strideW == 1 && p.padH == 0 && p.padW == 0 && p.oh == p.h && p.ow == p.w
     guard
       let (tile, splits) = ProductKernel.chooseMatrix(
-        m: rows, n: outputs, k: k, count: groups, vectors: vectors, precision: precision, traits: traits)
+        m: rows, n: outputs, k: k, count: groups, vectors: vectors, gathers: !isProduct, precision: precision, traits: traits)
     else { return false }
 
     if isPadded {
@@ -103,8 +105,6 @@ extension LoweringContext {
     let product = GraftGemmParams(
       strideA: 0, strideB: 0, strideY: 0, strideR: 0, batch: 1, m: Int32(rows), n: p.oc, k: Int32(k), lda: 0, ldb: 0, ldy: p.ldy, ldr: p.ldr,
       transposeA: 0, transposeB: 0, rowsPerItem: 0, panelsPerItem: 0, epilogue: p.epilogue)
-    // 1 × 1: a product of pixels and weights.
-    let isProduct = taps == 1 && groups == 1 && p.strideH == 1 && p.strideW == 1 && p.padH == 0 && p.padW == 0 && p.oh == p.h && p.ow == p.w
     split(splits, product, operands, activation, sumVectors(product, operands)) { context, product, operands, activation, _, sums in
       var (p, product, vectors) = (p, product, vectors)
       if !sums.isEmpty { vectors.y = outputs % 2 == 0 ? 2 : 1 }
@@ -121,6 +121,13 @@ extension LoweringContext {
       }
     }
     return true
+  }
+
+  /// Whether rows and columns of the padded image, and a kernel's reach, are numbers of 16 bits.
+  private func fitsSixteenBits(_ p: GraftConvParams) -> Bool {
+    let height = Int(p.h) + 2 * Int(p.padH) + Int(p.kh) * Int(p.dilationH)
+    let width = Int(p.w) + 2 * Int(p.padW) + Int(p.kw) * Int(p.dilationW)
+    return max(height, width) <= Int(Int16.max)
   }
 
   /// The weights as rows along k, [groups, outputs, taps, channels] (Kernels/gpu/pack.cl, `pack_rows`).

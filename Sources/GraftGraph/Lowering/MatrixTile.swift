@@ -21,8 +21,9 @@ package struct MatrixTile: Sendable, Hashable {
     switch kind {
     case .nvidia:
       [
-        MatrixTile(256, 128, warps: (4, 2), stages: 2), MatrixTile(128, 256, warps: (2, 4), stages: 2), MatrixTile(128, 128), MatrixTile(128, 64),
-        MatrixTile(64, 128), MatrixTile(64, 64), MatrixTile(32, 64), MatrixTile(64, 32), MatrixTile(32, 32),
+        MatrixTile(256, 128, warps: (4, 2), stages: 2), MatrixTile(128, 256, warps: (2, 4), stages: 2), MatrixTile(128, 128),
+        MatrixTile(128, 128, warps: (2, 4)), MatrixTile(128, 64), MatrixTile(64, 128), MatrixTile(64, 64), MatrixTile(32, 64), MatrixTile(64, 32),
+        MatrixTile(32, 32),
       ]
     case .wmma:
       // A lane holds both halves of a fragment's row: warps of more than 32 × 32 have no registers left. Copies go by way of
@@ -61,6 +62,10 @@ package struct MatrixTile: Sendable, Hashable {
       return itemCount % parts == 0 && extent * tileK % (width * itemCount) == 0 && (width == 8 || warpM * warpN < 4096)
     }
   }
+
+  /// Whether a convolution's windows (which pixels a work-item copies from) find registers beside the sums: in warps of 64 × 64
+  /// only with as few copies a work-item as eight warps have.
+  var hasRoomForWindows: Bool { lanes > 32 || warpM * warpN < 4096 || itemCount > 128 }
 
   /// The `-D` options of a program.
   package func options(_ vectors: MatrixVectors) -> [KernelReference.Option] {
@@ -103,10 +108,10 @@ package struct MatrixVectors: Sendable, Hashable {
 }
 
 extension ProductKernel {
-  /// The tile and the splits for `count` products on the device's matrix unit; `nil` if it has none for the format, none of the
+  /// The tile and the splits for `count` products on the device's matrix unit, or, if it `gathers`, convolutions; `nil` if it has none for the format, none of the
   /// tiles fits, or another kernel is forced.
   package static func chooseMatrix(
-    m: Int, n: Int, k: Int, count: Int, vectors: MatrixVectors, precision: Precision, traits: DeviceTraits
+    m: Int, n: Int, k: Int, count: Int, vectors: MatrixVectors, gathers: Bool = false, precision: Precision, traits: DeviceTraits
   ) -> (tile: MatrixTile, splits: Int)? {
     guard let unit = traits.matrixUnit, unit.formats.contains(precision), k > 0, unit.kind.transposes || vectors.alongA && vectors.alongB else {
       return nil
@@ -117,7 +122,7 @@ extension ProductKernel {
     }
     let units = max(1, traits.computeUnits)
     var best: (cost: Double, tile: MatrixTile, splits: Int)?
-    for tile in MatrixTile.candidates(unit.kind) where tile.fits(traits, vectors: vectors) {
+    for tile in MatrixTile.candidates(unit.kind) where tile.fits(traits, vectors: vectors) && (!gathers || tile.hasRoomForWindows) {
       var splits = 1
       while splits <= 32, splits == 1 || k / splits >= 8 * tile.tileK {
         let cost = tile.cost(m: m, n: n, k: k, count: count, splits: splits, units: units)
