@@ -54,6 +54,8 @@ enum {
   GRAFT_BINARY_MINIMUM = 5,
   GRAFT_BINARY_POWER = 6,
   GRAFT_BINARY_PRELU = 7,             // a < 0 ? a b : a
+  GRAFT_BINARY_EQUAL = 8,             // a == b ? 1 : 0
+  GRAFT_BINARY_GREATER = 9,           // a > b ? 1 : 0
 };
 
 // Reductions.
@@ -175,6 +177,12 @@ typedef struct {
   int outer, length, inner, ldx, ldy;
   int operation;
 } GraftReduceParams;
+
+// Rows [rows, channels] of one or two tensors, by channels: sums over them, or y = a scaleA[c] + b scaleB[c] + shift[c].
+typedef struct {
+  graft_long rows, rowsPerPart;
+  int channels, lda, ldb, ldy;
+} GraftChannelParams;
 
 // Local response normalisation across channels: y = x / (k + alpha/size sum x^2)^beta, over `size` neighbouring channels.
 typedef struct {

@@ -134,3 +134,43 @@ KERNEL2(pool, GLOBAL const element *x, GLOBAL element *y, GraftPoolParams) {
     }
   }
 }
+
+// The gradient with respect to the image: each position gathers from the windows it lies in, in their order; of equal maxima the
+// window's first takes all. Work-items: x rows of the image (n, h).
+KERNEL3(pool_gradient, GLOBAL const element *x, GLOBAL const element *dy, GLOBAL element *dx, GraftPoolParams) {
+  int n = ITEM_X / p.h, h = ITEM_X - n * p.h;
+  GLOBAL const element *image = x + (size_t)n * p.h * p.w * p.ldx;
+  GLOBAL element *to = dx + (size_t)ITEM_X * p.w * p.c;
+  for (int w = 0; w < p.w; ++w, to += p.c) {
+    // Windows whose taps reach this row and column: oh stride + i dilation - pad = h.
+    int spanH = (p.kh - 1) * p.dilationH, spanW = (p.kw - 1) * p.dilationW;
+    int firstH = max(0, (h + p.padH - spanH + p.strideH - 1) / p.strideH), firstW = max(0, (w + p.padW - spanW + p.strideW - 1) / p.strideW);
+    int endH = min(p.oh, (h + p.padH) / p.strideH + 1), endW = min(p.ow, (w + p.padW) / p.strideW + 1);
+    for (int c = 0; c < p.c; c += VW) {
+      int count = min(VW, p.c - c);
+      floatv sum = SPLAT(0.0f);
+      for (int oh = firstH; oh < endH; ++oh)
+        for (int ow = firstW; ow < endW; ++ow) {
+          int top = oh * p.strideH - p.padH, left = ow * p.strideW - p.padW;
+          if ((h - top) % p.dilationH != 0 || (w - left) % p.dilationW != 0) continue;
+          floatv upstream = load_part(dy + (((size_t)n * p.oh + oh) * p.ow + ow) * p.ldy + c, count);
+          if (p.average) {
+            sum = FMAV(upstream, SPLAT(pool_scale(p, top, left)), sum);
+            continue;
+          }
+          // Greater than all taps before it, not less than those after it.
+          floatv mine = load_part(image + ((ptrdiff_t)h * p.w + w) * p.ldx + c, count);
+          intv chosen = (intv)(-1);
+          for (int i = 0; i < p.kh; ++i)
+            for (int j = 0; j < p.kw; ++j) {
+              int row = top + i * p.dilationH, column = left + j * p.dilationW;
+              if (row < 0 || row >= p.h || column < 0 || column >= p.w || (row == h && column == w)) continue;
+              floatv other = load_part(image + ((ptrdiff_t)row * p.w + column) * p.ldx + c, count);
+              chosen &= row < h || (row == h && column < w) ? mine > other : mine >= other;
+            }
+          sum += SELECTV(SPLAT(0.0f), upstream, chosen);
+        }
+      store_part(sum, to + c, count);
+    }
+  }
+}

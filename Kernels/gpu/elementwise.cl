@@ -42,6 +42,8 @@ static inline float combine(float a, float b, int operation) {
   case GRAFT_BINARY_MINIMUM: return a < b || a != a ? a : b;
   case GRAFT_BINARY_POWER: return pow(a, b);
   case GRAFT_BINARY_PRELU: return a < 0.0f ? a * b : a;
+  case GRAFT_BINARY_EQUAL: return a == b ? 1.0f : 0.0f;
+  case GRAFT_BINARY_GREATER: return a > b ? 1.0f : 0.0f;
   default: return a;
   }
 }

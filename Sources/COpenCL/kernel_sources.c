@@ -22,6 +22,9 @@ static const KernelSource sources[] = {
   {"cpu/conv.cl", (const char[]){
 #embed "../../Kernels/cpu/conv.cl" suffix(, 0)
   }},
+  {"cpu/conv_weights.cl", (const char[]){
+#embed "../../Kernels/cpu/conv_weights.cl" suffix(, 0)
+  }},
   {"cpu/copy.cl", (const char[]){
 #embed "../../Kernels/cpu/copy.cl" suffix(, 0)
   }},
@@ -39,6 +42,9 @@ static const KernelSource sources[] = {
   }},
   {"cpu/gemm_tile.h", (const char[]){
 #embed "../../Kernels/cpu/gemm_tile.h" suffix(, 0)
+  }},
+  {"cpu/gradient.cl", (const char[]){
+#embed "../../Kernels/cpu/gradient.cl" suffix(, 0)
   }},
   {"cpu/math.h", (const char[]){
 #embed "../../Kernels/cpu/math.h" suffix(, 0)
@@ -85,6 +91,9 @@ static const KernelSource sources[] = {
   {"gpu/conv.cl", (const char[]){
 #embed "../../Kernels/gpu/conv.cl" suffix(, 0)
   }},
+  {"gpu/conv_weights.cl", (const char[]){
+#embed "../../Kernels/gpu/conv_weights.cl" suffix(, 0)
+  }},
   {"gpu/copy.cl", (const char[]){
 #embed "../../Kernels/gpu/copy.cl" suffix(, 0)
   }},
@@ -99,6 +108,9 @@ static const KernelSource sources[] = {
   }},
   {"gpu/gemm.cl", (const char[]){
 #embed "../../Kernels/gpu/gemm.cl" suffix(, 0)
+  }},
+  {"gpu/gradient.cl", (const char[]){
+#embed "../../Kernels/gpu/gradient.cl" suffix(, 0)
   }},
   {"gpu/matrix_conv.cl", (const char[]){
 #embed "../../Kernels/gpu/matrix_conv.cl" suffix(, 0)

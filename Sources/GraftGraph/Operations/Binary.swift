@@ -11,6 +11,8 @@ public struct Binary: Operation {
     case subtract, multiply, divide, maximum, minimum, power
     /// a where a ≥ 0, else a b.
     case prelu
+    /// 1 where a = b (a > b), else 0: no gradient flows through them.
+    case equal, greater
 
     func callAsFunction(_ a: Double, _ b: Double) -> Double {
       switch self {
@@ -22,6 +24,8 @@ public struct Binary: Operation {
       case .minimum: a.isNaN || b.isNaN ? .nan : min(a, b)
       case .power: pow(a, b)
       case .prelu: a < 0 ? a * b : a
+      case .equal: a == b ? 1 : 0
+      case .greater: a > b ? 1 : 0
       }
     }
   }
@@ -46,14 +50,6 @@ public struct Binary: Operation {
       let at = strides.map { zip(i, $0).reduce(0) { $0 + $1.0 * $1.1 } }
       return activation(function(inputs[0].values[at[0]], inputs[1].values[at[1]]))
     }
-  }
-
-  /// add and subtract only so far: the upstream gradient, summed over what was repeated.
-  public func gradient(_ context: inout GradientContext) throws -> [ValueID?] {
-    guard function == .add, activation == .none, context.shape(context.inputs[0]) == context.shape(context.inputs[1]) else {
-      throw GradientError(operation: "\(kind) \(function)", node: context.node.name)
-    }
-    return [context.upstream, context.upstream]
   }
 
   public func acceptsRowStride(input: Int) -> Bool { true }

@@ -66,31 +66,6 @@ public struct MatMul: Operation {
     2 * Double(output.elementCount) * Double(sizes(inputs[0].shape, inputs[1].shape).ka)
   }
 
-  /// dA = dY Bᵀ and dB = Aᵀ dY, each transposed as its input is; the bias's gradient sums the rows of dY.
-  public func gradient(_ context: inout GradientContext) throws -> [ValueID?] {
-    guard activation == .none else { throw GradientError(operation: "\(kind) with a fused activation", node: context.node.name) }
-    let (a, b, dy) = (context.inputs[0], context.inputs[1], context.upstream)
-    guard context.shape(a).count == 2, context.shape(b).count == 2 else {
-      throw GradientError(operation: "batched \(kind)", node: context.node.name)
-    }
-    var gradients: [ValueID?] = [nil, nil]
-    if context.needs(a) {
-      gradients[0] =
-        transposeA
-        ? try context.add(MatMul(transposeA: transposeB, transposeB: true), [b, dy])
-        : try context.add(MatMul(transposeB: !transposeB), [dy, b])
-    }
-    if context.needs(b) {
-      gradients[1] =
-        transposeB
-        ? try context.add(MatMul(transposeA: true, transposeB: transposeA), [dy, a])
-        : try context.add(MatMul(transposeA: !transposeA), [a, dy])
-    }
-    if hasBias { gradients.append(context.needs(context.inputs[2]) ? try context.add(Reduce(.sum, axes: [0], keepsDimensions: false), [dy]) : nil) }
-    if hasResidual { gradients.append(dy) }
-    return gradients
-  }
-
   public func acceptsRowStride(input: Int) -> Bool { false }
 
   /// Rows of one matrix, or matrices of a batch.

@@ -79,13 +79,17 @@ public struct Pool2D: Operation {
 
   public func isComputedByImage(_ inputs: [TensorType], hasImages: [Bool]) -> Bool { true }
 
-  public func lower(_ context: inout LoweringContext) throws {
-    let (x, y) = (context.shape(context.inputs[0]), context.shape(context.output))
-    let p = GraftPoolParams(
+  func parameters(x: [Int], y: [Int], ldx: Int, ldy: Int) -> GraftPoolParams {
+    GraftPoolParams(
       n: Int32(x[0]), h: Int32(x[1]), w: Int32(x[2]), c: Int32(x[3]), oh: Int32(y[1]), ow: Int32(y[2]), kh: Int32(size.h), kw: Int32(size.w),
       strideH: Int32(stride.h), strideW: Int32(stride.w), padH: Int32(padding.top), padW: Int32(padding.left), dilationH: Int32(dilation.h),
-      dilationW: Int32(dilation.w), ldx: Int32(context.rowStride(context.inputs[0])), ldy: Int32(context.rowStride(context.output)),
-      average: function == .average ? 1 : 0, countsPadding: countsPadding ? 1 : 0, padEndH: Int32(padding.bottom), padEndW: Int32(padding.right))
+      dilationW: Int32(dilation.w), ldx: Int32(ldx), ldy: Int32(ldy), average: function == .average ? 1 : 0, countsPadding: countsPadding ? 1 : 0,
+      padEndH: Int32(padding.bottom), padEndW: Int32(padding.right))
+  }
+
+  public func lower(_ context: inout LoweringContext) throws {
+    let (x, y) = (context.shape(context.inputs[0]), context.shape(context.output))
+    let p = parameters(x: x, y: y, ldx: context.rowStride(context.inputs[0]), ldy: context.rowStride(context.output))
     switch context.traits.family {
     case .cpu: context.launch("pool", "pool", [context.stored(context.inputs[0]), .value(context.output)], p, grid: Grid(y[0] * y[1]))
     case .gpu:

@@ -64,6 +64,8 @@ package struct BatchTiling {
 
   /// Bytes of activations that are alive while each node runs.
   private static func liveByteCounts(_ graph: Graph, layouts: [ValueID: RowLayout]) -> [Double] {
+    // A graph may hand its inputs on and do nothing else.
+    guard !graph.nodes.isEmpty else { return [] }
     var first: [ValueID: Int] = [:], last: [ValueID: Int] = [:]
     func touch(_ id: ValueID, _ time: Int) {
       guard graph.constant(id) == nil else { return }
