@@ -87,7 +87,7 @@ class Ptxas:
 
     def __init__(self):
         found = shutil.which("ptxas") or next(iter(glob.glob(str(self.environment() / "lib/python3*/site-packages/nvidia/*/bin/ptxas"))), None)
-        self.path = found
+        self.path, self.version = found, ""
         if found:
             match = re.search(r"release ([\d.]+)", output_of([found, "--version"])[1])
             self.version = f"ptxas {match[1] if match else ''}"

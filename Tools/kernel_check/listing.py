@@ -47,3 +47,15 @@ def programs(tool):
         raise Failure(f"{tool} list failed:\n{done.stderr.strip()}")
     listing = json.loads(done.stdout)
     return [Program(item, listing["sources"]) for item in listing["programs"]], listing["notes"]
+
+
+def representative(programs):
+    """Fewer: what the networks use, in float32 and one of the shorter formats, and of everything else in a file and format one
+    program for each way of being told apart (which options it has, not their values)."""
+    chosen, seen = [], set()
+    for program in programs:
+        kind = (program.path, program.precision, frozenset(program.options), program.options.get("MATRIX_UNIT"), *sorted(program.kernels))
+        if (program.networks and program.precision != "bfloat16") or kind not in seen:
+            seen.add(kind)
+            chosen.append(program)
+    return chosen
