@@ -60,8 +60,15 @@ let package = Package(
       dependencies: ["Graft", .product(name: "ArgumentParser", package: "swift-argument-parser")],
       swiftSettings: strict),
 
+    // The operations' cases, for the tests and for Tools/kernels, whose part in Swift is no product.
+    .target(name: "OperationSamples", dependencies: ["GraftGraph"], path: "Tests/OperationSamples", swiftSettings: strict),
+    .executableTarget(
+      name: "graft-kernels",
+      dependencies: ["GraftGraph", "OperationSamples", .product(name: "ArgumentParser", package: "swift-argument-parser")],
+      path: "Tools/graft-kernels", swiftSettings: strict),
+
     .testTarget(name: "GraftDeviceTests", dependencies: ["GraftDevice"], swiftSettings: strict),
-    .testTarget(name: "GraftGraphTests", dependencies: ["GraftGraph"], swiftSettings: strict),
+    .testTarget(name: "GraftGraphTests", dependencies: ["GraftGraph", "OperationSamples"], swiftSettings: strict),
     .testTarget(name: "GraftBackbonesTests", dependencies: ["GraftBackbones"], resources: [.copy("Fixtures")], swiftSettings: strict),
     .testTarget(name: "GraftDataTests", dependencies: ["GraftData"], resources: [.copy("Fixtures")], swiftSettings: strict),
     .testTarget(name: "GraftTrainingTests", dependencies: ["GraftTraining"], resources: [.copy("Fixtures")], swiftSettings: strict),

@@ -88,6 +88,7 @@ __kernel void depthwise(
     if (firstColumn + q < p.ow) {
       size_t at = (size_t)row * p.ow + firstColumn + q;
       if (p.epilogue.hasResidual) load_elements(residual + at * p.ldr + c, old, VECTOR);
+#pragma unroll
       for (int e = 0; e < VECTOR; ++e) sums[q][e] = activate(sums[q][e] + added[e] + old[e], activation);
       store_elements(sums[q], y + at * p.ldy + c, VECTOR);
     }

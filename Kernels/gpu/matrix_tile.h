@@ -416,7 +416,8 @@ static inline void store_chunk(const uint *chunk, __global element *to, int coun
 // y[row, column] = activation(sums + bias[column] + residual[row, column]) for what lies inside rows × columns. Fragments are
 // small pieces of rows, so results, and the residual before them, go by way of local memory: global memory sees whole chunks,
 // neighbours beside each other. Pointers are at row 0 and column 0.
-static inline void store_block(
+// Inlined always: with a long activation compilers would rather call it, with all sums in memory.
+static inline __attribute__((always_inline)) void store_block(
     __local uchar *tiles, float sums[FRAGMENTS_M][FRAGMENTS_N][SUMS], int lane, int warp, int firstRow, int rows, int firstColumn, int columns,
     __global const float *bias, __global const element *residual, int ldr, __global element *y, int ldy, const GraftEpilogue epilogue) {
   const Activation activation = activation_of(epilogue);

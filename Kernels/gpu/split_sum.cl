@@ -31,6 +31,7 @@ __kernel void split_sum(
     load_elements(residual + (size_t)matrix * p.strideR + (size_t)row * p.ldr + column, next, VECTOR);
     for (int e = 0; e < VECTOR; ++e) sum[e] += next[e];
   }
+#pragma unroll
   for (int e = 0; e < VECTOR; ++e) sum[e] = activate(sum[e], activation);
   store_elements(sum, y + (size_t)matrix * p.strideY + (size_t)row * p.ldy + column, VECTOR);
 }

@@ -70,6 +70,13 @@
 // Floats a work-item carries from global to local memory, a block.
 #define CARRY_A (TILE_M * TILE_K / ITEMS)
 #define CARRY_B (TILE_N * TILE_K / ITEMS)
+// The most loads either takes, and the most floats a load takes: bounds of loops that hold in a function that is compiled before
+// it is inlined. With the bound of its own operand there, a loop is unrolled in part, for good, and what it indexes has to lie in
+// memory instead of registers.
+#define LOADS_A (CARRY_A / VECTOR_A)
+#define LOADS_B (CARRY_B / VECTOR_B)
+#define LOADS_MOST (LOADS_A > LOADS_B ? LOADS_A : LOADS_B)
+#define VECTOR_MOST (VECTOR_A > VECTOR_B ? VECTOR_A : VECTOR_B)
 #if TILE_M * TILE_K % (ITEMS * VECTOR_A) || TILE_N * TILE_K % (ITEMS * VECTOR_B) || ITEMS % TILE_K || ITEM_N < VECTOR_Y
 #error "the blocks do not divide evenly among the work-items"
 #endif
@@ -95,7 +102,8 @@ static inline void fetch_vector(__global const element *from, float *to, const i
 static inline void fetch_along_k(__global const element *from, int ld, int first, int end, int k, int endK, float *carry, const int extent, const int vector) {
   const int steps = TILE_K / vector;
 #pragma unroll
-  for (int i = 0; i < extent * steps / ITEMS; ++i) {
+  for (int i = 0; i < LOADS_MOST; ++i) {
+    if (i >= extent * steps / ITEMS) continue;
     int t = get_local_id(0) + i * ITEMS, row = first + t / steps, at = k + t % steps * vector;
     fetch_vector(from + ((uint)row * (uint)ld + (uint)at), carry + i * vector, vector, row < end && at < endK);
   }
@@ -104,7 +112,8 @@ static inline void fetch_along_k(__global const element *from, int ld, int first
 static inline void fetch_across_k(__global const element *from, int ld, int first, int end, int k, int endK, float *carry, const int extent, const int vector) {
   const int steps = extent / vector;
 #pragma unroll
-  for (int i = 0; i < TILE_K * steps / ITEMS; ++i) {
+  for (int i = 0; i < LOADS_MOST; ++i) {
+    if (i >= TILE_K * steps / ITEMS) continue;
     int t = get_local_id(0) + i * ITEMS, at = k + t / steps, column = first + t % steps * vector;
     fetch_vector(from + ((uint)at * (uint)ld + (uint)column), carry + i * vector, vector, column < end && at < endK);
   }
@@ -114,17 +123,21 @@ static inline void fetch_across_k(__global const element *from, int ld, int firs
 static inline void put_along_k(const float *carry, __local float *to, const int extent, const int vector) {
   const int steps = TILE_K / vector;
 #pragma unroll
-  for (int i = 0; i < extent * steps / ITEMS; ++i) {
+  for (int i = 0; i < LOADS_MOST; ++i) {
+    if (i >= extent * steps / ITEMS) continue;
     int t = get_local_id(0) + i * ITEMS;
 #pragma unroll
-    for (int e = 0; e < vector; ++e) to[(t % steps * vector + e) * (extent + PAD) + t / steps] = carry[i * vector + e];
+    for (int e = 0; e < VECTOR_MOST; ++e) {
+      if (e < vector) to[(t % steps * vector + e) * (extent + PAD) + t / steps] = carry[i * vector + e];
+    }
   }
 }
 
 static inline void put_across_k(const float *carry, __local float *to, const int extent, const int vector) {
   const int steps = extent / vector;
 #pragma unroll
-  for (int i = 0; i < TILE_K * steps / ITEMS; ++i) {
+  for (int i = 0; i < LOADS_MOST; ++i) {
+    if (i >= TILE_K * steps / ITEMS) continue;
     int t = get_local_id(0) + i * ITEMS;
     __local float *at = to + t / steps * (extent + PAD) + t % steps * vector;
     if (vector == 4) *(__local float4 *)at = (float4)(carry[i * 4], carry[i * 4 + 1], carry[i * 4 + 2], carry[i * 4 + 3]);
@@ -177,8 +190,8 @@ static inline void multiply_blocks(__local const float *a, __local const float *
   }
 
 // y[row, column] = activation(sums + bias[column] + residual[row, column]) for what lies inside rows × columns. Pointers
-// are at row 0 and column 0.
-static inline void store_block(
+// are at row 0 and column 0. Inlined always: with a long activation compilers would rather call it, with all sums in memory.
+static inline __attribute__((always_inline)) void store_block(
     float sums[ITEM_M][ITEM_N], int firstRow, int rows, int firstColumn, int columns, __global const float *bias,
     __global const element *residual, int ldr, __global sum_element *y, int ldy, const GraftEpilogue epilogue) {
   const Activation activation = activation_of(epilogue);
@@ -198,6 +211,7 @@ static inline void store_block(
           float value[VECTOR_Y], old[VECTOR_Y];
           for (int e = 0; e < VECTOR_Y; ++e) old[e] = 0.0f;
           if (epilogue.hasResidual) load_elements(residual + ((uint)row * (uint)ldr + (uint)column), old, VECTOR_Y);
+#pragma unroll
           for (int e = 0; e < VECTOR_Y; ++e) value[e] = activate(sums[i][j + e] + added[e] + old[e], activation);
           store_sums(value, y + ((uint)row * (uint)ldy + (uint)column), VECTOR_Y);
         }

@@ -67,7 +67,7 @@ func exitStatus(of error: any Error) -> Int32 {
   case is ImportError, is ShapeError, is TensorError, is NpyError, is ImageError, is DataSetError, is StoreError, is BrokenImageError: 65
   case is HeadError, is TrainingDataError, is EvaluationError, is ModelConfigurationError, is PreprocessingError: 65
   case is PlanMemoryError: 65
-  case is DeviceChoiceError, is TrainingOptionError, is OperationBenchmark.SizeError: 64
+  case is DeviceChoiceError, is ChipError, is TrainingOptionError, is OperationBenchmark.SizeError: 64
   case is CancelledError: Interruption.shared.exitStatus
   default: 70
   }

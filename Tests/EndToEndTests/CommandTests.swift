@@ -32,6 +32,20 @@ import Testing
     #expect(labels.first?["label"] as? String == "red brick")
   }
 
+  /// A prediction needs no such GPU, says what it is, and adds up.
+  @Test func predictsWithoutMeasuring() throws {
+    let folder = try TemporaryFolder()
+    let arguments = ["inspect", model, "--predict", "rtx3060", "--batch-size", "8"]
+    let report = try GraftProcess(arguments + ["--json"], folder: folder).wait().json()
+    let prediction = try #require(report["prediction"] as? [String: Any])
+    let launches = try #require(prediction["launches"] as? [[String: Any]])
+    let total = try #require(prediction["predicted_milliseconds"] as? Double)
+    let sum = launches.reduce(0) { $0 + ($1["predicted_milliseconds"] as? Double ?? .nan) }
+    #expect(total > 0 && abs(sum - total) <= 1e-9 * total && prediction["batch_size"] as? Int == 8)
+    let text = try GraftProcess(arguments, folder: folder).wait()
+    #expect(text.output.contains("predicted, not measured, for NVIDIA GeForce RTX 3060"))
+  }
+
   /// Every mistake of a user: the status, and a message that names what was given.
   @Test(
     arguments: [
@@ -41,6 +55,7 @@ import Testing
       (["extract", "--backbone", "MODEL", "--data", "PHOTOS", "--output", "STORE", "--batch-size", "0"], 64, "--batch-size"),
       (["extract", "--backbone", "MODEL", "--data", "PHOTOS", "--output", "STORE", "--cut", "nothing"], 65, "'nothing'"),
       (["inspect", "PHOTOS/grass/0-0.tiff"], 65, "0-0.tiff"),
+      (["inspect", "MODEL", "--predict", "abacus"], 64, "rtx4090"),
       (["train", "PHOTOS", "--output", "h.safetensors"], 65, "photos"),
       (["predict", "MODEL", "PHOTOS/grass/0-0.tiff"], 65, "tiny.onnx"),
       (["run", "MODEL", "--input", "MODEL", "--output", "y.npy"], 65, "tiny.onnx"),

@@ -1,6 +1,7 @@
 import Foundation
 import GraftDevice
 import GraftGraph
+import OperationSamples
 import Testing
 
 /// Plans in bfloat16 and float16 beside those in float32.

@@ -1,5 +1,6 @@
 import GraftDevice
 import GraftGraph
+import OperationSamples
 import Testing
 
 /// Tiles and splits of the GPU family: every one against the reference, and which is chosen when.
@@ -10,16 +11,9 @@ import Testing
     return try? OpenCLDevice(info, family: .gpu)
   }()
 
-  /// Every tile whole and with k in three parts, and the definition.
-  static let variants: [ProductKernel] = [.naive] + GEMMTile.candidates.flatMap { [.tiled($0, splits: 1), .tiled($0, splits: 3)] }
-
   /// Runs one operation with a kernel forced, all inputs but the first constant.
-  private func run(_ operation: any Operation, _ tensors: [HostTensor], _ kernel: ProductKernel, on device: any Device) throws -> [Float] {
-    var graph = Graph()
-    let inputs = tensors.enumerated().map { index, tensor in
-      index == 0 ? graph.addInput(TensorType(tensor.shape), name: "x") : graph.addConstant(tensor, name: "constant \(index)")
-    }
-    graph.outputs = [try graph.add(any: operation, inputs, name: "node")]
+  private func run(_ sample: OperationSample, _ tensors: [HostTensor], _ kernel: ProductKernel, on device: any Device) throws -> [Float] {
+    let graph = try sample.graph(tensors, constants: true)
     return try ProductKernel.$forced.withValue(kernel) {
       let plan = try Plan(graph, device: device, options: .asWritten)
       try plan.write(tensors[0].floats(), to: plan.graph.inputs[0])
@@ -35,63 +29,20 @@ import Testing
     let expected = sample.operation.reference(tensors.map(ReferenceTensor.init))
     let bound = sample.bound(expected)
     for kernel in kernels {
-      let found = try run(sample.operation, tensors, kernel, on: device)
-      let error = zip(found, expected.values).reduce(0.0) { max($0, $1.0.isNaN ? .infinity : abs(Double($1.0) - $1.1)) }
+      let found = try run(sample, tensors, kernel, on: device)
+      let error = sample.largestError(found, expected)
       #expect(error <= bound, "\(kernel): largest error \(error), bound \(bound)")
     }
   }
 
-  static let products: [OperationSample] = [false, true].flatMap { transposed in
-    // Whole vectors everywhere, and none anywhere; more than one block of the small tiles.
-    [(132, 68, 36), (37, 35, 77)].map { m, n, k in
-      // A smooth activation is a program of its own.
-      let activation = transposed && m % 4 != 0 ? Activation.silu : .clip(-1, 2)
-      let product = MatMul(transposeA: transposed, transposeB: transposed, hasBias: true, hasResidual: true, activation: activation)
-      let shapes = [transposed ? [2, k, m] : [2, m, k], transposed ? [2, n, k] : [2, k, n], [n], [2, m, n]]
-      return OperationSample(operation: product, inputs: shapes.map { TensorType($0) }, terms: k)
-    }
-  }
+  @Test(.enabled(if: device != nil, "no OpenCL device: install pocl-opencl-icd"), arguments: ProductSamples.products)
+  func everyTileMultiplies(_ sample: OperationSample) throws { try check(sample, ProductSamples.kernels) }
 
-  @Test(.enabled(if: device != nil, "no OpenCL device: install pocl-opencl-icd"), arguments: products)
-  func everyTileMultiplies(_ sample: OperationSample) throws { try check(sample, Self.variants) }
+  @Test(.enabled(if: device != nil, "no OpenCL device: install pocl-opencl-icd"), arguments: ProductSamples.skinny)
+  func skinnyProducts(_ sample: OperationSample) throws { try check(sample, [.skinny(splits: 1), .skinny(splits: 4)]) }
 
-  @Test(
-    .enabled(if: device != nil, "no OpenCL device: install pocl-opencl-icd"), arguments: [(1, 70), (3, 33), (8, 41), (70, 2), (41, 7)],
-    [false, true])
-  func skinnyProducts(_ size: (m: Int, n: Int), _ transposed: Bool) throws {
-    for k in [64, 131] {
-      let product = MatMul(transposeA: transposed, transposeB: !transposed, hasBias: true, activation: .relu)
-      let shapes = [transposed ? [2, k, size.m] : [2, size.m, k], transposed ? [2, k, size.n] : [2, size.n, k], [size.n]]
-      try check(
-        OperationSample(operation: product, inputs: shapes.map { TensorType($0) }, terms: k), [.skinny(splits: 1), .skinny(splits: 4)])
-    }
-  }
-
-  static let convolutions: [OperationSample] = {
-    func sample(_ x: [Int], _ w: [Int], _ conv: Conv2D, _ activation: Activation, residual: Bool = false) -> OperationSample {
-      var conv = conv
-      conv.activation = activation
-      var inputs = [TensorType(x), TensorType(w)] + (conv.hasBias ? [TensorType([w[0]])] : [])
-      if residual {
-        inputs.append(try! conv.outputType(inputs))
-        conv.hasResidual = true
-      }
-      return OperationSample(operation: conv, inputs: inputs, terms: w[1] * w[2] * w[3])
-    }
-    return [
-      // A first layer; a deep one; groups; a strided 1 × 1; dilation with uneven padding.
-      sample([2, 15, 13, 3], [20, 3, 3, 3], Conv2D(stride: Pair(2), padding: Padding2D(1), hasBias: true), .relu),
-      sample([1, 9, 8, 16], [36, 16, 3, 3], Conv2D(padding: Padding2D(1), hasBias: true), .silu, residual: true),
-      sample([2, 6, 7, 12], [18, 4, 3, 3], Conv2D(padding: Padding2D(1), groups: 3), .none, residual: true),
-      sample([1, 9, 11, 20], [33, 20, 1, 1], Conv2D(stride: Pair(2)), .none),
-      sample(
-        [1, 12, 11, 8], [17, 8, 5, 3], Conv2D(stride: Pair(1, 2), padding: Padding2D(top: 0, left: 2, bottom: 1, right: 3), dilation: Pair(2, 3)),
-        .clip(0, 6)),
-    ]
-  }()
-
-  @Test(.enabled(if: device != nil, "no OpenCL device: install pocl-opencl-icd"), arguments: convolutions)
-  func everyTileConvolves(_ sample: OperationSample) throws { try check(sample, Self.variants) }
+  @Test(.enabled(if: device != nil, "no OpenCL device: install pocl-opencl-icd"), arguments: ProductSamples.convolutions)
+  func everyTileConvolves(_ sample: OperationSample) throws { try check(sample, ProductSamples.kernels) }
 
   // MARK: Choosing
 

@@ -1,5 +1,6 @@
 import GraftDevice
 import GraftGraph
+import OperationSamples
 import Testing
 
 /// Products and convolutions for matrix units, emulated: every tile, layout, tail and epilogue against the reference.
@@ -80,7 +81,7 @@ import Testing
     }
   }
 
-  @Test(.enabled(if: device != nil, "no OpenCL device: install pocl-opencl-icd"), arguments: GPUProductTests.convolutions)
+  @Test(.enabled(if: device != nil, "no OpenCL device: install pocl-opencl-icd"), arguments: ProductSamples.convolutions)
   func convolutions(_ sample: OperationSample) throws {
     // Three channels and twenty of a padded copy, whole taps, and groups of four channels.
     try check(sample, [.matrix(MatrixTile(64, 64), splits: 1), .matrix(MatrixTile(32, 32), splits: 2), nil], .nvidia, .float16)
@@ -102,8 +103,8 @@ import Testing
     let sizes = [TensorType([136, 104]), TensorType([72, 104]), TensorType([72]), TensorType([136, 72])]
     try check(
       OperationSample(operation: product, inputs: sizes, terms: 104), tiles + [.matrix(MatrixTile.candidates(kind)[1], splits: 3)], kind, precision)
-    try check(GPUProductTests.convolutions[1], tiles, kind, precision)
-    try check(GPUProductTests.convolutions[2], [nil], kind, precision)
+    try check(ProductSamples.convolutions[1], tiles, kind, precision)
+    try check(ProductSamples.convolutions[2], [nil], kind, precision)
   }
 
   // MARK: Choosing

@@ -1,5 +1,6 @@
 import GraftDevice
 import GraftGraph
+import OperationSamples
 import Testing
 
 /// Benchmarks of single operations: the error check finds errors, and sizes that cannot be had are refused.

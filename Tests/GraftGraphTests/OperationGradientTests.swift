@@ -1,5 +1,6 @@
 import GraftDevice
 import GraftGraph
+import OperationSamples
 import Testing
 
 /// The rule of every operation, twice: in double precision against central differences, and on every device against the rule in

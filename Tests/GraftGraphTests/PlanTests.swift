@@ -1,5 +1,6 @@
 import GraftDevice
 import GraftGraph
+import OperationSamples
 import Testing
 
 /// The memory plan, and what a run may touch.

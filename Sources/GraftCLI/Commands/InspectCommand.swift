@@ -5,10 +5,16 @@ import Graft
 struct InspectCommand: ReportingCommand {
   static let configuration = CommandConfiguration(
     commandName: "inspect", abstract: "Show a model's layers, its shapes, its size and where it can be cut.",
-    discussion: "A cut is where the frozen part ends: what is before it is computed once and stored. The default cut is the classifier's input.")
+    discussion: """
+      A cut is where the frozen part ends: what is before it is computed once and stored. The default cut is the classifier's input.
+
+      With --predict, the launches on that GPU instead of layers and cuts, with the time a model expects of each: arithmetic, memory \
+      traffic, how the work fills the chip, and launches. Nothing is measured and no such GPU has to be there; 'graft bench' measures.
+      """)
 
   @Argument(help: "A model file: .onnx, or the .pth or .safetensors of a known architecture.") var model: String
   @Option(help: ArgumentHelp("Height and width of the images, where the model leaves them open.", valueName: "pixels")) var inputSize: Int?
+  @OptionGroup var predicting: PredictionOptions
   @OptionGroup var output: OutputOptions
 
   private struct Layer: Encodable {
@@ -37,8 +43,9 @@ struct InspectCommand: ReportingCommand {
     let gigaflops: Double
     let layers: [Layer]
     let cuts: [CutRow]
+    let prediction: PredictionReport?
     enum CodingKeys: String, CodingKey {
-      case model, kind, sha256, parameters, gigaflops, layers, cuts
+      case model, kind, sha256, parameters, gigaflops, layers, cuts, prediction
       case inputShape = "input_shape"
     }
   }
@@ -48,6 +55,8 @@ struct InspectCommand: ReportingCommand {
     let (backbone, configuration) = try loadBackbone(model, console)
     let shape = try backbone.inputShape(
       batchSize: 1, height: inputSize ?? configuration.fields.inputHeight, width: inputSize ?? configuration.fields.inputWidth)
+    let prediction = try predicting.prediction(backbone, shape: shape)
+    let predicted = prediction.map { PredictionReport($0, batchSize: predicting.batchSize, precision: predicting.format.precision) }
     let graph = try backbone.graph(inputShape: shape)
     let whole = try backbone.namingFile { try graph.removingDeadNodes().foldingConstants().sinkingTransposes().removingDeadNodes() }
     var layers: [Layer] = []
@@ -66,22 +75,28 @@ struct InspectCommand: ReportingCommand {
     let gigaflops = layers.reduce(0) { $0 + $1.megaflops } / 1e3
 
     console.result("\(model): \(backbone.summary), input \(shape)\n")
-    console.result(
-      tableText(
-        [["layer", "operation", "shape [N, H, W, C]", "parameters", "MFLOP"]]
-          + layers.map { [$0.name, $0.operation, "\($0.shape)", $0.parameters == 0 ? "" : "\($0.parameters)", String(format: "%.2f", $0.megaflops)] },
-        rightAligned: [3, 4]))
-    console.result(
-      String(
-        format: "\n%.2f million parameters, %.2f GFLOP an image\n\ncuts (--cut NAME), in the model's own order of dimensions:",
-        Double(parameters) / 1e6, gigaflops))
-    console.result(
-      tableText(
-        [["cut", "shape", "a sample"]] + cuts.map { [$0.name, "\($0.shape)", byteText($0.bytesPerSample) + ($0.isDefault ? "  (default)" : "")] }))
+    if let prediction, let predicted {
+      predicted.show(console, on: prediction.chip)
+    } else {
+      console.result(
+        tableText(
+          [["layer", "operation", "shape [N, H, W, C]", "parameters", "MFLOP"]]
+            + layers.map {
+              [$0.name, $0.operation, "\($0.shape)", $0.parameters == 0 ? "" : "\($0.parameters)", String(format: "%.2f", $0.megaflops)]
+            },
+          rightAligned: [3, 4]))
+      console.result(
+        String(
+          format: "\n%.2f million parameters, %.2f GFLOP an image\n\ncuts (--cut NAME), in the model's own order of dimensions:",
+          Double(parameters) / 1e6, gigaflops))
+      console.result(
+        tableText(
+          [["cut", "shape", "a sample"]] + cuts.map { [$0.name, "\($0.shape)", byteText($0.bytesPerSample) + ($0.isDefault ? "  (default)" : "")] }))
+    }
     try console.object(
       Report(
         model: model, kind: backbone.summary, sha256: try backbone.hash(), inputShape: shape, parameters: parameters, gigaflops: gigaflops,
-        layers: layers, cuts: cuts))
+        layers: layers, cuts: cuts, prediction: predicted))
   }
 
   /// An operation with what tells it from others of its kind.

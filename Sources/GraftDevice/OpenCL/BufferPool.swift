@@ -11,6 +11,7 @@ final class BufferPool: Sendable {
   private let maximumByteCount: Int
   /// Kept buffers beyond this many bytes are freed.
   private let keptByteLimit: Int
+  private let reusesBuffers: Bool
   private let kept = Mutex(Kept())
 
   private struct Kept {
@@ -18,7 +19,8 @@ final class BufferPool: Sendable {
     var byteCount = 0
   }
 
-  init(_ info: OpenCLDeviceInfo, context: ContextHandle) {
+  init(_ info: OpenCLDeviceInfo, context: ContextHandle, reusesBuffers: Bool = true) {
+    self.reusesBuffers = reusesBuffers
     device = info.identifier
     self.context = context
     maximumByteCount = info.maximumBufferByteCount
@@ -35,7 +37,7 @@ final class BufferPool: Sendable {
         remedy: "The device's largest single buffer is \(ByteText.of(maximumByteCount)): use a smaller --batch-size, or --device cpu.")
     }
     let capacity = min(Self.capacity(for: byteCount), maximumByteCount)
-    if let memory = reuse(capacity) { return (memory, capacity) }
+    if reusesBuffers, let memory = reuse(capacity) { return (memory, capacity) }
     do {
       return (try create(capacity), capacity)
     } catch  where error.isOutOfMemory {

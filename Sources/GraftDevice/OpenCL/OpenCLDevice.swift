@@ -35,7 +35,10 @@ public final class OpenCLDevice: Device {
     try self.init(info, family: family, sources: .embedded, cache: ProgramCache(environment: ProcessInfo.processInfo.environment))
   }
 
-  package init(_ info: OpenCLDeviceInfo, family: KernelFamily? = nil, sources: KernelSources, cache: ProgramCache) throws(DeviceError) {
+  /// - Parameter reusesBuffers: false keeps freed memory from being handed out again: for simulators that watch what is written.
+  package init(
+    _ info: OpenCLDeviceInfo, family: KernelFamily? = nil, sources: KernelSources, cache: ProgramCache, reusesBuffers: Bool = true
+  ) throws(DeviceError) {
     let name = info.identifier
     if let obstacle = info.obstacle {
       throw DeviceError(device: name, call: "open \(info.name)", name: "not usable", remedy: "This device cannot be used: \(obstacle).")
@@ -49,7 +52,7 @@ public final class OpenCLDevice: Device {
     queue = try Self.makeQueue(info, context, properties: 0)
     self.info = info
     traits = info.traits(family: family)
-    pool = BufferPool(info, context: context)
+    pool = BufferPool(info, context: context, reusesBuffers: reusesBuffers)
     builder = ProgramBuilder(info, context: context, sources: sources, cache: cache)
     staging = StagingRing(device: name, context: context, queue: try Self.makeQueue(info, context, properties: 0))
   }

@@ -3,11 +3,11 @@ import Foundation
 import Synchronization
 
 /// What makes two launches share a program: the file and the compiler's options.
-struct ProgramKey: Hashable, Sendable {
-  let path: String
-  let options: String
+package struct ProgramKey: Hashable, Sendable {
+  package let path: String
+  package let options: String
 
-  init(_ kernel: KernelReference, vectorWidth: Int, panelVectors: Int) {
+  package init(_ kernel: KernelReference, vectorWidth: Int, panelVectors: Int) {
     path = "\(kernel.family.rawValue)/\(kernel.file).cl"
     var defines = ["GRAFT_FAMILY_\(kernel.family.rawValue.uppercased())=1"]
     for (name, value) in [("VW", vectorWidth), ("PANEL_VECTORS", panelVectors)] where !kernel.options.contains(where: { $0.name == name }) {

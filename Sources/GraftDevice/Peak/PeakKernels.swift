@@ -83,13 +83,21 @@ package struct PeakKernels {
       bytes: Double(memory.byteCount))
   }
 
+  /// The GPU family's kernels of `multiplyAdd`, `read` and `triad`.
+  package static func gpuReferences(groupSize: Int) -> [KernelReference] {
+    ["peak_fma", "peak_read", "peak_triad"].map { gpuReference($0, groupSize: groupSize) }
+  }
+
+  private static func gpuReference(_ function: String, groupSize: Int) -> KernelReference {
+    KernelReference(.gpu, file: "peak", function: function, options: [.init("GROUP", groupSize), .init("CHAINS", gpuChains)])
+  }
+
   private func launch(
     _ function: String, _ buffers: [BufferSlice?], _ parameters: GraftPeakParams, items: Int, flops: Double = 0, bytes: Double = 0
   ) -> Launch {
-    let options: [KernelReference.Option] = family == .cpu ? [] : [.init("GROUP", groupSize), .init("CHAINS", Self.gpuChains)]
+    let kernel = family == .cpu ? KernelReference(family, file: "peak", function: function) : Self.gpuReference(function, groupSize: groupSize)
     let grid = family == .cpu ? Grid(items) : Grid(items, workGroup: (groupSize, 1, 1))
     return Launch(
-      KernelReference(family, file: "peak", function: function, options: options), buffers: buffers, parameters: Launch.bytes(of: parameters),
-      grid: grid, label: "peak", flops: flops, bytes: bytes)
+      kernel, buffers: buffers, parameters: Launch.bytes(of: parameters), grid: grid, label: "peak", flops: flops, bytes: bytes)
   }
 }

@@ -34,6 +34,11 @@ package struct GEMMTile: Sendable, Hashable {
     itemCount <= traits.maximumWorkGroupSize && localByteCount <= traits.localMemoryByteCount
   }
 
+  /// Whether a work-item has few enough loads of each operand under way to keep what they bring, and where from, in registers.
+  package func suits(_ vectors: GEMMVectors) -> Bool {
+    tileM * tileK <= 8 * itemCount * vectors.a && tileN * tileK <= 8 * itemCount * vectors.b
+  }
+
   package func blockCount(m: Int, n: Int) -> Int { divideUp(m, tileM) * divideUp(n, tileN) }
 
   /// The `-D` options of a program: these tunables, and how wide the loads of A and B and the stores of y are.
@@ -85,6 +90,7 @@ package enum ProductKernel: Sendable, Hashable {
     if let forced {
       // Where the matrix unit cannot read the operands, the definition is run: a test that forces it sees to it that it can.
       if case .matrix = forced { return .naive }
+      if case .tiled(let tile, _) = forced, !tile.suits(vectors) { return .naive }
       return forced
     }
     let units = max(1, traits.computeUnits)
@@ -94,12 +100,12 @@ package enum ProductKernel: Sendable, Hashable {
       return .skinny(splits: min(divideUp(4 * units, groups), max(1, k / 512), 32))
     }
     var best: (cost: Double, kernel: ProductKernel) = (.infinity, .naive)
-    for tile in GEMMTile.candidates where tile.fits(traits) {
+    for tile in GEMMTile.candidates where tile.fits(traits) && tile.suits(vectors) {
       let blocks = tile.blockCount(m: m, n: n) * count
       var splits = 1
       while splits <= 32, splits == 1 || k / splits >= 8 * tile.tileK {
-        let waves = divideUp(blocks * splits, units), steps = divideUp(divideUp(k, tile.tileK), splits) * tile.tileK
-        var cost = Double(waves) * (waves == 1 ? 1.5 : 1) * Double(steps) * tile.stepCost(vectors: vectors)
+        let steps = divideUp(divideUp(k, tile.tileK), splits) * tile.tileK
+        var cost = waves(blocks * splits, units: units) * Double(steps) * tile.stepCost(vectors: vectors)
         if splits > 1 {
           // A float moved costs a multiprocessor about 32 multiply-adds; a launch, as much as 500,000.
           cost += 500_000 + 32 * Double(2 * splits + 1) * Double(m) * Double(n) * Double(count) / Double(units)
@@ -109,6 +115,13 @@ package enum ProductKernel: Sendable, Hashable {
       }
     }
     return best.kernel
+  }
+
+  /// The time of so many blocks on so many multiprocessors, where one block each in turn takes 1: a wave of one block each hides
+  /// little latency.
+  static func waves(_ blocks: Int, units: Int) -> Double {
+    let waves = divideUp(blocks, units)
+    return Double(waves) * (waves == 1 ? 1.5 : 1)
   }
 
   /// Work-items of a group of kernels whose groups may have any size: 256, or the largest power of two below that the device runs.

@@ -37,14 +37,10 @@ public final class Plan {
   /// - Parameter graph: as read from a model file or built by hand.
   /// - Throws: `PlanMemoryError` before anything is allocated; `ShapeError`, `LoweringError`, `DeviceError`, `BuildError`.
   public init(_ graph: Graph, device: any Device, options: PlanOptions = PlanOptions()) throws {
-    var graph = options.optimizes ? try graph.optimized() : graph
     self.device = device
-    try PlanMemory.checkValues(of: graph, on: device.traits)
     var traits = device.traits
     if options.precision != .float32, let openCL = device as? OpenCLDevice { traits.matrixUnit = try openCL.matrixUnit() }
-    if let byteCount = options.lastCacheByteCount { traits.lastCacheByteCount = byteCount }
-    if options.optimizes { graph = try graph.fusingSeparable(traits: traits, options: options) }
-    var schedule = try Schedule(graph, traits: traits, options: options)
+    var (graph, schedule) = try Plan.lower(graph, traits: traits, options: options)
 
     // All that is going to be allocated, before any of it is.
     let fixedValues = schedule.fixedValues
@@ -106,6 +102,17 @@ public final class Plan {
     launches = schedule.steps.map { place(schedule.launches[$0.launch], firstImage: $0.firstImage) }
     sources = schedule.steps.map(\.launch)
     prepared = try device.prepare(launches)
+  }
+
+  /// The graph optimised, and its launches: all that needs no device.
+  ///
+  /// - Throws: `PlanMemoryError` for a value no kernel could count through; `ShapeError`, `LoweringError`.
+  static func lower(_ graph: Graph, traits: DeviceTraits, options: PlanOptions) throws -> (graph: Graph, schedule: Schedule) {
+    var (graph, traits) = (options.optimizes ? try graph.optimized() : graph, traits)
+    try PlanMemory.checkValues(of: graph, on: traits)
+    if let byteCount = options.lastCacheByteCount { traits.lastCacheByteCount = byteCount }
+    if options.optimizes { graph = try graph.fusingSeparable(traits: traits, options: options) }
+    return (graph, try Schedule(graph, traits: traits, options: options))
   }
 
   /// Bytes of a constant on the device, where floating-point numbers are float32.

@@ -2,7 +2,7 @@ import GraftGraph
 
 /// Cases of the operations that gradients are made of.
 extension OperationSamples {
-  static let gradients: [OperationSample] = {
+  package static let gradients: [OperationSample] = {
     func image(_ shapes: [Int]...) -> [TensorType] { shapes.map { TensorType($0) } }
     let activations: [Activation] = [
       .relu, .clip(-0.25, 0.5), .leakyReLU(0.2), .sigmoid, .tanh, .hardSigmoid(0.2, 0.5), .hardSwish, .silu, .gelu, .geluTanh, .erf, .exp, .negate,

@@ -1,24 +1,12 @@
 import GraftGraph
 
-/// One case of an operation: attributes and inputs.
-struct OperationSample: Sendable, CustomStringConvertible {
-  let operation: any Operation
-  let inputs: [TensorType]
-  /// Values inputs are drawn from; positive where a logarithm or a root is taken.
-  var range: ClosedRange<Double> = -1...1
-  /// Additions a result sums, which sets the bound on its error.
-  var terms: Int = 1
-
-  var description: String { "\(operation.kind) \(operation) on \(inputs.map(\.description))" }
-}
-
 private func image(_ shape: [Int], _ others: [Int]...) -> [TensorType] { ([shape] + others).map { TensorType($0) } }
 
 /// Cases of every operation in `OperationList`: extents of 1, primes, and one more and one less than the kernels' tiles.
-enum OperationSamples {
-  static let all: [OperationSample] = convolutions + products + elementwise + pools + reductions + movements + losses + gradients
+package enum OperationSamples {
+  package static let all: [OperationSample] = convolutions + products + elementwise + pools + reductions + movements + losses + gradients
 
-  static let convolutions: [OperationSample] = {
+  package static let convolutions: [OperationSample] = {
     var samples: [OperationSample] = []
     func add(_ x: [Int], _ w: [Int], _ conv: Conv2D, activation: Activation = .none, residual: Bool = false) {
       var conv = conv
@@ -49,7 +37,7 @@ enum OperationSamples {
     return samples
   }()
 
-  static let products: [OperationSample] = {
+  package static let products: [OperationSample] = {
     var samples: [OperationSample] = []
     for (m, n, k) in [(1, 1, 1), (1, 1000, 37), (7, 5, 130), (12, 64, 16), (13, 65, 17), (129, 33, 5), (64, 128, 256), (2, 3, 515)] {
       for (ta, tb) in [(false, false), (true, false), (false, true), (true, true)] {
@@ -69,7 +57,7 @@ enum OperationSamples {
     return samples
   }()
 
-  static let elementwise: [OperationSample] = {
+  package static let elementwise: [OperationSample] = {
     let activations: [Activation] = [
       .relu, .clip(-0.25, 0.5), .leakyReLU(0.2), .sigmoid, .tanh, .hardSigmoid(0.2, 0.5), .hardSwish, .silu, .gelu, .geluTanh, .erf, .exp, .negate,
       .absolute, .elu(0.7), .softplus,
@@ -102,7 +90,7 @@ enum OperationSamples {
     return samples
   }()
 
-  static let pools: [OperationSample] = [
+  package static let pools: [OperationSample] = [
     Pool2D(.maximum, size: Pair(3), stride: Pair(2), padding: Padding2D(1)), Pool2D(.average, size: Pair(3), stride: Pair(2), padding: Padding2D(1)),
     Pool2D(.average, size: Pair(3), stride: Pair(2), padding: Padding2D(1), countsPadding: true),
     Pool2D(.average, size: Pair(3), stride: Pair(2), padding: Padding2D(1), ceilMode: true, countsPadding: true),
@@ -110,7 +98,7 @@ enum OperationSamples {
     Pool2D(.average, size: Pair(10, 9)),
   ].flatMap { pool in [[1, 10, 9, 5], [2, 10, 9, 33], [1, 10, 9, 24]].map { OperationSample(operation: pool, inputs: image($0), terms: 9) } }
 
-  static let reductions: [OperationSample] = [
+  package static let reductions: [OperationSample] = [
     OperationSample(operation: Reduce(.mean, axes: [1, 2], keepsDimensions: false), inputs: image([2, 7, 7, 65]), terms: 49),
     OperationSample(operation: Reduce(.sum, axes: [0], keepsDimensions: false), inputs: image([300, 17]), terms: 300),
     OperationSample(operation: Reduce(.maximum, axes: [3], keepsDimensions: true), inputs: image([2, 3, 5, 37])),
@@ -122,7 +110,7 @@ enum OperationSamples {
     OperationSample(operation: Softmax(axis: 0, logarithm: true), inputs: image([6, 3]), range: -8...8, terms: 6),
   ]
 
-  static let movements: [OperationSample] = [
+  package static let movements: [OperationSample] = [
     OperationSample(operation: Slice(starts: [0, 1, 8], sizes: [2, 4, 16], steps: [1, 1, 1]), inputs: image([2, 6, 40])),
     OperationSample(operation: Reshape([6, 35]), inputs: image([2, 3, 5, 7])),
     OperationSample(operation: Transpose([0, 3, 1, 2]), inputs: image([2, 5, 6, 7])),
@@ -141,7 +129,7 @@ enum OperationSamples {
     OperationSample(operation: Expand([2, 2048]), inputs: image([2048])),
   ]
 
-  static let losses: [OperationSample] = [false, true].flatMap { gradient in
+  package static let losses: [OperationSample] = [false, true].flatMap { gradient in
     [(1, 2), (5, 10), (7, 1000), (33, 17)].map { n, c in
       OperationSample(
         operation: CrossEntropy(givesGradient: gradient), inputs: [TensorType([n, c]), TensorType([n], .int32)], range: -8...8, terms: c)

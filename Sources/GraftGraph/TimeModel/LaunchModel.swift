@@ -1,0 +1,88 @@
+import CKernels
+import GraftDevice
+
+/// How much of a chip's limits a launch can reach: a model of what kernels do besides their arithmetic, and of chips that a
+/// launch does not fill.
+struct LaunchModel {
+  let chip: Chip
+
+  /// Of the bandwidth that a data sheet promises.
+  static let memoryEfficiency = 0.85
+  /// Of the rate at which multiply-adds are issued, after what the instructions around them take.
+  static let arithmeticEfficiency = 0.9
+  /// Work-items a multiprocessor needs to have enough requests to memory under way.
+  static let itemsToFill = 512.0
+
+  /// Seconds without the launch itself, for arithmetic and for memory; each at least what the chip's limits allow.
+  func seconds(_ launch: LaunchOutline) -> (arithmetic: Double, memory: Double) {
+    let rate = 1e9 * peakRate(launch), bandwidth = 1e9 * chip.gigabytesPerSecond(byteCount: launch.bytes)
+    let filled = launch.kernel.family == .gpu ? min(1, Double(launch.grid.globalSize.x) / (Self.itemsToFill * Double(chip.multiprocessors))) : 1
+    let memory = launch.bytes / (bandwidth * Self.memoryEfficiency * max(filled, 1e-3))
+    guard let tile = TileUse(launch) else {
+      return (launch.flops / (rate * Self.arithmeticEfficiency * max(filled, 1e-3)), memory)
+    }
+    // Blocks run in waves, one or more a multiprocessor; what lies outside the result is computed too.
+    let waves = ProductKernel.waves(tile.blocks, units: chip.multiprocessors)
+    let perBlock = tile.executedFlops / Double(tile.blocks)
+    let arithmetic = waves * perBlock * Double(chip.multiprocessors) / (rate * Self.arithmeticEfficiency * tile.share)
+    return (max(arithmetic, launch.flops / rate), memory)
+  }
+
+  func peakRate(_ launch: LaunchOutline) -> Double {
+    launch.kernel.options.contains { $0.name == "MATRIX_UNIT" } ? chip.matrixGigaflopsPerSecond : chip.gigaflopsPerSecond
+  }
+}
+
+/// What a launch of the GPU family's tiled products and convolutions executes.
+struct TileUse {
+  let blocks: Int
+  /// With rows, columns and steps of k that lie beyond the result.
+  let executedFlops: Double
+  /// The multiply-adds among the instructions of the inner loop: a work-item's sums to its loads from local memory.
+  let share: Double
+
+  /// `nil` for other kernels.
+  init?(_ launch: LaunchOutline) {
+    let options = Dictionary(launch.kernel.options.map { ($0.name, $0.value) }) { a, _ in a }
+    guard let tileM = options["TILE_M"], let tileN = options["TILE_N"], let tileK = options["TILE_K"], let k = Self.terms(launch) else { return nil }
+    blocks = launch.grid.globalSize.x / max(1, launch.grid.workGroupSize.x)
+    guard blocks > 0, launch.flops > 0 else { return nil }
+    // Each block has its split's share of k, in whole steps.
+    let steps = (Double(k) / Self.splits(launch, blocks: blocks, tileM: tileM, tileN: tileN) / Double(tileK)).rounded(.up)
+    executedFlops = max(launch.flops, 2 * Double(blocks) * Double(tileM * tileN) * steps * Double(tileK))
+    if let itemM = options["ITEM_M"], let itemN = options["ITEM_N"] {
+      let (sums, loads) = (Double(itemM * itemN), Double(itemM + itemN) / 4)
+      share = sums / (sums + loads + 1)
+    } else {
+      share = 0.8
+    }
+  }
+
+  /// Terms of a sum.
+  private static func terms(_ launch: LaunchOutline) -> Int? {
+    if let p: GraftGemmParams = launch.loadParameters() { return Int(p.k) }
+    if let p: GraftConvParams = launch.loadParameters() { return Int(p.kh) * Int(p.kw) * Int(p.c) / max(1, Int(p.groups)) }
+    return nil
+  }
+
+  /// Into how many sums k is cut: what the grid has more than blocks of the result.
+  private static func splits(_ launch: LaunchOutline, blocks: Int, tileM: Int, tileN: Int) -> Double {
+    let whole: Int
+    if let p: GraftGemmParams = launch.loadParameters() {
+      whole = divideUp(Int(p.m), tileM) * divideUp(Int(p.n), tileN) * Int(p.batch)
+    } else if let p: GraftConvParams = launch.loadParameters() {
+      whole = divideUp(Int(p.n) * Int(p.oh) * Int(p.ow), tileM) * divideUp(Int(p.oc) / max(1, Int(p.groups)), tileN) * Int(p.groups)
+    } else {
+      whole = blocks
+    }
+    return max(1, Double(blocks) / Double(max(1, whole)))
+  }
+}
+
+extension LaunchOutline {
+  /// The parameters, if they are of that type: structures of different operations have different sizes.
+  func loadParameters<Parameters: BitwiseCopyable>() -> Parameters? {
+    guard parameters.count == MemoryLayout<Parameters>.size else { return nil }
+    return parameters.withUnsafeBytes { $0.loadUnaligned(as: Parameters.self) }
+  }
+}

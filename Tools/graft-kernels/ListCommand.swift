@@ -1,0 +1,130 @@
+import ArgumentParser
+import Foundation
+import GraftDevice
+import GraftGraph
+import OperationSamples
+
+struct ListCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "list", abstract: "Every program that the GPU family makes, as JSON.",
+    discussion: """
+      Lowers the samples of all operations, every tile of products and convolutions, and four networks, for GPUs of each vendor \
+      that need not be there and in every format; what is compiled then is what is listed.
+      """)
+
+  private struct Kernel: Encodable {
+    let function: String
+    var workGroup: Int
+    /// A network's layer or a sample that launches it.
+    let example: String
+    enum CodingKeys: String, CodingKey { case function, workGroup = "work_group", example }
+  }
+
+  private struct Program: Encodable {
+    let path, options, precision: String
+    var kernels: [String: Kernel] = [:]
+    var targets: Set<String> = []
+    /// Whether a network uses it, or only a sample.
+    var networks: Set<String> = []
+
+    enum CodingKeys: String, CodingKey { case path, options, precision, kernels, targets, networks }
+    func encode(to encoder: any Encoder) throws {
+      var container = encoder.container(keyedBy: CodingKeys.self)
+      try container.encode(path, forKey: .path)
+      try container.encode(options, forKey: .options)
+      try container.encode(precision, forKey: .precision)
+      try container.encode(kernels.values.sorted { $0.function < $1.function }, forKey: .kernels)
+      try container.encode(targets.sorted(), forKey: .targets)
+      try container.encode(networks.sorted(), forKey: .networks)
+    }
+  }
+
+  private struct Listing: Encodable {
+    let programs: [Program]
+    /// The text of each file, with what it includes.
+    let sources: [String: String]
+    /// What is not listed, and why.
+    let notes: [String]
+  }
+
+  func run() throws {
+    var programs: [ProgramKey: Program] = [:]
+    var notes: [String] = []
+    for precision in Precision.allCases {
+      for device in CheckedDevice.all {
+        if let refusal = refusal(of: precision, by: device.traits) {
+          notes.append("\(precision.rawValue) on \(device.traits.name): \(refusal)")
+          continue
+        }
+        for item in try Self.graphs(precision) {
+          // On a matrix unit, its own tiles for the same operands.
+          let unit = precision == .float32 ? nil : device.traits.matrixUnit
+          let tiles = item.kernels == [nil] ? [] : unit.map { MatrixTile.candidates($0.kind) } ?? []
+          for kernel in item.kernels + tiles.flatMap({ [.matrix($0, splits: 1), .matrix($0, splits: 3)] }) {
+            let outline = try ProductKernel.$forced.withValue(kernel) { try PlanOutline(item.graph, traits: device.traits, options: item.options) }
+            for launch in outline.preparation + outline.launches {
+              Self.add(launch.kernel, workGroup: launch.grid.workGroupSize.x, device, launch.label, item.network, &programs)
+            }
+          }
+        }
+        Self.addPeak(device, &programs)
+      }
+    }
+    var sources: [String: String] = [:]
+    for path in Set(programs.keys.map(\.path)) { sources[path] = try KernelSources.embedded.assemble(path) }
+    let sorted = programs.values.sorted { ($0.path, $0.precision, $0.options) < ($1.path, $1.precision, $1.options) }
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+    print(String(decoding: try encoder.encode(Listing(programs: sorted, sources: sources, notes: notes)), as: UTF8.self))
+  }
+
+  /// A graph to lower, with each of the kernels forced (`nil`: what Graft chooses).
+  private struct Item {
+    let graph: Graph
+    let options: PlanOptions
+    var kernels: [ProductKernel?] = [nil]
+    var network: Network?
+  }
+
+  private static func graphs(_ precision: Precision) throws -> [Item] {
+    var items: [Item] = []
+    for sample in OperationSamples.all {
+      let isNorm = sample.operation is BatchNorm, tensors = sample.draw(seed: 7)
+      for constants in isNorm ? [true] : sample.inputs.count > 1 ? [false, true] : [false] {
+        items.append(
+          Item(
+            graph: try sample.graph(tensors, constants: constants),
+            options: isNorm ? PlanOptions(precision: precision) : .asWritten(in: precision)))
+      }
+    }
+    for (sample, kernels) in ProductSamples.all {
+      items.append(Item(graph: try sample.graph(sample.draw(seed: 7), constants: true), options: .asWritten(in: precision), kernels: kernels))
+    }
+    for network in Network.allCases {
+      for batch in [1, 32] { items.append(Item(graph: try network.graph(batch: batch), options: .asWritten(in: precision), network: network)) }
+    }
+    return items
+  }
+
+  private static func add(
+    _ kernel: KernelReference, workGroup: Int, _ device: CheckedDevice, _ example: String, _ network: Network?,
+    _ programs: inout [ProgramKey: Program]
+  ) {
+    let key = ProgramKey(kernel, vectorWidth: device.traits.vectorWidth, panelVectors: device.traits.panelVectors)
+    var program = programs[key] ?? Program(path: key.path, options: key.options, precision: kernel.precision.rawValue)
+    let known = program.kernels[kernel.function]
+    program.kernels[kernel.function] = Kernel(
+      function: kernel.function, workGroup: max(workGroup, known?.workGroup ?? 0),
+      example: known?.example ?? network.map { "\($0.rawValue), \(example)" } ?? example)
+    program.targets.formUnion(device.targets)
+    if let network { program.networks.insert(network.rawValue) }
+    programs[key] = program
+  }
+
+  /// What the limits of a device are measured with is no operation's.
+  private static func addPeak(_ device: CheckedDevice, _ programs: inout [ProgramKey: Program]) {
+    for kernel in PeakKernels.gpuReferences(groupSize: min(256, device.traits.maximumWorkGroupSize)) {
+      add(kernel, workGroup: min(256, device.traits.maximumWorkGroupSize), device, "bench peak", nil, &programs)
+    }
+  }
+}

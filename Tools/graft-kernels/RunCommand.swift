@@ -1,0 +1,106 @@
+import ArgumentParser
+import Foundation
+import GraftDevice
+import GraftGraph
+import OperationSamples
+
+struct RunCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "run", abstract: "Run samples with the GPU family and compare them with double precision.",
+    discussion: """
+      Takes the first OpenCL device, whatever it is: PoCL, or oclgrind around this command. Says which case runs before it runs, so \
+      that a simulator's report stands below it. Every tile is forced for the products.
+      """)
+
+  @Flag(help: "Only what a simulator can do in a minute or two: small samples, and products of one block or a few.") var light = false
+  @Option(help: "Only this format of values.") var precision: String?
+  @Option(help: "Only cases whose description holds this text.") var only: String?
+
+  func run() throws {
+    guard let info = try OpenCLPlatform.devices().first(where: { $0.obstacle == nil }) else {
+      throw ValidationError("There is no OpenCL device: install pocl-opencl-icd.")
+    }
+    // oclgrind takes what the host wrote last to a buffer for all of it, also after it was freed and its number given to another:
+    // memory that is used again and is then larger would look as if it had never been written.
+    let device = try OpenCLDevice(
+      info, family: .gpu, sources: .embedded, cache: ProgramCache(environment: ProcessInfo.processInfo.environment), reusesBuffers: !light)
+    say("device: \(info.name)")
+    var (count, failures) = (0, 0)
+    for precision in Precision.allCases where self.precision.map({ $0 == precision.rawValue }) ?? true {
+      if let refusal = refusal(of: precision, by: device.traits) {
+        say("refused: \(precision.rawValue): \(refusal)")
+        continue
+      }
+      for item in cases(precision) {
+        let format = precision == .float32 ? "" : "\(precision) "
+        let name = "\(item.kernel.map { "\($0) " } ?? "")\(format)\(item.constants ? "constant " : "")\(item.sample)"
+        if let only, !name.contains(only) { continue }
+        say("case: \(name)")
+        count += 1
+        do {
+          if let problem = try check(item, precision, on: device) {
+            failures += 1
+            say("wrong: \(problem)")
+          }
+        } catch {
+          failures += 1
+          say("failed: \(error)")
+        }
+      }
+    }
+    say("\(count) cases, \(failures) failed")
+    if failures > 0 { throw ExitCode(1) }
+  }
+
+  /// At once, though standard output may be a pipe.
+  private func say(_ text: String) {
+    print(text)
+    fflush(nil)
+  }
+
+  private struct Case {
+    let sample: OperationSample
+    var kernel: ProductKernel?
+    var constants = false
+    var unit = MatrixUnitChoice.auto
+  }
+
+  private func cases(_ precision: Precision) -> [Case] {
+    var cases: [Case] = []
+    for sample in OperationSamples.all where !light || sample.flops <= 30_000 {
+      if !(sample.operation is BatchNorm) { cases.append(Case(sample: sample)) }
+      // A constant's way through packing; in a simulator only where there is one.
+      if sample.inputs.count > 1, !light || sample.operation is Conv2D { cases.append(Case(sample: sample, constants: true)) }
+    }
+    // Emulated: the units' own instructions run nowhere here. The other tiles are the tests'.
+    if precision != .float32, light {
+      for kind in MatrixUnit.Kind.allCases {
+        guard let tile = MatrixTile.candidates(kind).last else { continue }
+        cases += [ProductSamples.onMatrixUnit, ProductSamples.convolvedOnMatrixUnit].map {
+          Case(sample: $0, kernel: .matrix(tile, splits: 3), constants: true, unit: .emulated(kind))
+        }
+      }
+    }
+    for (sample, kernels) in light ? ProductSamples.small : ProductSamples.all {
+      cases += kernels.map { Case(sample: sample, kernel: $0, constants: true) }
+    }
+    return cases
+  }
+
+  /// What is wrong, or `nil`.
+  private func check(_ item: Case, _ precision: Precision, on device: any Device) throws -> String? {
+    let sample = item.sample, tensors = sample.draw(seed: 7, precision: precision)
+    let options = sample.operation is BatchNorm ? PlanOptions(precision: precision) : .asWritten(in: precision)
+    let found = try MatrixUnitChoice.$forced.withValue(item.unit) {
+      try ProductKernel.$forced.withValue(item.kernel) {
+        let plan = try Plan(try sample.graph(tensors, constants: item.constants), device: device, options: options)
+        for (input, tensor) in zip(plan.graph.inputs, tensors) { try tensor.withUnsafeBytes { try plan.write($0, to: input) } }
+        try plan.run()
+        return try plan.read(plan.graph.outputs[0])
+      }
+    }
+    let expected = sample.operation.reference(tensors.map(ReferenceTensor.init))
+    let (error, bound) = (sample.largestError(found, expected, precision: precision), sample.bound(expected))
+    return error <= bound ? nil : "largest error \(error), bound \(bound)"
+  }
+}

@@ -1,0 +1,91 @@
+"""Graft's own launches under oclgrind, and on the OpenCL device that is there (PoCL)."""
+import os
+import re
+import shutil
+import subprocess
+import time
+
+# What a run says besides reports: its own lines, and how many warnings oclgrind's compiler had, which is another than ours.
+EXPECTED = re.compile(r"(case: |device: |refused: |\d+ cases, \d+ failed|\d+ warnings? generated\.)")
+PASSES = {
+    # Races between work-items, accesses outside buffers, wrong calls.
+    "races": ["--check-api", "--data-races"],
+    # Values never written. Without optimisation: oclgrind 21.10 does not know LLVM's instruction `freeze` in this mode, which only
+    # optimisation brings in.
+    "uninitialised values": ["--check-api", "--uninitialized", "--build-options", "-cl-opt-disable"],
+}
+
+
+class Report:
+    """What a run found, by case."""
+
+    def __init__(self, name):
+        self.name, self.cases, self.seconds, self.device, self.problems = name, 0, 0.0, "", []
+
+
+def collect(report, text, status):
+    """Reads a run's output: everything unexpected is a problem of the case above it."""
+    case, seen = "before the first case", {}
+    for line in text.splitlines():
+        if line.startswith("case: "):
+            case, report.cases = line[6:], report.cases + 1
+        elif line.startswith("device: "):
+            report.device = line[8:]
+        elif line.strip() and not EXPECTED.match(line):
+            seen.setdefault(case, []).append(line)
+    # A report of oclgrind has some lines, and repeats for each work-item.
+    report.problems += [f"{case}\n    " + "\n    ".join(lines[:12]) + (f"\n    … {len(lines) - 12} more lines" if len(lines) > 12 else "")
+                        for case, lines in seen.items()]
+    if status != 0 and not report.problems:
+        report.problems.append(f"ended with status {status} after case: {case}")
+    if report.cases == 0:
+        report.problems.append("no case was run")
+
+
+def oclgrind_version():
+    if not shutil.which("oclgrind"):
+        return None
+    return subprocess.run(["oclgrind", "--version"], capture_output=True, text=True).stdout.strip().splitlines()[0]
+
+
+def start(name, command, processor):
+    """One thread, on one processor: oclgrind's tables of what was written, and its compiler, cannot be used by several."""
+    environment = dict(os.environ, GRAFT_PROGRAM_CACHE="off")
+    pin = (lambda: os.sched_setaffinity(0, {processor})) if processor is not None else None
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", env=environment, preexec_fn=pin)
+    return name, process, time.monotonic()
+
+
+def finish(started, limit):
+    name, process, begin = started
+    report = Report(name)
+    try:
+        text, _ = process.communicate(timeout=max(1, limit - (time.monotonic() - begin)))
+        status = process.returncode
+    except subprocess.TimeoutExpired:
+        process.kill()
+        text, _ = process.communicate()
+        status = -1
+        report.problems.append(f"not done after {limit} s")
+    report.seconds = time.monotonic() - begin
+    collect(report, text, status)
+    return report
+
+
+def run_oclgrind(tool, only=None, quick=False, limit=1800):
+    """Both passes, side by side where there are two processors; quickly, uninitialised values in float32 alone."""
+    processors = sorted(os.sched_getaffinity(0))
+    reports = []
+    waiting = []
+    for index, (name, flags) in enumerate(PASSES.items()):
+        command = ["oclgrind", *flags, "--num-threads", "1", tool, "run", "--light"] + (["--only", only] if only else [])
+        command += ["--precision", "float32"] if quick and "--uninitialized" in flags else []
+        waiting.append(start(name, command, processors[index % len(processors)]))
+        if len(processors) == 1:
+            reports.append(finish(waiting.pop(), limit))
+    reports += [finish(started, limit) for started in waiting]
+    return reports
+
+
+def run_device(tool, only=None, limit=600):
+    return finish(start("against double precision", [tool, "run"] + (["--only", only] if only else []), None), limit)
