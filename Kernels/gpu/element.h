@@ -16,7 +16,7 @@
 #endif
 
 // `vector` neighbouring floats, 1, 4 or 8 of them: parameters and partial sums.
-static inline void load_floats(__global const float *from, float *to, const int vector) {
+static inline __attribute__((always_inline)) void load_floats(__global const float *from, float *to, const int vector) {
   if (vector == 1) {
     to[0] = *from;
   } else {
@@ -28,7 +28,7 @@ static inline void load_floats(__global const float *from, float *to, const int 
   }
 }
 
-static inline void store_floats(const float *from, __global float *to, const int vector) {
+static inline __attribute__((always_inline)) void store_floats(const float *from, __global float *to, const int vector) {
   if (vector == 1) {
     to[0] = from[0];
   } else {
@@ -74,7 +74,7 @@ static inline void widen_pair(uint pair, float *to) {
 static inline uint narrow_pair(float low, float high) { return (uint)narrow(low) | (uint)narrow(high) << 16; }
 
 // `vector` neighbouring elements as floats: 1, 2, 4 or 8 of them, 16 bytes at the most.
-static inline void load_elements(__global const element *from, float *to, const int vector) {
+static inline __attribute__((always_inline)) void load_elements(__global const element *from, float *to, const int vector) {
   if (vector == 8) {
     uint4 v = *(__global const uint4 *)from;
     widen_pair(v.x, to);
@@ -92,7 +92,7 @@ static inline void load_elements(__global const element *from, float *to, const 
   }
 }
 
-static inline void store_elements(const float *from, __global element *to, const int vector) {
+static inline __attribute__((always_inline)) void store_elements(const float *from, __global element *to, const int vector) {
   if (vector == 8) {
     *(__global uint4 *)to =
         (uint4)(narrow_pair(from[0], from[1]), narrow_pair(from[2], from[3]), narrow_pair(from[4], from[5]), narrow_pair(from[6], from[7]));

@@ -28,6 +28,7 @@ __kernel void unary(
     load_floats(shift + c, vector, VECTOR);
     for (int e = 0; e < VECTOR; ++e) value[e] += vector[e];
   }
+#pragma unroll
   for (int e = 0; e < VECTOR; ++e) value[e] = activate(value[e], activation);
   store_elements(value, y + (size_t)row * p.ldy + c, VECTOR);
 }
@@ -78,6 +79,7 @@ __kernel void binary(__global const element *a, __global const element *b, __glo
   float left[VECTOR], right[VECTOR];
   load_operand(a + fromA + (size_t)inner * p.stridesA[last], p.stridesA[last], left);
   load_operand(b + fromB + (size_t)inner * p.stridesB[last], p.stridesB[last], right);
+#pragma unroll
   for (int e = 0; e < VECTOR; ++e) left[e] = activate(combine(left[e], right[e], p.operation), activation);
   store_elements(left, y + to + (size_t)inner * p.stridesY[last], VECTOR);
 }

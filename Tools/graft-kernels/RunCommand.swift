@@ -13,7 +13,7 @@ struct RunCommand: ParsableCommand {
       """)
 
   @Flag(help: "Only what a simulator can do in a minute or two: small samples, and products of one block or a few.") var light = false
-  @Option(help: "Only this format of values.") var precision: String?
+  @Option(help: "Only these formats of values, separated by commas.") var precision: String?
   @Option(help: "Only cases whose description holds this text.") var only: String?
 
   func run() throws {
@@ -25,8 +25,9 @@ struct RunCommand: ParsableCommand {
     let device = try OpenCLDevice(
       info, family: .gpu, sources: .embedded, cache: ProgramCache(environment: ProcessInfo.processInfo.environment), reusesBuffers: !light)
     say("device: \(info.name)")
+    let formats = precision.map { Set($0.split(separator: ",").map(String.init)) }
     var (count, failures) = (0, 0)
-    for precision in Precision.allCases where self.precision.map({ $0 == precision.rawValue }) ?? true {
+    for precision in Precision.allCases where formats?.contains(precision.rawValue) ?? true {
       if let refusal = refusal(of: precision, by: device.traits) {
         say("refused: \(precision.rawValue): \(refusal)")
         continue

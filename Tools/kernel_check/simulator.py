@@ -73,13 +73,13 @@ def finish(started, limit):
 
 
 def run_oclgrind(tool, only=None, quick=False, limit=1800):
-    """Both passes, side by side where there are two processors; quickly, uninitialised values in float32 alone."""
+    """Both passes, side by side where there are two processors; quickly, not in every format."""
     processors = sorted(os.sched_getaffinity(0))
     reports = []
     waiting = []
     for index, (name, flags) in enumerate(PASSES.items()):
         command = ["oclgrind", *flags, "--num-threads", "1", tool, "run", "--light"] + (["--only", only] if only else [])
-        command += ["--precision", "float32"] if quick and "--uninitialized" in flags else []
+        command += ["--precision", "float32" if "--uninitialized" in flags else "float32,float16"] if quick else []
         waiting.append(start(name, command, processors[index % len(processors)]))
         if len(processors) == 1:
             reports.append(finish(waiting.pop(), limit))
@@ -87,5 +87,5 @@ def run_oclgrind(tool, only=None, quick=False, limit=1800):
     return reports
 
 
-def run_device(tool, only=None, limit=600):
-    return finish(start("against double precision", [tool, "run"] + (["--only", only] if only else []), None), limit)
+def run_device(tool, only=None, quick=False, limit=3000):
+    return finish(start("against double precision", [tool, "run"] + (["--light"] if quick else []) + (["--only", only] if only else []), None), limit)

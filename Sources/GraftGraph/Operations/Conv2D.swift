@@ -211,7 +211,7 @@ public struct Conv2D: Operation {
       [Int(p.c), Int(p.ldx), Int(p.ldy)] + (operands.residual == nil ? [] : [Int(p.ldr)]), all, atMost: p.kw <= 3 ? 8 : 4)
     // A width and stride known to the compiler let that be so, as far as registers reach.
     let known = p.dilationW == 1 && p.kw <= 7 && p.strideW <= 2
-    let pixels = 4
+    let pixels = width == 8 ? 2 : 4
     context.launchItems(
       "depthwise", "depthwise", [operands.x, weights, operands.bias, operands.residual, operands.y], p,
       count: Int(p.n) * Int(p.oh) * divideUp(Int(p.ow), pixels) * Int(p.c) / width,
