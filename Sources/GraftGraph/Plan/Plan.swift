@@ -38,9 +38,7 @@ public final class Plan {
   /// - Throws: `PlanMemoryError` before anything is allocated; `ShapeError`, `LoweringError`, `DeviceError`, `BuildError`.
   public init(_ graph: Graph, device: any Device, options: PlanOptions = PlanOptions()) throws {
     self.device = device
-    var traits = device.traits
-    if options.precision != .float32, let openCL = device as? OpenCLDevice { traits.matrixUnit = try openCL.matrixUnit() }
-    var (graph, schedule) = try Plan.lower(graph, traits: traits, options: options)
+    var (graph, schedule) = try Plan.lower(graph, device: device, options: options)
 
     // All that is going to be allocated, before any of it is.
     let fixedValues = schedule.fixedValues
@@ -102,6 +100,14 @@ public final class Plan {
     launches = schedule.steps.map { place(schedule.launches[$0.launch], firstImage: $0.firstImage) }
     sources = schedule.steps.map(\.launch)
     prepared = try device.prepare(launches)
+  }
+
+  /// The same for a device, with its matrix unit and what tuning has found for it.
+  static func lower(_ graph: Graph, device: any Device, options: PlanOptions) throws -> (graph: Graph, schedule: Schedule) {
+    var (options, traits) = (options, device.traits)
+    if options.precision != .float32, let openCL = device as? OpenCLDevice { traits.matrixUnit = try openCL.matrixUnit() }
+    if options.tuning == nil, traits.family == .gpu { options.tuning = KernelTuning.stored(for: device) }
+    return try lower(graph, traits: traits, options: options)
   }
 
   /// The graph optimised, and its launches: all that needs no device.
