@@ -35,9 +35,12 @@ public final class OpenCLDevice: Device {
     try self.init(info, family: family, sources: .embedded, cache: ProgramCache(environment: ProcessInfo.processInfo.environment))
   }
 
-  /// - Parameter reusesBuffers: false keeps freed memory from being handed out again: for simulators that watch what is written.
+  /// - Parameters:
+  ///   - reusesBuffers: false keeps freed memory from being handed out again: for simulators that watch what is written.
+  ///   - computeUnits: how many to plan for, if not as many as there are: a test's large GPU.
   package init(
-    _ info: OpenCLDeviceInfo, family: KernelFamily? = nil, sources: KernelSources, cache: ProgramCache, reusesBuffers: Bool = true
+    _ info: OpenCLDeviceInfo, family: KernelFamily? = nil, sources: KernelSources, cache: ProgramCache, reusesBuffers: Bool = true,
+    computeUnits: Int? = nil
   ) throws(DeviceError) {
     let name = info.identifier
     if let obstacle = info.obstacle {
@@ -51,7 +54,9 @@ public final class OpenCLDevice: Device {
     context = ContextHandle(adopting: try adopt(rawContext, status, "clCreateContext", on: name))
     queue = try Self.makeQueue(info, context, properties: 0)
     self.info = info
-    traits = info.traits(family: family)
+    var traits = info.traits(family: family)
+    traits.computeUnits = computeUnits ?? traits.computeUnits
+    self.traits = traits
     pool = BufferPool(info, context: context, reusesBuffers: reusesBuffers)
     builder = ProgramBuilder(info, context: context, sources: sources, cache: cache)
     staging = StagingRing(device: name, context: context, queue: try Self.makeQueue(info, context, properties: 0))

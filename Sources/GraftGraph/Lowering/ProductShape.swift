@@ -24,6 +24,13 @@ package struct ProductShape: Sendable, Hashable {
   /// Of a convolution: the kernel, its stride and its dilation.
   package var kernel = Pair(1), stride = Pair(1), dilation = Pair(1)
 
+  package init(
+    kind: Kind, m: Int, n: Int, k: Int, count: Int, images: Images, transposeA: Bool = false, transposeB: Bool = false
+  ) {
+    (self.kind, self.m, self.n, self.k, self.count, self.images) = (kind, m, n, k, count, images)
+    (self.transposeA, self.transposeB) = (transposeA, transposeB)
+  }
+
   /// Images the number of cuts is chosen for. With fewer, small products leave a part of a large GPU idle; had it been chosen for
   /// fewer, large batches would pay for sums they do not need.
   static let nominalImageCount = 64
@@ -35,8 +42,8 @@ package struct ProductShape: Sendable, Hashable {
   /// Its name in the file of tuned kernels.
   package var text: String {
     var text = "\(kind.rawValue) \(m)x\(n)x\(k)"
-    if count > 1 { text += " of \(count)" }
-    if images != .none { text += " an image's \(images.rawValue)" }
+    if count > 1 || images == .matrices { text += " of \(count)" }
+    if images != .none { text += " an image" }
     if transposeA { text += " a transposed" }
     if transposeB { text += " b transposed" }
     if kind == .convolution { text += " kernel \(kernel.h)x\(kernel.w) stride \(stride.h)x\(stride.w) dilation \(dilation.h)x\(dilation.w)" }

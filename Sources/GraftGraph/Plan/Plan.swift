@@ -121,6 +121,11 @@ public final class Plan {
     return (graph, try Schedule(graph, traits: traits, options: options))
   }
 
+  /// The kernels that a plan would run products with.
+  package static func productChoices(_ graph: Graph, device: any Device, options: PlanOptions) throws -> [ProductChoice] {
+    try lower(graph, device: device, options: options).schedule.choices
+  }
+
   /// Bytes of a constant on the device, where floating-point numbers are float32.
   private static func deviceByteCount(_ tensor: HostTensor) -> Int {
     tensor.elementType.isFloatingPoint ? tensor.elementCount * ElementType.float32.byteCount : tensor.byteCount
