@@ -154,7 +154,8 @@ import Testing
 
   /// Every name is one kernel's.
   @Test func namesAreDistinct() {
-    let kernels = GEMMTile.candidates.map { ProductKernel.tiled($0, splits: 1) }
+    let kernels =
+      GEMMTile.candidates.map { ProductKernel.tiled($0, splits: 1) }
       + Set(MatrixUnit.Kind.allCases.flatMap(MatrixTile.candidates)).map { .matrix($0, splits: 1) }
     for kernel in kernels { #expect(ProductKernel(name: kernel.name, splits: 1) == kernel) }
     #expect(Set(kernels.map(\.name)).count == kernels.count)

@@ -32,7 +32,9 @@ public final class OpenCLDevice: Device {
   /// - Parameter family: the kernels to run; by default those of the device's kind.
   /// - Throws: `DeviceError` if the device cannot be used or opened.
   public convenience init(_ info: OpenCLDeviceInfo, family: KernelFamily? = nil) throws(DeviceError) {
-    try self.init(info, family: family, sources: .embedded, cache: ProgramCache(environment: ProcessInfo.processInfo.environment))
+    let environment = ProcessInfo.processInfo.environment
+    let cache = info.keepsPrograms(environment: environment) ? ProgramCache(directory: nil) : ProgramCache(environment: environment)
+    try self.init(info, family: family, sources: .embedded, cache: cache)
   }
 
   /// - Parameters:
