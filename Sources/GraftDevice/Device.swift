@@ -134,6 +134,6 @@ public struct BuildError: Error, CustomStringConvertible, Sendable {
   }
 
   public var description: String {
-    "\(device): the driver's compiler refused kernel \(kernel) (options: \(options)). Use --device cpu, and report this log:\n\(log)"
+    "\(device): clBuildProgram failed: the driver's compiler refused kernel \(kernel) (options: \(options)). Use --device cpu, and report this log:\n\(log)"
   }
 }

@@ -1,6 +1,5 @@
 import Foundation
 import Graft
-import Synchronization
 import Testing
 
 /// A device that runs out of memory: the batch is halved, and the rows are the same.
@@ -11,7 +10,6 @@ import Testing
     private let inner: any Device
     /// Bytes of the largest buffer it can make, and of the largest with which it can run.
     private let allocationLimit, runLimit: Int
-    private let largest = Mutex(0)
     let status: (code: Int, name: String)
 
     init(allocationLimit: Int = .max, runLimit: Int = .max, status: (Int, String) = (-4, "CL_MEM_OBJECT_ALLOCATION_FAILURE")) throws {
@@ -29,7 +27,6 @@ import Testing
       return try inner.allocate(byteCount: byteCount)
     }
     func write(_ source: UnsafeRawBufferPointer, to slice: BufferSlice) throws(DeviceError) {
-      largest.withLock { $0 = max($0, source.count) }
       // The last write before a run is the batch.
       if source.count > runLimit { throw failure("clEnqueueNDRangeKernel(conv)") }
       try inner.write(source, to: slice)
