@@ -100,7 +100,12 @@ package struct KernelTuningFile: Sendable {
     struct Entry: Codable {
       var shape, precision, unit, kernel: String
       var splits, images: Int
-      var microseconds, default_microseconds: Double
+      var microseconds, defaultMicroseconds: Double
+
+      enum CodingKeys: String, CodingKey {
+        case shape, precision, unit, kernel, splits, images, microseconds
+        case defaultMicroseconds = "default_microseconds"
+      }
     }
     var format: Int
     var platform, device, driver, kernels: String
@@ -149,7 +154,7 @@ package struct KernelTuningFile: Sendable {
         throw unusable("it names a kernel that there is not, \(entry.kernel) in \(entry.splits) parts")
       }
       tuning[KernelTuning.Key(shape: entry.shape, precision: entry.precision, unit: entry.unit)] = KernelTuning.Entry(
-        kernel: kernel, imageCount: entry.images, seconds: entry.microseconds * 1e-6, defaultSeconds: entry.default_microseconds * 1e-6)
+        kernel: kernel, imageCount: entry.images, seconds: entry.microseconds * 1e-6, defaultSeconds: entry.defaultMicroseconds * 1e-6)
     }
     return tuning
   }
@@ -161,7 +166,7 @@ package struct KernelTuningFile: Sendable {
     let entries = tuning.entries.map { key, entry in
       Contents.Entry(
         shape: key.shape, precision: key.precision, unit: key.unit, kernel: entry.kernel.name, splits: entry.kernel.splits,
-        images: entry.imageCount, microseconds: entry.seconds * 1e6, default_microseconds: entry.defaultSeconds * 1e6)
+        images: entry.imageCount, microseconds: entry.seconds * 1e6, defaultMicroseconds: entry.defaultSeconds * 1e6)
     }
     let sorted = entries.sorted { ($0.precision, $0.unit, $0.shape) < ($1.precision, $1.unit, $1.shape) }
     let contents = Contents(

@@ -10,7 +10,7 @@ import GraftGraph
 /// Where the device's memory does not suffice, for the plan or while it runs, the batch is halved, which is noted, until it
 /// fits; rows are the same bits whatever the batch.
 public final class FrozenBackbone: FeatureComputing {
-  /// The most images a call takes. The device may be computing fewer at a time.
+  /// Images a call should have; more are computed in parts, as fewer are where memory has run out since.
   public let batchSize: Int
   public let featureShape: [Int]
   /// The name of the cut.
@@ -99,7 +99,7 @@ public final class FrozenBackbone: FeatureComputing {
   public func features(ofBatch images: UnsafeRawBufferPointer, count: Int, into target: UnsafeMutableBufferPointer<Float>) throws {
     guard count > 0 else { return }
     let (width, imageByteCount) = (featureShape.reduce(1, *), images.count / count)
-    precondition(count <= batchSize && target.count >= width * count)
+    precondition(target.count >= width * count)
     var done = 0
     while done < count {
       let current = try prepared ?? Self.halving(batchSize, device: device, make)
