@@ -90,7 +90,7 @@ extension LoweringContext {
     var kernel = choose(shape.images == .none ? images : ProductShape.nominalImageCount, mayBeSkinny: mayBeSkinny)
     if ProductKernel.forced == nil {
       var isTuned = false
-      if let tuned = options.tuning?[shape, precision, unit: nil], tuned.kernel.runs(shape, imageCount: images, mayBeSkinny, traits) {
+      if let tuned = options.tuning?[shape, precision, unit: nil], tuned.kernel.runs(shape, imageCount: images, vectors, mayBeSkinny, traits) {
         (kernel, isTuned) = (tuned.kernel, tuned.imageCount == images)
       }
       // The tile is that of this batch, the cuts those of every batch.
@@ -136,10 +136,11 @@ extension ProductShape {
 
 extension ProductKernel {
   /// Whether a kernel that does not use a matrix unit takes a shape.
-  func runs(_ shape: ProductShape, imageCount: Int, _ mayBeSkinny: Bool, _ traits: DeviceTraits) -> Bool {
+  func runs(_ shape: ProductShape, imageCount: Int, _ vectors: GEMMVectors, _ mayBeSkinny: Bool, _ traits: DeviceTraits) -> Bool {
     switch self {
     case .naive: true
-    case .tiled(let tile, let splits): tile.fits(traits) && ProductKernel.splitCounts(k: shape.k, tileK: tile.tileK).contains(splits)
+    case .tiled(let tile, let splits):
+      tile.fits(traits) && tile.suits(vectors) && ProductKernel.splitCounts(k: shape.k, tileK: tile.tileK).contains(splits)
     case .skinny: mayBeSkinny && shape.isSkinny(imageCount, traits)
     case .matrix: false
     }
