@@ -1,5 +1,4 @@
 // How a product's blocks and shares of k are dealt to work-groups: common to the plain kernels and those on matrix units.
-// Needs TILE_K.
 #ifndef GRAFT_GPU_BLOCKS_H
 #define GRAFT_GPU_BLOCKS_H
 
@@ -14,10 +13,14 @@ static inline int2 block_of(uint index, uint rows, uint columns) {
   return (int2)((int)(first + rest % height), (int)(rest / height));
 }
 
+// Terms that a share of k is a multiple of: a multiple of every TILE_K, so that where shares begin, and with it every bit of the
+// sums, does not depend on the tile, which is chosen by the batch.
+#define SPLIT_UNIT 32
+
 // The share of k that split `index` of `count` sums: whole blocks, so that vectors stay aligned.
 static inline int split_start(int k, uint index, uint count) {
-  uint blocks = ((uint)k + TILE_K - 1) / TILE_K, share = (blocks + count - 1) / count;
-  return (int)min((uint)k, index * share * TILE_K);
+  uint units = ((uint)k + SPLIT_UNIT - 1) / SPLIT_UNIT, share = (units + count - 1) / count;
+  return (int)min((uint)k, index * share * SPLIT_UNIT);
 }
 
 #endif

@@ -17,8 +17,13 @@ struct DeviceOptions: ParsableArguments {
     help: "Compute 3x3 convolutions on CPUs by Winograd's transforms where that is faster; without, errors are some 1e-7 instead of 1e-6.")
   var winograd = true
 
+  @Option(
+    help: ArgumentHelp("Memory of the device that a network may take, as 512M or 4G (default: all it has).", valueName: "bytes"),
+    transform: byteCount(of:))
+  var memoryLimit: Int?
+
   func planOptions(_ precision: Precision) -> PlanOptions {
-    var options = PlanOptions(precision: precision)
+    var options = PlanOptions(precision: precision, memoryLimit: memoryLimit)
     options.usesWinograd = winograd
     return options
   }
@@ -39,6 +44,16 @@ struct DeviceOptions: ParsableArguments {
     console.note("device: \(traits.identifier): \(traits.name) (\(what)\(why))")
     return chosen
   }
+}
+
+/// A number of bytes: digits, and K, M or G for powers of 1024.
+private func byteCount(of text: String) throws -> Int {
+  let shifts: [Character: Int] = ["K": 10, "M": 20, "G": 30]
+  let shift = text.last.flatMap { shifts[Character($0.uppercased())] }
+  guard let number = Int(shift == nil ? Substring(text) : text.dropLast()), number > 0, number <= Int.max >> (shift ?? 0) else {
+    throw ValidationError("--memory-limit takes a number of bytes, as 512M or 4G, not '\(text)'.")
+  }
+  return number << (shift ?? 0)
 }
 
 extension KernelChoice: ExpressibleByArgument {}

@@ -24,6 +24,6 @@ struct GraftCommand: ParsableCommand {
     version: GraftVersion.text,
     subcommands: [
       ExtractCommand.self, TrainCommand.self, EvaluateCommand.self, PredictCommand.self, ImportCommand.self, InspectCommand.self, RunCommand.self,
-      BenchCommand.self, DevicesCommand.self,
+      BenchCommand.self, TuneCommand.self, DevicesCommand.self,
     ])
 }

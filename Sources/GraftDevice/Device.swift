@@ -108,6 +108,14 @@ public struct DeviceError: Error, CustomStringConvertible, Sendable {
     name == "CL_MEM_OBJECT_ALLOCATION_FAILURE" || name == "CL_OUT_OF_RESOURCES" || name == "CL_OUT_OF_HOST_MEMORY" || name == "out of memory"
   }
 
+  /// Whether the device, or its context, is gone: nothing that is tried on it can succeed.
+  public var isLost: Bool {
+    switch code {
+    case -2, -14, -34, -36, -1108, -1121, -9999: true
+    default: false
+    }
+  }
+
   public var description: String {
     "\(device): \(call) failed with \(name)\(code.map { " (\($0))" } ?? ""). \(remedy)"
   }
@@ -126,6 +134,6 @@ public struct BuildError: Error, CustomStringConvertible, Sendable {
   }
 
   public var description: String {
-    "\(device): the driver's compiler refused kernel \(kernel) (options: \(options)). Use --device cpu, and report this log:\n\(log)"
+    "\(device): clBuildProgram failed: the driver's compiler refused kernel \(kernel) (options: \(options)). Use --device cpu, and report this log:\n\(log)"
   }
 }

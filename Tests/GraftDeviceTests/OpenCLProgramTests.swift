@@ -145,6 +145,7 @@ import Testing
         return error.kernel == "cpu/test_broken.cl" && error.options.contains("-DTILE=7") && error.options.contains("-cl-std=CL1.2")
           && !error.options.contains("fast") && error.log.contains("common/broken.h:3") && error.log.contains("nowhere")
           && error.log.contains("cpu/test_broken.cl:2") && error.description.contains(error.log)
+          && error.description.contains("clBuildProgram") && error.description.contains(error.options) && error.description.contains(error.kernel)
       }
     }
   }

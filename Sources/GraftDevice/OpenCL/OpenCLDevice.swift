@@ -32,12 +32,17 @@ public final class OpenCLDevice: Device {
   /// - Parameter family: the kernels to run; by default those of the device's kind.
   /// - Throws: `DeviceError` if the device cannot be used or opened.
   public convenience init(_ info: OpenCLDeviceInfo, family: KernelFamily? = nil) throws(DeviceError) {
-    try self.init(info, family: family, sources: .embedded, cache: ProgramCache(environment: ProcessInfo.processInfo.environment))
+    let environment = ProcessInfo.processInfo.environment
+    let cache = info.keepsPrograms(environment: environment) ? ProgramCache(directory: nil) : ProgramCache(environment: environment)
+    try self.init(info, family: family, sources: .embedded, cache: cache)
   }
 
-  /// - Parameter reusesBuffers: false keeps freed memory from being handed out again: for simulators that watch what is written.
+  /// - Parameters:
+  ///   - reusesBuffers: false keeps freed memory from being handed out again: for simulators that watch what is written.
+  ///   - computeUnits: how many to plan for, if not as many as there are: a test's large GPU.
   package init(
-    _ info: OpenCLDeviceInfo, family: KernelFamily? = nil, sources: KernelSources, cache: ProgramCache, reusesBuffers: Bool = true
+    _ info: OpenCLDeviceInfo, family: KernelFamily? = nil, sources: KernelSources, cache: ProgramCache, reusesBuffers: Bool = true,
+    computeUnits: Int? = nil
   ) throws(DeviceError) {
     let name = info.identifier
     if let obstacle = info.obstacle {
@@ -51,7 +56,9 @@ public final class OpenCLDevice: Device {
     context = ContextHandle(adopting: try adopt(rawContext, status, "clCreateContext", on: name))
     queue = try Self.makeQueue(info, context, properties: 0)
     self.info = info
-    traits = info.traits(family: family)
+    var traits = info.traits(family: family)
+    traits.computeUnits = computeUnits ?? traits.computeUnits
+    self.traits = traits
     pool = BufferPool(info, context: context, reusesBuffers: reusesBuffers)
     builder = ProgramBuilder(info, context: context, sources: sources, cache: cache)
     staging = StagingRing(device: name, context: context, queue: try Self.makeQueue(info, context, properties: 0))

@@ -91,6 +91,14 @@ public struct OpenCLDeviceInfo: Sendable {
   /// Vectors in a full panel of the CPU family's weights: 32 registers hold wider tiles than 16 (see Kernels/cpu/tile.h).
   public var panelVectors: Int { vectorWidth == 16 ? 4 : 2 }
 
+  /// Whether the driver keeps compiled programs itself, so that asking for binaries is work for nothing.
+  ///
+  /// PoCL does, kernel by kernel as they are launched; asked for a binary, it compiles every kernel of the program once more, for
+  /// any work-group, which more than doubles the time to the first result.
+  package func keepsPrograms(environment: [String: String]) -> Bool {
+    platformName == "Portable Computing Language" && environment["POCL_KERNEL_CACHE"] != "0"
+  }
+
   /// The description shared by all devices.
   public func traits(family: KernelFamily? = nil) -> DeviceTraits {
     var traits = DeviceTraits(

@@ -35,14 +35,7 @@ package final class ProgramCache: Sendable {
 
   static func directory(environment: [String: String]) -> URL? {
     if environment["GRAFT_PROGRAM_CACHE"]?.lowercased() == "off" { return nil }
-    if let own = environment["GRAFT_CACHE"], !own.isEmpty {
-      return URL(fileURLWithPath: own, isDirectory: true).appendingPathComponent("programs", isDirectory: true)
-    }
-    // The XDG specification has relative paths ignored.
-    if let shared = environment["XDG_CACHE_HOME"], shared.hasPrefix("/") {
-      return URL(fileURLWithPath: shared, isDirectory: true).appendingPathComponent("graft/programs", isDirectory: true)
-    }
-    return FileManager.default.homeDirectoryForCurrentUser.appendingPathComponent(".cache/graft/programs", isDirectory: true)
+    return CacheFolder.url("programs", environment: environment)
   }
 
   /// Whether what is stored may be kept.

@@ -92,6 +92,19 @@ public struct OperationBenchmark: Sendable {
   public func prepare(
     on device: any Device, options: PlanOptions = PlanOptions(), availableByteCount: Int? = AvailableMemory.byteCount()
   ) throws -> PreparedOperationBenchmark {
+    try prepare(on: device, options: options, availableByteCount: availableByteCount, values: nil)
+  }
+
+  /// Random elements of the inputs.
+  package func values(for precision: Precision) -> [[Float]] {
+    var generator = SplitMix(1)
+    return types.map { type in (0..<type.elementCount).map { _ in precision.holdable(generator.float()) } }
+  }
+
+  /// - Parameter values: what `values(for:)` gave, to draw them once for several plans.
+  package func prepare(
+    on device: any Device, options: PlanOptions, availableByteCount: Int? = AvailableMemory.byteCount(), values known: [[Float]]?
+  ) throws -> PreparedOperationBenchmark {
     // Tensors for the comparison; a constant is held once more by the graph.
     let hostByteCount = Int(byteCount) + (isSecondConstant ? types[1].byteCount : 0)
     let available = availableByteCount ?? device.traits.memoryByteCount
@@ -101,8 +114,9 @@ public struct OperationBenchmark: Sendable {
     guard hostByteCount <= available else { throw tooMuch(hostByteCount, available) }
     var options = options
     if !device.traits.isGPU { options.memoryLimit = min(options.memoryLimit ?? .max, available - hostByteCount) }
-    var generator = SplitMix(1)
-    let values = types.map { type in (0..<type.elementCount).map { _ in options.precision.holdable(generator.float()) } }
+    // The rows of a product are not images'.
+    if options.imageCount == nil, operation is MatMul { options.imageCount = 0 }
+    let values = known ?? values(for: options.precision)
     var graph = Graph()
     let first = graph.addInput(types[0], name: "a")
     let second =

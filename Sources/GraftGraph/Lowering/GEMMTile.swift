@@ -58,6 +58,16 @@ package struct GEMMTile: Sendable, Hashable {
     let loads = Double(tileM) * (vectors.a == 4 ? 1 : 2) + Double(tileN) * (vectors.b == 4 ? 1 : 2)
     return arithmetic + 8 * loads
   }
+
+  /// Time of `count` products of m × n × k with k cut into `splits`, in multiply-adds of a multiprocessor.
+  func cost(m: Int, n: Int, k: Int, count: Int, splits: Int, vectors: GEMMVectors, units: Int) -> Double {
+    let blocks = blockCount(m: m, n: n) * count
+    let steps = divideUp(divideUp(k, tileK), splits) * tileK
+    let cost = ProductKernel.waves(blocks * splits, units: units) * Double(steps) * stepCost(vectors: vectors)
+    guard splits > 1 else { return cost }
+    // A float moved costs a multiprocessor about 32 multiply-adds; a launch, as much as 500,000.
+    return cost + 500_000 + 32 * Double(2 * splits + 1) * Double(m) * Double(n) * Double(count) / Double(units)
+  }
 }
 
 /// How many floats each load of an operand and each store of the result takes: 4 where alignment and extents allow, else 1.
@@ -86,7 +96,11 @@ package enum ProductKernel: Sendable, Hashable {
   ///
   /// Every tile and power of two of splits is judged by a model: multiprocessors take blocks in waves, a wave of one block
   /// each hides little latency, and a second pass over the partial sums costs memory traffic and a launch.
-  package static func choose(m: Int, n: Int, k: Int, count: Int, vectors: GEMMVectors, mayBeSkinny: Bool, traits: DeviceTraits) -> ProductKernel {
+  ///
+  /// - Parameter splits: how many sums k is cut into, where that is settled; `nil`: whatever is fastest.
+  package static func choose(
+    m: Int, n: Int, k: Int, count: Int, vectors: GEMMVectors, mayBeSkinny: Bool, splits fixed: Int? = nil, traits: DeviceTraits
+  ) -> ProductKernel {
     if let forced {
       // Where the matrix unit cannot read the operands, the definition is run: a test that forces it sees to it that it can.
       if case .matrix = forced { return .naive }
@@ -94,24 +108,15 @@ package enum ProductKernel: Sendable, Hashable {
       return forced
     }
     let units = max(1, traits.computeUnits)
-    let group = groupSize(traits)
-    if mayBeSkinny, min(m, n) <= narrowLimit, k >= 32, group >= 32, narrowLimit * group * 4 <= traits.localMemoryByteCount {
+    if mayBeSkinny, isSkinny(m: m, n: n, k: k, traits) {
       let groups = divideUp(max(m, n), 8) * count
-      return .skinny(splits: min(divideUp(4 * units, groups), max(1, k / 512), 32))
+      return .skinny(splits: fixed ?? min(divideUp(4 * units, groups), max(1, k / 512), 32))
     }
     var best: (cost: Double, kernel: ProductKernel) = (.infinity, .naive)
     for tile in GEMMTile.candidates where tile.fits(traits) && tile.suits(vectors) {
-      let blocks = tile.blockCount(m: m, n: n) * count
-      var splits = 1
-      while splits <= 32, splits == 1 || k / splits >= 8 * tile.tileK {
-        let steps = divideUp(divideUp(k, tile.tileK), splits) * tile.tileK
-        var cost = waves(blocks * splits, units: units) * Double(steps) * tile.stepCost(vectors: vectors)
-        if splits > 1 {
-          // A float moved costs a multiprocessor about 32 multiply-adds; a launch, as much as 500,000.
-          cost += 500_000 + 32 * Double(2 * splits + 1) * Double(m) * Double(n) * Double(count) / Double(units)
-        }
+      for splits in fixed.map({ [$0] }) ?? splitCounts(k: k, tileK: tile.tileK) {
+        let cost = tile.cost(m: m, n: n, k: k, count: count, splits: splits, vectors: vectors, units: units)
         if cost < best.cost { best = (cost, .tiled(tile, splits: splits)) }
-        splits *= 2
       }
     }
     return best.kernel
@@ -123,6 +128,15 @@ package enum ProductKernel: Sendable, Hashable {
     let waves = divideUp(blocks, units)
     return Double(waves) * (waves == 1 ? 1.5 : 1)
   }
+
+  /// Whether reading the longer operand once is all that matters, and the device runs the kernel that does.
+  static func isSkinny(m: Int, n: Int, k: Int, _ traits: DeviceTraits) -> Bool {
+    let group = groupSize(traits)
+    return min(m, n) <= narrowLimit && k >= 32 && group >= 32 && narrowLimit * group * 4 <= traits.localMemoryByteCount
+  }
+
+  /// Powers of two, as long as a share has some blocks of k.
+  static func splitCounts(k: Int, tileK: Int) -> [Int] { [1] + [2, 4, 8, 16, 32].filter { k / $0 >= 8 * tileK } }
 
   /// Work-items of a group of kernels whose groups may have any size: 256, or the largest power of two below that the device runs.
   static func groupSize(_ traits: DeviceTraits) -> Int {

@@ -18,10 +18,10 @@ extension LoweringContext {
   /// read them.
   ///
   /// - Returns: whether it did.
-  mutating func productOnMatrixUnit(_ p: GraftGemmParams, _ operands: ProductOperands, _ activation: Activation) -> Bool {
+  mutating func productOnMatrixUnit(_ p: GraftGemmParams, _ shape: ProductShape, _ operands: ProductOperands, _ activation: Activation) -> Bool {
     let (m, n, k, batch) = (Int(p.m), Int(p.n), Int(p.k), Int(p.batch))
     let (alongA, alongB) = (p.transposeA == 0, p.transposeB != 0)
-    guard traits.matrixUnit != nil, !isSkinny(m: m, n: n, k: k),
+    guard traits.matrixUnit != nil, ProductKernel.forced != nil || !shape.isSkinny(imageCount, traits),
       let widthA = copyWidth([alongA ? k : m, Int(p.lda), Int(p.strideA)], operands.a),
       let widthB = copyWidth([alongB ? k : n, Int(p.ldb), Int(p.strideB)], operands.b)
     else { return false }
@@ -31,7 +31,7 @@ extension LoweringContext {
         [n, Int(p.ldy), Int(p.strideY)] + (operands.residual == nil ? [] : [Int(p.ldr), Int(p.strideR)]), [operands.residual, operands.y]),
       alongA: alongA, alongB: alongB)
     guard let unit = traits.matrixUnit,
-      let (tile, splits) = ProductKernel.chooseMatrix(m: m, n: n, k: k, count: batch, vectors: vectors, precision: precision, traits: traits)
+      let (tile, splits) = chooseOnMatrixUnit(shape, vectors: vectors, gathers: false)
     else { return false }
     split(splits, p, operands, activation, sumVectors(p, operands)) { context, p, operands, activation, _, sums in
       var vectors = vectors
@@ -42,11 +42,6 @@ extension LoweringContext {
         options: unit.options + tile.options(vectors) + sums + activation.gpuOptions)
     }
     return true
-  }
-
-  /// Reading the longer operand once is all that matters where there are few rows or columns.
-  private func isSkinny(m: Int, n: Int, k: Int) -> Bool {
-    ProductKernel.forced == nil && min(m, n) <= ProductKernel.narrowLimit && k >= 32
   }
 
   private func sumVectors(_ p: GraftGemmParams, _ operands: ProductOperands) -> GEMMVectors {
@@ -84,10 +79,7 @@ extension LoweringContext {
       y: storeWidth([outputs, Int(p.ldy)] + (operands.residual == nil ? [] : [Int(p.ldr)]), [operands.residual, operands.y]))
     // 1 × 1: a product of pixels and weights.
     let isProduct = taps == 1 && groups == 1 && p.strideH == 1 && p.strideW == 1 && p.padH == 0 && p.padW == 0 && p.oh == p.h && p.ow == p.w
-    guard
-      let (tile, splits) = ProductKernel.chooseMatrix(
-        m: rows, n: outputs, k: k, count: groups, vectors: vectors, gathers: !isProduct, precision: precision, traits: traits)
-    else { return false }
+    guard let (tile, splits) = chooseOnMatrixUnit(convolutionShape(p, k: k), vectors: vectors, gathers: !isProduct) else { return false }
 
     if isPadded {
       let pixels = Int(p.n) * Int(p.h) * Int(p.w)

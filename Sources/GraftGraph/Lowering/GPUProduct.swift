@@ -16,7 +16,15 @@ extension LoweringContext {
     let (m, n, k, batch) = (Int(p.m), Int(p.n), Int(p.k), Int(p.batch))
     guard m > 0, n > 0, batch > 0 else { return }
     let (transposeA, transposeB) = (p.transposeA != 0, p.transposeB != 0)
-    if !packedB, productOnMatrixUnit(p, operands, activation) { return }
+    let hasWeights =
+      switch operands.b {
+      case .value(let b): graph.constant(b) != nil
+      case .prepared: true
+      case .scratch: packedB
+      }
+    let shape = productShape(
+      m: m, n: n, k: k, count: batch, transposeA: transposeA, transposeB: transposeB, kind: packedB ? .packed : .product, hasWeights: hasWeights)
+    if !packedB, productOnMatrixUnit(p, shape, operands, activation) { return }
     // Along k, whole vectors of k; across it, whole vectors of rows or columns.
     let vectors = GEMMVectors(
       a: vector([transposeA ? m : k, Int(p.lda), Int(p.strideA)], [operands.a], atMost: 4),
@@ -25,7 +33,7 @@ extension LoweringContext {
         [n, Int(p.ldy), Int(p.strideY)] + (operands.residual == nil ? [] : [Int(p.ldr), Int(p.strideR)]),
         [operands.bias, operands.residual, operands.y], atMost: 4))
     let transposes: [KernelReference.Option] = [.init("TRANSPOSE_A", transposeA ? 1 : 0), .init("TRANSPOSE_B", transposeB ? 1 : 0)]
-    switch ProductKernel.choose(m: m, n: n, k: k, count: batch, vectors: vectors, mayBeSkinny: true, traits: traits) {
+    switch chooseProduct(shape, vectors: vectors, mayBeSkinny: true) {
     case .naive, .matrix:
       launchItems(
         "naive", "gemm_naive", [operands.a, operands.b, operands.bias, operands.residual, operands.y], p, count: batch * m * n,
@@ -39,9 +47,11 @@ extension LoweringContext {
       }
     case .skinny(let splits):
       // The larger operand is read once, and the smaller side's results stay in registers.
-      let rowsWide = m > n, (wideAlongK, narrowAlongK) = rowsWide ? (!transposeA, transposeB) : (transposeB, !transposeA)
+      // Rows of images are the wide side however few they are: the order of a sum must not depend on them.
+      let rowsWide = shape.images == .rows ? n <= ProductKernel.narrowLimit : m > n
+      let (wideAlongK, narrowAlongK) = rowsWide ? (!transposeA, transposeB) : (transposeB, !transposeA)
       let width = wideAlongK && narrowAlongK ? min(vectors.a, vectors.b) : 1
-      let narrow = [1, 2, 4, 8].first { $0 >= min(m, n) } ?? ProductKernel.narrowLimit
+      let narrow = [1, 2, 4, 8].first { $0 >= (rowsWide ? n : m) } ?? ProductKernel.narrowLimit
       let lanesK = wideAlongK ? 32 : 8
       let options: [KernelReference.Option] = [
         .init("NARROW", narrow), .init("ROWS_WIDE", rowsWide ? 1 : 0), .init("WIDE_ALONG_K", wideAlongK ? 1 : 0),
@@ -50,7 +60,7 @@ extension LoweringContext {
       split(splits, p, operands, activation, vectors) { context, p, operands, activation, _, sums in
         context.launchGroups(
           "skinny", "gemm_skinny", [operands.a, operands.b, operands.bias, operands.residual, operands.y], p,
-          count: divideUp(max(m, n), context.groupSize / lanesK) * batch * splits, size: context.groupSize,
+          count: divideUp(rowsWide ? m : n, context.groupSize / lanesK) * batch * splits, size: context.groupSize,
           options: options + sums + activation.gpuOptions)
       }
     }
@@ -65,7 +75,7 @@ extension LoweringContext {
       a: vector([inputs, Int(p.ldx)], [operands.a], atMost: 4), b: 4,
       y: vector(
         [outputs, Int(p.ldy)] + (operands.residual == nil ? [] : [Int(p.ldr)]), [operands.bias, operands.residual, operands.y], atMost: 4))
-    switch ProductKernel.choose(m: rows, n: outputs, k: k, count: groups, vectors: vectors, mayBeSkinny: false, traits: traits) {
+    switch chooseProduct(convolutionShape(p, k: k), vectors: vectors, mayBeSkinny: false) {
     case .naive, .skinny, .matrix:
       launchItems(
         "naive", "conv_naive", [operands.a, operands.b, operands.bias, operands.residual, operands.y], p, count: rows * channels,
@@ -85,6 +95,17 @@ extension LoweringContext {
           options: tile.options(vectors: vectors) + sums + activation.gpuOptions)
       }
     }
+  }
+
+  /// The shape of a convolution, whose rows are images'.
+  func convolutionShape(_ p: GraftConvParams, k: Int) -> ProductShape {
+    let images = imageCount, areRows = images > 0 && Int(p.n) % images == 0
+    var shape = ProductShape(
+      kind: .convolution, m: (areRows ? Int(p.n) / images : Int(p.n)) * Int(p.oh) * Int(p.ow), n: Int(p.oc / p.groups), k: k,
+      count: Int(p.groups), images: areRows ? .rows : .none)
+    (shape.kernel, shape.stride) = (Pair(Int(p.kh), Int(p.kw)), Pair(Int(p.strideH), Int(p.strideW)))
+    shape.dilation = Pair(Int(p.dilationH), Int(p.dilationW))
+    return shape
   }
 
   /// Emits a product whole, or as `count` sums over parts of k, each a dense float32 matrix of scratch, and a second pass that

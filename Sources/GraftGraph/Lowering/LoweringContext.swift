@@ -63,6 +63,8 @@ public struct LoweringContext {
   var preparedKeys: [String: Int] = [:]
   var scratchByteCounts: [Int] = []
   var scratchPrecisions: [Precision] = []
+  /// The kernels of products so far.
+  var choices: [ProductChoice] = []
 
   public var inputs: [ValueID] { node.inputs }
   public var output: ValueID { node.output }

@@ -108,10 +108,13 @@ package struct MatrixVectors: Sendable, Hashable {
 }
 
 extension ProductKernel {
-  /// The tile and the splits for `count` products on the device's matrix unit, or, if it `gathers`, convolutions; `nil` if it has none for the format, none of the
-  /// tiles fits, or another kernel is forced.
+  /// The tile and the splits for `count` products on the device's matrix unit, or, if it `gathers`, convolutions; `nil` if it has
+  /// none for the format, none of the tiles fits, or another kernel is forced.
+  ///
+  /// - Parameter splits: how many sums k is cut into, where that is settled; `nil`: whatever is fastest.
   package static func chooseMatrix(
-    m: Int, n: Int, k: Int, count: Int, vectors: MatrixVectors, gathers: Bool = false, precision: Precision, traits: DeviceTraits
+    m: Int, n: Int, k: Int, count: Int, vectors: MatrixVectors, gathers: Bool = false, splits fixed: Int? = nil, precision: Precision,
+    traits: DeviceTraits
   ) -> (tile: MatrixTile, splits: Int)? {
     guard let unit = traits.matrixUnit, unit.formats.contains(precision), k > 0, unit.kind.transposes || vectors.alongA && vectors.alongB else {
       return nil
@@ -123,11 +126,9 @@ extension ProductKernel {
     let units = max(1, traits.computeUnits)
     var best: (cost: Double, tile: MatrixTile, splits: Int)?
     for tile in MatrixTile.candidates(unit.kind) where tile.fits(traits, vectors: vectors) && (!gathers || tile.hasRoomForWindows) {
-      var splits = 1
-      while splits <= 32, splits == 1 || k / splits >= 8 * tile.tileK {
+      for splits in fixed.map({ [$0] }) ?? splitCounts(k: k, tileK: tile.tileK) {
         let cost = tile.cost(m: m, n: n, k: k, count: count, splits: splits, units: units)
         if cost < best?.cost ?? .infinity { best = (cost, tile, splits) }
-        splits *= 2
       }
     }
     return best.map { ($0.tile, $0.splits) }

@@ -106,7 +106,9 @@ public struct Reduce: Operation {
   /// One pass, or two where few results have many terms: k rows of sums first, then their sum.
   private func lowerForGPU(_ context: inout LoweringContext, _ p: GraftReduceParams, _ source: Operand) {
     let (outer, length, inner) = (Int(p.outer), Int(p.length), Int(p.inner))
-    let parts = partCount(length, results: outer * inner, context)
+    // As in ProductShape: cuts are those of one image's results, for whatever batch.
+    let images = context.imageCount, areImages = !axes.contains(0) && images > 0 && outer % images == 0
+    let parts = partCount(length, results: (areImages ? outer / images * ProductShape.nominalImageCount : outer) * inner, context)
     guard parts > 1 else { return pass(&context, p, from: source, to: .value(context.output)) }
     let partial = context.scratch(elementCount: outer * parts * inner, precision: .float32)
     var (first, second) = (p, p)

@@ -38,9 +38,7 @@ public final class Plan {
   /// - Throws: `PlanMemoryError` before anything is allocated; `ShapeError`, `LoweringError`, `DeviceError`, `BuildError`.
   public init(_ graph: Graph, device: any Device, options: PlanOptions = PlanOptions()) throws {
     self.device = device
-    var traits = device.traits
-    if options.precision != .float32, let openCL = device as? OpenCLDevice { traits.matrixUnit = try openCL.matrixUnit() }
-    var (graph, schedule) = try Plan.lower(graph, traits: traits, options: options)
+    var (graph, schedule) = try Plan.lower(graph, device: device, options: options)
 
     // All that is going to be allocated, before any of it is.
     let fixedValues = schedule.fixedValues
@@ -104,6 +102,14 @@ public final class Plan {
     prepared = try device.prepare(launches)
   }
 
+  /// The same for a device, with its matrix unit and what tuning has found for it.
+  static func lower(_ graph: Graph, device: any Device, options: PlanOptions) throws -> (graph: Graph, schedule: Schedule) {
+    var (options, traits) = (options, device.traits)
+    if options.precision != .float32, let openCL = device as? OpenCLDevice { traits.matrixUnit = try openCL.matrixUnit() }
+    if options.tuning == nil, traits.family == .gpu { options.tuning = KernelTuning.stored(for: device) }
+    return try lower(graph, traits: traits, options: options)
+  }
+
   /// The graph optimised, and its launches: all that needs no device.
   ///
   /// - Throws: `PlanMemoryError` for a value no kernel could count through; `ShapeError`, `LoweringError`.
@@ -113,6 +119,11 @@ public final class Plan {
     if let byteCount = options.lastCacheByteCount { traits.lastCacheByteCount = byteCount }
     if options.optimizes { graph = try graph.fusingSeparable(traits: traits, options: options) }
     return (graph, try Schedule(graph, traits: traits, options: options))
+  }
+
+  /// The kernels that a plan would run products with.
+  package static func productChoices(_ graph: Graph, device: any Device, options: PlanOptions) throws -> [ProductChoice] {
+    try lower(graph, device: device, options: options).schedule.choices
   }
 
   /// Bytes of a constant on the device, where floating-point numbers are float32.

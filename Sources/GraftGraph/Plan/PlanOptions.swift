@@ -15,6 +15,11 @@ public struct PlanOptions: Sendable {
   public var memoryLimit: Int?
   /// Bytes of the last cache to plan for; `nil`: the device's. 0: the whole batch at once.
   package var lastCacheByteCount: Int?
+  /// Images of a batch, where that is not the first extent of the first input; 0: rows are not images'. Decides where sums of
+  /// the GPU family are cut.
+  package var imageCount: Int?
+  /// The kernels of the GPU family to prefer; `nil`: what `graft tune` has stored for the device.
+  package var tuning: KernelTuning?
 
   public init(precision: Precision = .float32, memoryLimit: Int? = nil) {
     (self.precision, self.memoryLimit) = (precision, memoryLimit)

@@ -13,6 +13,10 @@ struct Schedule {
   let launches: [PlannedLaunch]
   let preparation: [PlannedLaunch]
   let preparedByteCounts: [Int]
+  /// The kernels of products.
+  let choices: [ProductChoice]
+  let traits: DeviceTraits
+  let precision: Precision
   let steps: [Step]
   let memory: MemoryPlan
 
@@ -33,8 +37,9 @@ struct Schedule {
     let tiling = BatchTiling(graph, layouts: layouts, traits: traits, options: options)
     let formats = ValueFormats(graph, layouts: layouts, precision: options.precision)
     (self.graph, self.layouts, self.formats, self.tiling) = (graph, layouts, formats, tiling)
+    (self.traits, precision) = (traits, options.precision)
     guard let firstNode = graph.nodes.first else {
-      (launches, preparation, preparedByteCounts, steps) = ([], [], [], [])
+      (launches, preparation, preparedByteCounts, choices, steps) = ([], [], [], [], [])
       (memory, blocks, blockOf, withinTile, wideResults) = (MemoryPlan([]), [], [:], [], [:])
       return
     }
@@ -73,7 +78,7 @@ struct Schedule {
       segmentOf += Array(repeating: max(0, tiling.segments.count - 1), count: context.launches.count - first)
     }
     self.wideResults = wideResults
-    (launches, preparation, preparedByteCounts) = (context.launches, context.preparation, context.preparedByteCounts)
+    (launches, preparation, preparedByteCounts, choices) = (context.launches, context.preparation, context.preparedByteCounts, context.choices)
     self.steps = steps
 
     // Which segments touch each root; those that one tiled segment alone touches live in the tile.
