@@ -56,6 +56,7 @@ INLINE floatv where(floatv no, floatv yes, intv mask) { return SELECTV(no, yes, 
         size_t at = (size_t)row * p.ldx + c;                                                        \
         floatv x = load_part(values + at, count);                                                   \
         store_part((derivative) * load_part(upstream + at, count), y + at, count);                  \
+        (void)x;                                                                                    \
       }                                                                                             \
     break;
 
