@@ -7,6 +7,7 @@
 //
 // Both operands are contiguous across k. k is cut into shares, whose sums lie in  partial[share, oc, taps, C]  and are added in order
 // by weights_sum. Work-groups: one dimension,  index = (share groups + group) blocks + block.
+#define PARTIAL 1
 #include "gpu/tile.h"
 
 #ifndef DEPTHWISE

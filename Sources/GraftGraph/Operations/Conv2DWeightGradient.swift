@@ -111,7 +111,7 @@ public struct Conv2DWeightGradient: Operation {
       partial = context.scratch(elementCount: shares * count, precision: .float32)
       context.launchGroups(
         "conv_weights", "conv_weights", [x, dy, partial], p, count: tile.blockCount(m: outputs, n: columns) * convolution.groups * splits,
-        size: tile.itemCount, options: tile.options(vectors: vectors) + (context.precision == .float32 ? [] : [.init("PARTIAL", 1)]))
+        size: tile.itemCount, options: tile.options(vectors: vectors))
     default:
       shares = shareCount(
         rows: rows, items: divideUp(count, context.groupSize), wanted: 8 * max(1, context.traits.computeUnits), results: count)
