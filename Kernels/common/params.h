@@ -210,6 +210,35 @@ typedef struct {
   int rows, classes, ldx;
 } GraftCrossEntropyParams;
 
+// Sums of squares of `count` elements, in parts whose sums lie from `firstPart` on.
+typedef struct {
+  graft_long count, partLength, firstPart;
+} GraftSquareSumParams;
+
+enum { GRAFT_OPTIMIZER_SGD = 0, GRAFT_OPTIMIZER_ADAMW = 1 };
+
+// Where an optimiser's step finds its numbers, which change from step to step.
+enum {
+  GRAFT_RATE_LEARNING = 0,
+  GRAFT_RATE_WEIGHT_DECAY = 1,
+  GRAFT_RATE_BETA1 = 2,               // SGD's momentum
+  GRAFT_RATE_BETA2 = 3,
+  GRAFT_RATE_EPSILON = 4,
+  GRAFT_RATE_CORRECTION1 = 5,         // 1 - beta1^step
+  GRAFT_RATE_CORRECTION2 = 6,
+  GRAFT_RATE_GRADIENT = 7,            // what gradients are multiplied by: undoes the loss's scale
+  GRAFT_RATE_NORM_LIMIT = 8,          // the most the norm of all gradients may be; 0: no limit
+  GRAFT_RATE_APPLIES = 9,             // 0: gradients are only gathered
+  GRAFT_RATE_COUNT = 10,
+};
+
+// `count` numbers of a parameter and its state.
+typedef struct {
+  graft_long count;
+  int kind, nesterov, decays;
+  float rateScale;                      // the parameter's share of the learning rate
+} GraftOptimizerParams;
+
 // The device's limits: multiply-adds in registers, sums and triads over memory.
 typedef struct {
   graft_long count;                     // floats of an array; in the CPU family, of a work-item's share of it

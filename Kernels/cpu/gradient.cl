@@ -88,6 +88,49 @@ KERNEL3(channel_sums, GLOBAL const element *a, GLOBAL const element *b, GLOBAL f
   }
 }
 
+// Mean and sum of squared distances from it over a share of the rows, a channel at a time:  y[part, 0, c], y[part, 1, c]. Distances
+// are taken from the share's first row, so that a mean far from zero costs no digits. Work-items as in channel_sums.
+KERNEL2(channel_moments, GLOBAL const element *x, GLOBAL float *y, GraftChannelParams) {
+  graft_long first = (graft_long)ITEM_X * p.rowsPerPart, end = min(first + p.rowsPerPart, p.rows);
+  int firstChannel = ITEM_Y * SUM_CHANNELS, endChannel = min(firstChannel + SUM_CHANNELS, p.channels);
+  GLOBAL float *to = y + (size_t)ITEM_X * 2 * p.channels;
+  float scale = 1.0f / (float)(end - first);
+  for (int c = firstChannel; c < endChannel; c += VW) {
+    int count = min(VW, endChannel - c);
+    floatv start = load_part(x + first * p.lda + c, count), sums = SPLAT(0.0f), squares = SPLAT(0.0f);
+    for (graft_long row = first; row < end; ++row) {
+      floatv d = load_part(x + row * p.lda + c, count) - start;
+      sums += d;
+      squares = FMAV(d, d, squares);
+    }
+    floatv distance = sums * SPLAT(scale);
+    store_float_part(start + distance, to + c, count);
+    store_float_part(MAXV(FMAV(-sums, distance, squares), SPLAT(0.0f)), to + p.channels + c, count);
+  }
+}
+
+// Mean and variance from those of the shares (Chan, Golub and LeVeque, "Algorithms for Computing the Sample Variance", 1983).
+// Work-items: blocks of SUM_CHANNELS.
+KERNEL2(merge_moments, GLOBAL const float *parts, GLOBAL float *y, GraftChannelParams) {
+  int firstChannel = ITEM_X * SUM_CHANNELS, endChannel = min(firstChannel + SUM_CHANNELS, p.channels);
+  for (int c = firstChannel; c < endChannel; c += VW) {
+    int count = min(VW, endChannel - c);
+    floatv mean = float_part(parts + c, count), squares = float_part(parts + p.channels + c, count);
+    graft_long seen = min(p.rowsPerPart, p.rows);
+    for (graft_long part = 1; seen < p.rows; ++part) {
+      graft_long rows = min(p.rowsPerPart, p.rows - seen);
+      GLOBAL const float *from = parts + part * 2 * p.channels + c;
+      float share = (float)rows / (float)(seen + rows);
+      floatv d = float_part(from, count) - mean;
+      squares += FMAV(d * d, SPLAT((float)seen * share), float_part(from + p.channels, count));
+      mean = FMAV(d, SPLAT(share), mean);
+      seen += rows;
+    }
+    store_float_part(mean, y + c, count);
+    store_float_part(squares * SPLAT(1.0f / (float)p.rows), y + p.channels + c, count);
+  }
+}
+
 // y = a scaleA[c] + b scaleB[c] + shift[c]; factors: [3, C]. Work-items: x blocks of GRADIENT_ROWS rows.
 KERNEL4(channel_affine, GLOBAL const element *a, GLOBAL const element *b, GLOBAL const float *factors, GLOBAL element *y, GraftChannelParams) {
   graft_long first = (graft_long)ITEM_X * GRADIENT_ROWS, end = min(first + GRADIENT_ROWS, p.rows);

@@ -82,6 +82,63 @@ __kernel ROWS_GROUP void channel_sums(
   }
 }
 
+// Mean and sum of squared distances from it, two shares' as one (Chan, Golub and LeVeque, "Algorithms for Computing the Sample
+// Variance", 1983).
+static inline void merge(float *count, float *mean, float *squares, float otherCount, float otherMean, float otherSquares) {
+  if (otherCount == 0.0f) return;
+  float total = *count + otherCount, share = otherCount / total, d = otherMean - *mean;
+  *squares += MULTIPLY_ADD(d * d, *count * share, otherSquares);
+  *mean = MULTIPLY_ADD(d, share, *mean);
+  *count = total;
+}
+
+// partial[part, 0, c] = mean, partial[part, 1, c] = sum of squared distances from it, over p.rowsPerPart rows. Distances are taken from
+// each share's first row, so that a mean far from zero costs no digits. Work-groups and work-items as in channel_sums.
+__kernel ROWS_GROUP void channel_moments(__global const element *restrict x, __global float *restrict partial, const GraftChannelParams p) {
+  __local float means[ROW_SCRATCH], distances[ROW_SCRATCH];
+  uint blocks = ((uint)p.channels + COLUMNS - 1) / COLUMNS, part = get_group_id(0) / blocks;
+  int lane = get_local_id(0) % COLUMNS, share = get_local_id(0) / COLUMNS;
+  int c = (int)(get_group_id(0) - (size_t)part * blocks) * COLUMNS + lane;
+  size_t first = part * p.rowsPerPart, end = min(first + p.rowsPerPart, (size_t)p.rows);
+  float start = 0.0f, sum = 0.0f, squares = 0.0f, count = 0.0f;
+  if (c < p.channels && first + share < end) {
+    start = widen(x[(first + share) * p.lda + c]);
+    for (size_t row = first + share; row < end; row += SHARES) {
+      float d = widen(x[row * p.lda + c]) - start;
+      sum += d;
+      squares = MULTIPLY_ADD(d, d, squares);
+      count += 1.0f;
+    }
+    sum /= count;
+    squares = max(MULTIPLY_ADD(-sum * count, sum, squares), 0.0f);
+  }
+  means[get_local_id(0)] = start + sum;
+  distances[get_local_id(0)] = squares;
+  barrier(CLK_LOCAL_MEM_FENCE);
+  if (share == 0 && c < p.channels) {
+    float mean = start + sum;
+    for (int s = 1; s < SHARES; ++s) {
+      float others = first + s < end ? (float)((end - first - s + SHARES - 1) / SHARES) : 0.0f;
+      merge(&count, &mean, &squares, others, means[s * COLUMNS + lane], distances[s * COLUMNS + lane]);
+    }
+    partial[(size_t)part * 2 * p.channels + c] = mean;
+    partial[((size_t)part * 2 + 1) * p.channels + c] = squares;
+  }
+}
+
+// Mean and variance from those of the parts. Work-items: channels.
+__kernel void merge_moments(__global const float *restrict parts, __global float *restrict y, const GraftChannelParams p) {
+  size_t c = get_global_id(0);
+  if (c >= (size_t)p.channels) return;
+  float count = 0.0f, mean = 0.0f, squares = 0.0f;
+  for (graft_long seen = 0, part = 0; seen < p.rows; seen += p.rowsPerPart, ++part) {
+    __global const float *from = parts + (size_t)part * 2 * p.channels + c;
+    merge(&count, &mean, &squares, (float)min(p.rowsPerPart, p.rows - seen), from[0], from[p.channels]);
+  }
+  y[c] = mean;
+  y[p.channels + c] = squares / (float)p.rows;
+}
+
 // y[i] = sum over parts of partial[part, i]. Work-items: i.
 __kernel void sum_parts(__global const float *restrict partial, __global element *restrict y, const GraftReduceParams p) {
   size_t i = get_global_id(0);

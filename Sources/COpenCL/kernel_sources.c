@@ -52,6 +52,9 @@ static const KernelSource sources[] = {
   {"cpu/norm.cl", (const char[]){
 #embed "../../Kernels/cpu/norm.cl" suffix(, 0)
   }},
+  {"cpu/optimizer.cl", (const char[]){
+#embed "../../Kernels/cpu/optimizer.cl" suffix(, 0)
+  }},
   {"cpu/pack.cl", (const char[]){
 #embed "../../Kernels/cpu/pack.cl" suffix(, 0)
   }},
@@ -129,6 +132,9 @@ static const KernelSource sources[] = {
   }},
   {"gpu/norm.cl", (const char[]){
 #embed "../../Kernels/gpu/norm.cl" suffix(, 0)
+  }},
+  {"gpu/optimizer.cl", (const char[]){
+#embed "../../Kernels/gpu/optimizer.cl" suffix(, 0)
   }},
   {"gpu/pack.cl", (const char[]){
 #embed "../../Kernels/gpu/pack.cl" suffix(, 0)

@@ -49,6 +49,10 @@ public struct Graph: Sendable {
   /// In an order in which they can run.
   public private(set) var nodes: [Node] = []
   public private(set) var inputs: [ValueID] = []
+  /// Inputs that keep their values from run to run and that operations may overwrite: parameters, and what optimisers know of them.
+  public private(set) var variables: Set<ValueID> = []
+  /// Variables that a node so far overwrites.
+  private var overwritten: Set<ValueID> = []
   public var outputs: [ValueID] = []
 
   public init() {}
@@ -75,6 +79,13 @@ public struct Graph: Sendable {
     return id
   }
 
+  /// An input that keeps its value from run to run and may be overwritten.
+  public mutating func addVariable(_ type: TensorType, name: String) -> ValueID {
+    let id = addInput(type, name: name)
+    variables.insert(id)
+    return id
+  }
+
   public mutating func addConstant(_ tensor: HostTensor, name: String = "") -> ValueID {
     define(TensorType(tensor.shape, tensor.elementType), name: name, source: .constant(tensor))
   }
@@ -97,6 +108,13 @@ public struct Graph: Sendable {
     } catch {
       throw error.at(name)
     }
+    if let place = operation.mutatedInputs.first(where: { !variables.contains(inputs[$0]) }) {
+      throw ShapeError(operation.kind, "input \(place) is overwritten and has to be a variable", node: name)
+    }
+    if let input = inputs.first(where: overwritten.contains) {
+      throw ShapeError(operation.kind, "'\(self[input].name)' has been overwritten by an earlier node, whose result is to be read instead", node: name)
+    }
+    overwritten.formUnion(operation.mutatedInputs.map { inputs[$0] })
     let output = define(type, name: name, source: .node(nodes.count))
     nodes.append(Node(operation: operation, inputs: inputs, output: output, name: name))
     return output

@@ -34,6 +34,9 @@ public protocol Operation: Sendable, Hashable {
   func extraWeightByteCount(_ inputs: [TensorType], _ output: TensorType, _ traits: DeviceTraits, _ options: PlanOptions) -> Int
   /// Whether the result is the first input's memory under another shape.
   var isView: Bool { get }
+  /// Inputs that the launches overwrite, which have to be variables; the result is the first of them as it is afterwards, in its
+  /// memory. Nothing that comes later in the graph may read the variables themselves.
+  var mutatedInputs: [Int] { get }
   /// Whether image i of the result (its first dimension) is a function of image i of the inputs that have images, and of the
   /// others as a whole: such a node can be computed a few images at a time, and its launches follow the context's shapes.
   ///
@@ -47,6 +50,7 @@ extension Operation {
   public func acceptsRowStride(input: Int) -> Bool { false }
   public var producesRowStride: Bool { false }
   public var isView: Bool { false }
+  public var mutatedInputs: [Int] { [] }
   public func extraWeightByteCount(_ inputs: [TensorType], _ output: TensorType, _ traits: DeviceTraits, _ options: PlanOptions) -> Int { 0 }
   public func isComputedByImage(_ inputs: [TensorType], hasImages: [Bool]) -> Bool { false }
   public func flops(_ inputs: [TensorType], _ output: TensorType) -> Double { Double(output.elementCount) }

@@ -40,6 +40,10 @@ extension OperationSamples {
       samples.append(
         OperationSample(operation: LayerNormGradient(epsilon: 0.1, hasScale: true), inputs: image(shape, shape, [shape.last!]), terms: shape.last!))
     }
+    for shape in [[2, 3, 5, 7], [300, 65], [1, 3], [4, 33, 64]] {
+      samples.append(OperationSample(operation: ChannelMoments(), inputs: image(shape), terms: shape.dropLast().reduce(1, *)))
+    }
+    samples += optimizers
     samples.append(OperationSample(operation: LayerNormGradient(epsilon: 0.1, hasScale: false), inputs: image([5, 67], [5, 67]), terms: 67))
     samples.append(
       OperationSample(
@@ -49,6 +53,21 @@ extension OperationSamples {
       OperationSample(
         operation: Place([7, 4], [.init(starts: [0, 0], steps: [2, 1]), .init(starts: [1, 0], steps: [2, 1])]), inputs: image([4, 4], [3, 4])))
     samples.append(OperationSample(operation: Place([3, 4], []), inputs: []))
+    return samples
+  }()
+
+  /// Rates and sums of squares are positive.
+  private static let optimizers: [OperationSample] = {
+    var samples: [OperationSample] = []
+    for shape in [[7], [3, 5, 3, 3], [20_011]] {
+      let parameter = TensorType(shape), rest = [OptimizerRates.type, TensorType([1])]
+      for step in [OptimizerStep(.sgd), OptimizerStep(.sgd, isNesterov: true, decays: false, rateScale: 0.5), OptimizerStep(.adamW)] {
+        let inputs = Array(repeating: parameter, count: 2 + step.method.stateCount) + rest
+        samples.append(OperationSample(operation: step, inputs: inputs, range: 0.25...0.75))
+      }
+      samples.append(OperationSample(operation: Blend(), inputs: [parameter, parameter, TensorType([2])]))
+      samples.append(OperationSample(operation: SquareSum(), inputs: [parameter, TensorType([2, 3]), parameter], terms: 2 * parameter.elementCount))
+    }
     return samples
   }()
 }

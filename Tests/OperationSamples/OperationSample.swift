@@ -58,7 +58,8 @@ package struct OperationSample: Sendable, CustomStringConvertible {
   package func graph(_ tensors: [HostTensor], constants: Bool) throws -> Graph {
     var graph = Graph()
     let ids = zip(inputs, tensors).enumerated().map { index, pair in
-      constants && index > 0 ? graph.addConstant(pair.1, name: "constant \(index)") : graph.addInput(pair.0, name: "input \(index)")
+      if operation.mutatedInputs.contains(index) { return graph.addVariable(pair.0, name: "variable \(index)") }
+      return constants && index > 0 ? graph.addConstant(pair.1, name: "constant \(index)") : graph.addInput(pair.0, name: "input \(index)")
     }
     graph.outputs = [try graph.add(any: operation, ids, name: "node")]
     return graph

@@ -8,7 +8,10 @@ struct Rewriter {
   init(_ graph: Graph) throws(ShapeError) {
     old = graph
     map = Array(repeating: nil, count: graph.values.count)
-    for id in graph.inputs { map[id.index] = new.addInput(graph.type(of: id), name: graph[id].name) }
+    for id in graph.inputs {
+      let (type, name) = (graph.type(of: id), graph[id].name)
+      map[id.index] = graph.variables.contains(id) ? new.addVariable(type, name: name) : new.addInput(type, name: name)
+    }
   }
 
   /// The new graph's value for an old one; constants move over when they are first used.

@@ -42,7 +42,7 @@ package struct BatchTiling {
         type.rank >= 2 && type.shape[0] == batch && (type.byteCount / batch * options.precision.byteCount / 4) % traits.sliceAlignmentByteCount == 0
       }
     }
-    var withImages = Set(graph.inputs.filter(countsImages))
+    var withImages = Set(graph.inputs.filter { !graph.variables.contains($0) && countsImages($0) })
     let isByImage = graph.nodes.map { node in
       let types = node.inputs.map { graph.type(of: $0) }, hasImages = node.inputs.map(withImages.contains)
       guard hasImages.contains(true), countsImages(node.output), node.operation.isComputedByImage(types, hasImages: hasImages) else {

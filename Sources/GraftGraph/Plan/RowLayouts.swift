@@ -28,6 +28,11 @@ extension Graph {
         layouts[input] = RowLayout(root: base.root, offset: base.offset + position, stride: base.stride)
       }
     }
+    // What is computed in place.
+    for node in nodes {
+      guard let place = node.operation.mutatedInputs.first else { continue }
+      layouts[node.output] = RowLayout(root: node.inputs[place], offset: 0, stride: type(of: node.output).shape.last ?? 1)
+    }
     // Views of dense values; a view of a graph's result, or a result itself, may share memory too.
     for node in nodes where node.operation.isView {
       let source = node.inputs[0]

@@ -1,0 +1,119 @@
+/// A constant of a graph that training can change.
+public struct GraphParameter: Sendable {
+  /// The file's name for it; where it has none, the node's name and what it is there.
+  public let name: String
+  /// The constant.
+  public let value: ValueID
+  public let tensor: HostTensor
+  /// Whether weight decay usually applies: matrices and filters, not biases, scales and shifts.
+  public let decays: Bool
+  /// The place of the first node that uses it.
+  public let firstUse: Int
+}
+
+extension Graph {
+  /// The part after a cut: the cut's value is its input, outputs are the same.
+  ///
+  /// - Throws: `ShapeError` if something goes past the cut.
+  public func following(_ cut: ValueID) throws -> Graph {
+    var needed = Set(outputs)
+    for node in nodes.reversed() where needed.contains(node.output) && node.output != cut { needed.formUnion(node.inputs) }
+    var part = Graph()
+    var map = [cut: part.addInput(type(of: cut), name: self[cut].name)]
+    func moved(_ id: ValueID) throws(ShapeError) -> ValueID {
+      if let known = map[id] { return known }
+      guard let tensor = constant(id) else {
+        throw ShapeError("cut", "'\(self[id].name)' goes past '\(self[cut].name)', so the network can't be divided there")
+      }
+      let new = part.addConstant(tensor, name: self[id].name)
+      map[id] = new
+      return new
+    }
+    for node in nodes where needed.contains(node.output) && node.output != cut {
+      // What is before the cut, and needed only by it, has no mapped input and is left out.
+      if node.output.index <= cut.index, map[node.output] == nil, !node.inputs.contains(where: { map[$0] != nil && constant($0) == nil }),
+        node.inputs.contains(where: { constant($0) == nil })
+      {
+        continue
+      }
+      var inputs: [ValueID] = []
+      for input in node.inputs { inputs.append(try moved(input)) }
+      let output = try part.add(any: node.operation, inputs, name: node.name)
+      part.rename(output, self[node.output].name)
+      map[node.output] = output
+    }
+    for output in outputs { part.outputs.append(try moved(output)) }
+    return part
+  }
+
+  /// The graph as training starts from it: dead nodes gone, channels last throughout, and no normalisation folded into weights,
+  /// which would train something else.
+  public func preparedForTraining() throws -> Graph {
+    try removingDeadNodes().foldingConstants().sinkingTransposes().foldingConstants().removingDeadNodes()
+  }
+
+  /// The constants that layers learn: weights, biases, scales, shifts, and constants that are added or joined to activations. Statistics
+  /// of normalisations are none.
+  ///
+  /// In the order of their first use. Names are unique.
+  public func parameters() -> [GraphParameter] {
+    var found: [GraphParameter] = []
+    var seen: Set<ValueID> = []
+    var names: [String: Int] = [:]
+    for (time, node) in nodes.enumerated() {
+      for (input, role) in Self.learned(node, self) where seen.insert(input).inserted {
+        guard let tensor = constant(input), tensor.elementType.isFloatingPoint, tensor.elementCount > 1 || role == "bias" else { continue }
+        var name = self[input].name.isEmpty ? "\(node.name.isEmpty ? "\(node.operation.kind) \(time)" : node.name).\(role)" : self[input].name
+        names[name, default: 0] += 1
+        if let count = names[name], count > 1 { name += "#\(count)" }
+        let isMatrix = tensor.shape.count(where: { $0 > 1 }) > 1 && role == "weight"
+        found.append(GraphParameter(name: name, value: input, tensor: tensor, decays: isMatrix, firstUse: time))
+      }
+    }
+    return found
+  }
+
+  /// What of a node's inputs may be learned, and what it is.
+  private static func learned(_ node: Node, _ graph: Graph) -> [(ValueID, String)] {
+    switch node.operation {
+    case let conv as Conv2D: return [(node.inputs[1], "weight")] + (conv.hasBias ? [(node.inputs[2], "bias")] : [])
+    case let product as MatMul: return [(node.inputs[0], "weight"), (node.inputs[1], "weight")] + (product.hasBias ? [(node.inputs[2], "bias")] : [])
+    case is BatchNorm: return [(node.inputs[1], "scale"), (node.inputs[2], "shift")]
+    case is LayerNorm: return zip(node.inputs.dropFirst(), ["scale", "shift"]).map { ($0, $1) }
+    case let binary as Binary where binary.function == .add || binary.function == .multiply:
+      return node.inputs.map { ($0, binary.function == .add ? "bias" : "scale") }
+    case is Concat: return node.inputs.map { ($0, "token") }
+    default: return []
+    }
+  }
+
+  /// The graph with these constants as variables.
+  ///
+  /// - Returns: the graph, and each constant's variable in it.
+  public func promoting(_ parameters: [GraphParameter]) throws -> (graph: Graph, variables: [ValueID]) {
+    var graph = Graph()
+    var map: [ValueID: ValueID] = [:]
+    for input in inputs {
+      map[input] = variables.contains(input) ? graph.addVariable(type(of: input), name: self[input].name) : graph.addInput(type(of: input), name: self[input].name)
+    }
+    let promoted = parameters.map { parameter in
+      let id = graph.addVariable(TensorType(parameter.tensor.shape), name: parameter.name)
+      map[parameter.value] = id
+      return id
+    }
+    func moved(_ id: ValueID) -> ValueID {
+      if let known = map[id] { return known }
+      guard let tensor = constant(id) else { preconditionFailure("a value was used before it was defined") }
+      let new = graph.addConstant(tensor, name: self[id].name)
+      map[id] = new
+      return new
+    }
+    for node in nodes {
+      let output = try graph.add(any: node.operation, node.inputs.map(moved), name: node.name)
+      graph.rename(output, self[node.output].name)
+      map[node.output] = output
+    }
+    graph.outputs = outputs.map(moved)
+    return (graph, promoted)
+  }
+}
