@@ -60,6 +60,52 @@ extension Graph {
     return end
   }
 
+  /// The cuts between the blocks of a network, up to a value: where branches have met again, and between layers in a row, but for
+  /// those where the network is wider than before and after.
+  ///
+  /// An inverted bottleneck (expansion, depthwise convolution, projection) is one block, a residual block is one, a layer of VGG is
+  /// one. Of several cuts without weights between them it is the smallest, and of equal ones the last.
+  public func blockCuts(before end: ValueID) -> [Cut] {
+    let cuts = cuts()
+    guard let last = cuts.firstIndex(where: { $0.value == end }) else { return [] }
+    struct Group {
+      var cut: Cut
+      var joinsBranches: Bool
+    }
+    var groups: [Group] = []
+    var place = 0
+    for (index, cut) in cuts[...last].enumerated() {
+      var (hasWeights, joins) = (index == 0, false)
+      while place < nodes.count, nodes[place].output.index <= cut.value.index {
+        let node = nodes[place]
+        place += 1
+        switch node.operation {
+        case is Conv2D: hasWeights = true
+        case is MatMul: hasWeights = hasWeights || node.inputs.contains { constant($0) != nil }
+        default: break
+        }
+        joins = joins || node.inputs.count(where: { constant($0) == nil }) > 1
+      }
+      if hasWeights || groups.isEmpty {
+        groups.append(Group(cut: cut, joinsBranches: joins))
+      } else {
+        let count = groups.count - 1
+        groups[count].joinsBranches = groups[count].joinsBranches || joins
+        if cut.byteCount <= groups[count].cut.byteCount { groups[count].cut = cut }
+      }
+    }
+    guard groups.count > 1 else { return [] }
+    // The last group ends at the value itself.
+    return groups.indices.dropLast().filter { index in
+      if groups[index].joinsBranches { return true }
+      let size = groups[index].cut.byteCount
+      let before = groups[..<index].last { $0.cut.byteCount != size || $0.joinsBranches }
+      let after = groups[(index + 1)...].first { $0.cut.byteCount != size || $0.joinsBranches }
+      guard let before, let after else { return true }
+      return !(before.cut.byteCount < size && after.cut.byteCount < size)
+    }.map { groups[$0].cut }
+  }
+
   /// The value itself, or the named one it is a mere view of.
   private func flattened(_ value: ValueID) -> ValueID {
     var value = value

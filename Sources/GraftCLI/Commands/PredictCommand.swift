@@ -31,7 +31,9 @@ struct PredictCommand: ReportingCommand {
 
   func execute() throws {
     let console = output.console
-    let head = try Head(path: self.head)
+    let file = try SafetensorsFile(path: self.head)
+    let tuned = FineTunedModel.isOne(file) ? try FineTunedModel(file, path: self.head) : nil
+    let head = try tuned?.head ?? Head(path: self.head)
     guard let hash = head.metadata.backboneSHA256, let text = head.metadata.preprocessing, let cut = head.metadata.cut else {
       throw HeadError(
         file: self.head, problem: "it was trained on imported features, so there is no backbone to show pictures to",
@@ -40,19 +42,43 @@ struct PredictCommand: ReportingCommand {
     guard let preprocessing = try? JSONDecoder().decode(Preprocessing.self, from: Data(text.utf8)) else {
       throw HeadError(file: self.head, problem: "its preprocessing makes no sense: \(text)")
     }
-    let path = try findBackbone(head, hash: hash)
+    let path = try findBackbone(of: head, headPath: self.head, given: backbone)
     let (model, _) = try loadBackbone(path, console)
     guard try model.hash() == hash else {
       throw HeadError(file: self.head, problem: "it was trained with another backbone than \(path)", remedy: "Name the right one with --backbone.")
     }
     let device = try computing.make(console)
     let batch = min(batchSize, images.count)
-    let frozen = try FrozenBackbone(
-      model, cut: cut, preprocessing: preprocessing, batchSize: batch, device: device,
-      options: computing.planOptions(precision ?? head.metadata.precision ?? .float32))
+    let options = computing.planOptions(precision ?? head.metadata.precision ?? .float32)
+    // Logits of prepared pictures: by the frozen backbone and the head, or by the part before a moved cut and the part after it.
+    let logits: (_ images: UnsafeRawBufferPointer, _ count: Int) throws -> [Float]
+    let network = try tuned.map {
+      try TunedNetwork($0, backbone: model, preprocessing: preprocessing, batchSize: batch, device: device, options: options)
+    }
+    if let network, tuned?.cut == nil {
+      var padded = [UInt8](repeating: 0, count: batch * preprocessing.byteCount)
+      logits = { images, _ in
+        padded.withUnsafeMutableBytes { $0.copyMemory(from: images) }
+        return try padded.withUnsafeBytes { try network.logits($0) }
+      }
+    } else {
+      let frozen = try FrozenBackbone(
+        model, cut: tuned?.cut ?? cut, preprocessing: preprocessing, batchSize: batch, device: device, options: options)
+      let backend = DeviceLinearBackend(device: device), width = frozen.featureShape.reduce(1, *)
+      var features = [Float](repeating: 0, count: batch * width)
+      logits = { images, count in
+        try features.withUnsafeMutableBufferPointer {
+          try frozen.features(ofBatch: images, count: count, into: UnsafeMutableBufferPointer(rebasing: $0[..<(count * width)]))
+        }
+        if let network { return try features.withUnsafeBytes { try network.logits($0) } }
+        var result: [Float] = []
+        try head.forEachLogits(
+          of: try ArrayFeatures(Array(features[..<(count * width)]), rowCount: count, dimension: width), file: self.head, backend: backend
+        ) { result += $1 }
+        return result
+      }
+    }
     let decoder = preprocessing.decoder(pixelLimit: maxPixels)
-    let backend = DeviceLinearBackend(device: device)
-    let width = frozen.featureShape.reduce(1, *)
     var predictions: [ImagePrediction] = []
     for first in stride(from: 0, to: images.count, by: batch) {
       let part = images[first..<min(first + batch, images.count)]
@@ -64,18 +90,12 @@ struct PredictCommand: ReportingCommand {
             to: decoded, into: UnsafeMutableBufferPointer(rebasing: $0[index * preprocessing.byteCount..<(index + 1) * preprocessing.byteCount]))
         }
       }
-      var features = [Float](repeating: 0, count: part.count * width)
-      try bytes.withUnsafeBytes { bytes in
-        try features.withUnsafeMutableBufferPointer { try frozen.features(ofBatch: bytes, count: part.count, into: $0) }
-      }
-      let source = try ArrayFeatures(features, rowCount: part.count, dimension: width)
-      try head.forEachLogits(of: source, file: self.head, backend: backend) { row, logits in
-        for offset in 0..<logits.count / head.classCount {
-          predictions.append(
-            try ImagePrediction(
-              path: part[part.startIndex + row + offset], logits: logits[offset * head.classCount..<(offset + 1) * head.classCount],
-              classes: head.metadata.classes, topK: min(topK, head.classCount)))
-        }
+      let found = try bytes.withUnsafeBytes { try logits($0, part.count) }
+      for (place, path) in part.enumerated() {
+        predictions.append(
+          try ImagePrediction(
+            path: path, logits: found[place * head.classCount..<(place + 1) * head.classCount], classes: head.metadata.classes,
+            topK: min(topK, head.classCount)))
       }
     }
     for prediction in predictions {
@@ -85,17 +105,19 @@ struct PredictCommand: ReportingCommand {
     }
     try console.object(predictions)
   }
+}
 
-  /// The backbone's file: as told, beside the head, or where it was when the head was trained.
-  private func findBackbone(_ head: Head, hash: String) throws -> String {
-    if let backbone { return backbone }
-    let folder = URL(fileURLWithPath: self.head).deletingLastPathComponent()
-    var places: [String] = []
-    if let name = head.metadata.backboneFile { places.append(folder.appendingPathComponent(name).path) }
-    if let path = head.metadata.backbonePath { places.append(path) }
-    for place in places where FileManager.default.fileExists(atPath: place) { return place }
-    throw HeadError(
-      file: self.head, problem: "its backbone \(head.metadata.backboneFile ?? "") is not found (looked at \(places.joined(separator: ", ")))",
-      remedy: "Name it with --backbone.")
-  }
+/// The backbone's file: as told, beside the head, or where it was when the head was trained.
+///
+/// - Throws: `HeadError` that says where it was looked for.
+func findBackbone(of head: Head, headPath: String, given: String?) throws -> String {
+  if let given { return given }
+  let folder = URL(fileURLWithPath: headPath).deletingLastPathComponent()
+  var places: [String] = []
+  if let name = head.metadata.backboneFile { places.append(folder.appendingPathComponent(name).path) }
+  if let path = head.metadata.backbonePath { places.append(path) }
+  for place in places where FileManager.default.fileExists(atPath: place) { return place }
+  throw HeadError(
+    file: headPath, problem: "its backbone \(head.metadata.backboneFile ?? "") is not found (looked at \(places.joined(separator: ", ")))",
+    remedy: "Name it with --backbone.")
 }

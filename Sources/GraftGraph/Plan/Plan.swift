@@ -34,14 +34,17 @@ public final class Plan {
     }
   }
 
-  /// - Parameter graph: as read from a model file or built by hand.
+  /// - Parameters:
+  ///   - graph: as read from a model file or built by hand.
+  ///   - other: a plan on the same device whose variables this one uses too, by their names; others of its variables are its own.
   /// - Throws: `PlanMemoryError` before anything is allocated; `ShapeError`, `LoweringError`, `DeviceError`, `BuildError`.
-  public init(_ graph: Graph, device: any Device, options: PlanOptions = PlanOptions()) throws {
+  public init(_ graph: Graph, device: any Device, options: PlanOptions = PlanOptions(), variablesOf other: Plan? = nil) throws {
     self.device = device
     var (graph, schedule) = try Plan.lower(graph, device: device, options: options)
 
+    let shared = try Plan.sharedVariables(of: graph, with: other)
     // All that is going to be allocated, before any of it is.
-    let fixedValues = schedule.fixedValues
+    let fixedValues = schedule.fixedValues.filter { shared[$0] == nil }
     var memory = Plan.fixedMemory(graph, fixedValues)
     memory.activations = schedule.memory.byteCount
     memory.weights += schedule.preparedByteCounts.reduce(0, +)
@@ -60,6 +63,7 @@ public final class Plan {
       kept += byteCount
     }
     keptByteCount = kept
+    fixed.merge(shared) { $1 }
     for id in graph.inputs + graph.outputs where fixed[id] == nil {
       fixed[id] = schedule.outside(id, arena: arena, fixed: fixed)
     }
@@ -124,6 +128,24 @@ public final class Plan {
   /// The kernels that a plan would run products with.
   package static func productChoices(_ graph: Graph, device: any Device, options: PlanOptions) throws -> [ProductChoice] {
     try lower(graph, device: device, options: options).schedule.choices
+  }
+
+  /// The other plan's memory for each variable of that name and type.
+  ///
+  /// - Throws: `ShapeError` for one of another type.
+  private static func sharedVariables(of graph: Graph, with other: Plan?) throws -> [ValueID: BufferSlice] {
+    guard let other else { return [:] }
+    var known: [String: ValueID] = [:]
+    for id in other.graph.inputs where other.graph.variables.contains(id) { known[other.graph[id].name] = id }
+    var shared: [ValueID: BufferSlice] = [:]
+    for id in graph.inputs where graph.variables.contains(id) {
+      guard let theirs = known[graph[id].name], let slice = other.slices[theirs] else { continue }
+      guard other.graph.type(of: theirs) == graph.type(of: id) else {
+        throw ShapeError(graph[id].name, "it is \(other.graph.type(of: theirs)) in one plan and \(graph.type(of: id)) in the other")
+      }
+      shared[id] = slice
+    }
+    return shared
   }
 
   /// Bytes of a constant on the device, where floating-point numbers are float32.

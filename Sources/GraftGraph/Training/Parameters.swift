@@ -87,6 +87,20 @@ extension Graph {
     }
   }
 
+  /// The statistics that batch normalisations subtract and divide by, in the order of their use.
+  public func normalizationStatistics() -> [GraphParameter] {
+    var found: [GraphParameter] = []
+    var seen: Set<ValueID> = []
+    for (time, node) in nodes.enumerated() where node.operation is BatchNorm {
+      for (input, role) in zip(node.inputs[3...], ["mean", "variance"]) where seen.insert(input).inserted {
+        guard let tensor = constant(input) else { continue }
+        let name = self[input].name.isEmpty ? "\(node.name.isEmpty ? "\(node.operation.kind) \(time)" : node.name).\(role)" : self[input].name
+        found.append(GraphParameter(name: name, value: input, tensor: tensor, decays: false, firstUse: time))
+      }
+    }
+    return found
+  }
+
   /// The graph with these constants as variables.
   ///
   /// - Returns: the graph, and each constant's variable in it.

@@ -37,7 +37,7 @@ public final class FrozenBackbone: FeatureComputing {
     return Description(cut: graph[value].name, featureShape: Array(graph.type(of: value).shape.dropFirst()), cuts: graph.cuts())
   }
 
-  fileprivate static func cutValue(of graph: Graph, named name: String?, backbone: Backbone) throws -> ValueID {
+  static func cutValue(of graph: Graph, named name: String?, backbone: Backbone) throws -> ValueID {
     if let name {
       let cuts = graph.cuts()
       if let found = cuts.first(where: { $0.name == name })?.value ?? graph.outputs.first(where: { graph[$0].name == name }) { return found }

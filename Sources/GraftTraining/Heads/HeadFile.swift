@@ -7,6 +7,11 @@ extension Head {
   /// - Throws: `FileError`, `ImportError`, `HeadError`.
   public init(path: String) throws {
     let file = try SafetensorsFile(path: path)
+    if FineTunedModel.isOne(file) {
+      throw HeadError(
+        file: path, problem: "it is a fine-tuned model, whose head means nothing without the trained part of its backbone",
+        remedy: "Give the head that it was tuned from, or use it with evaluate and predict.")
+    }
     var tensors: [String: HostTensor] = [:]
     for name in file.names { tensors[name] = file[name] }
     try self.init(tensors: tensors, metadata: file.metadata, file: path)

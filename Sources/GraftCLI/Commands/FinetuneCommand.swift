@@ -1,0 +1,195 @@
+import ArgumentParser
+import Foundation
+import Graft
+
+struct FinetuneCommand: ReportingCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "finetune", abstract: "Train a head together with the last blocks of its backbone.",
+    discussion: """
+      HEAD is what 'graft train' wrote for STORE. What stays frozen is computed once and stored at the new cut, beside STORE; \
+      every epoch then reads it from the disk and computes only what is trained. With --unfreeze all everything is trained, \
+      from the pictures.
+
+      --unfreeze takes a number of blocks counted from the end, a pattern of parameter names as 'blocks.6.*', or all. A block \
+      is a residual block, an inverted bottleneck, or a layer where layers follow one another; the classifier's neighbour is \
+      block 1.
+
+      Normalisations keep their stored statistics. Where STORE has a val split, the epoch with the lowest loss on it is kept \
+      (the head as it came included, if nothing was better); otherwise the last. After each epoch the state is written to \
+      OUTPUT.checkpoint, and the same command goes on from there to the same bits.
+      """)
+
+  @Argument(help: "The head's file.") var head: String
+  @Argument(help: "The store it was trained on.") var store: String
+  @Option(help: ArgumentHelp("What to train of the backbone: a number of blocks, a pattern, or all.", valueName: "part")) var unfreeze = "1"
+  @Option(name: .customLong("output"), help: ArgumentHelp("Where the model goes.", valueName: "tuned.safetensors")) var outputPath: String
+  @Option(help: ArgumentHelp("The backbone's file (default: where it was).", valueName: "model")) var backbone: String?
+  @Option(help: ArgumentHelp("The folder of pictures (default: where they were).", valueName: "path")) var data: String?
+  @Option(help: ArgumentHelp("The store at the new cut (default: STORE.at-CUT).", valueName: "store")) var cutStore: String?
+  @Option(help: ArgumentHelp("Number format of the rows stored at the new cut: float32 or float16.", valueName: "format")) var featureType = "float16"
+  @OptionGroup var training: TrainingFlags
+  @Option(help: "Samples a step.") var batchSize = 32
+  @Flag(help: "Say what would be trained and stored, and stop.") var dryRun = false
+  @OptionGroup var format: PrecisionOptions
+  @OptionGroup var computing: DeviceOptions
+  @OptionGroup var output: OutputOptions
+
+  func validate() throws {
+    guard Unfreezing(unfreeze) != nil else { throw ValidationError("--unfreeze takes a positive number, a pattern or all, not '\(unfreeze)'.") }
+    guard (1...65536).contains(batchSize) else { throw ValidationError("--batch-size takes a positive number, not \(batchSize).") }
+    guard featureType == "float32" || featureType == "float16" else {
+      throw ValidationError("--feature-type takes float32 or float16, not '\(featureType)'.")
+    }
+  }
+
+  private struct Report: Encodable {
+    let output, device: String
+    let cut: String
+    let cutShape: [Int]
+    let cutStore: String?
+    let parameters, samples, classes: Int
+    let bestEpoch: Int
+    let epochs: [EpochRecord]
+    let validation: Score?
+    let extractionSeconds, seconds: Double
+
+    struct Score: Encodable {
+      let top1: Double
+      let logLoss: Double
+      let before: Double
+      enum CodingKeys: String, CodingKey {
+        case top1
+        case logLoss = "log_loss"
+        case before = "top1_before"
+      }
+    }
+
+    enum CodingKeys: String, CodingKey {
+      case output, device, cut, parameters, samples, classes, epochs, validation, seconds
+      case cutShape = "cut_shape"
+      case cutStore = "cut_store"
+      case bestEpoch = "best_epoch"
+      case extractionSeconds = "extraction_seconds"
+    }
+  }
+
+  func execute() throws {
+    let console = output.console
+    let head = try Head(path: self.head)
+    let store = try FeatureStore.open(reading: self.store)
+    try head.check(against: store, file: self.head)
+    guard let hash = head.metadata.backboneSHA256, let feature = head.metadata.cut, let preprocessing = head.preprocessing else {
+      throw HeadError(
+        file: self.head, problem: "it was trained on imported features, so there is no backbone to train",
+        remedy: "Train a head on a store that 'graft extract' made.")
+    }
+    let (model, _) = try loadBackbone(try findBackbone(of: head, headPath: self.head, given: backbone), console)
+    guard try model.hash() == hash else {
+      throw HeadError(file: self.head, problem: "it was trained with another backbone than \(model.path)", remedy: "Name the right one with --backbone.")
+    }
+    let unfreezing = Unfreezing(unfreeze) ?? .all
+    let cut = try MovedCut(model, feature: feature, preprocessing: preprocessing, unfreezing: unfreezing)
+    let numbers = cut.parameterCount + head.weight.count + head.bias.count
+    let train = store.samples(split: "train"), held = store.samples(split: "val")
+    guard !train.isEmpty else { throw TrainingDataError(message: "\(self.store) has no training samples.") }
+    let type: ElementType = featureType == "float16" ? .float16 : .float32
+    let rowByteCount = cut.shape.reduce(1, *) * type.byteCount, sampleCount = store.samples().count
+    if let name = cut.name {
+      console.note(
+        "cut: \(name) \(cut.shape), \(byteText(rowByteCount)) a sample, \(byteText(rowByteCount * sampleCount)) for \(sampleCount); "
+          + "\(cut.parameterNames.count) parameters of the backbone and the head are trained, \(numbers) numbers")
+    } else {
+      console.note("everything is trained, from the pictures: \(cut.parameterNames.count) parameters and the head, \(numbers) numbers")
+    }
+    if dryRun { return }
+
+    let device = try computing.make(console)
+    let started = ContinuousClock.now
+    let cutPath = cutStore ?? FineTunedModel.cutStorePath(of: self.store, cut: cut.name ?? "")
+    let training: any TrainingSamples
+    let validation: (any TrainingSamples)?
+    let places = try head.places(ofClassesIn: store, file: self.head)
+    if cut.name != nil {
+      let cutFeatures = try storeAtCut(cut, cutPath, model, store, preprocessing, type, device, console)
+      let labels = try head.places(ofClassesIn: cutFeatures, file: self.head)
+      func inputs(_ split: String) -> StoredInputs {
+        let samples = cutFeatures.samples(split: split)
+        return StoredInputs(cutFeatures, samples: samples, labels: samples.map { labels[$0.label] })
+      }
+      training = inputs("train")
+      validation = cutFeatures.samples(split: "val").isEmpty ? nil : inputs("val")
+    } else {
+      func inputs(_ samples: [StoredSample], drawing: Bool) throws -> ImageInputs {
+        try ImageInputs(
+          store, samples: samples, labels: samples.map { places[$0.label] }, root: data, preprocessing: preprocessing,
+          views: drawing ? self.training.views : nil, seed: self.training.seed)
+      }
+      training = try inputs(train, drawing: true)
+      validation = held.isEmpty ? nil : try inputs(held, drawing: false)
+    }
+    let extractionSeconds = (ContinuousClock.now - started) / .seconds(1)
+
+    var options = try self.training.options(batchSize: min(batchSize, training.count), precision: format.precision, labels: training.labels, classes: head.classCount)
+    options.planOptions = computing.planOptions(format.precision)
+    let base = FineTunedModel(head: head, cut: cut.name, parameters: [:])
+    let program = try model.namingFile {
+      try TrainingProgram(base.network(model, preprocessing: preprocessing, unfreezing: unfreezing), options: options, device: device)
+    }
+    console.note("training step: \(byteText(program.memory.byteCount)) on \(device.traits.identifier)")
+    let trainer = try Trainer(program, training: training, validation: validation)
+    let outcome = try runTraining(
+      trainer, output: outputPath, identity: "\(hash) \(cut.name ?? "image") \(self.training.identity) \(training.count) \(batchSize) \(format.precision)",
+      flags: self.training, console: console, keepsInitial: true)
+    var metrics = ["epochs": Double(outcome.bestEpoch)]
+    if let score = outcome.score { metrics["validation_top1"] = score.top1 }
+    try base.replacing(outcome.tensors, metrics: metrics).write(to: outputPath)
+    outcome.removeCheckpoint()
+    Interruption.shared.setRemedy(nil)
+    let seconds = (ContinuousClock.now - started) / .seconds(1)
+    let gained = outcome.score.map { String(format: ", %.3f on validation (%.3f before)", $0.top1, outcome.initial?.top1 ?? 0) } ?? ""
+    console.result(
+      "\(outputPath): \(head.classCount) classes, \(training.count) samples, epoch \(outcome.bestEpoch) of \(trainer.history.count) kept\(gained), "
+        + String(format: "%.1f s", seconds))
+    console.note("next: graft evaluate \(outputPath) \(self.store)")
+    try console.object(
+      Report(
+        output: outputPath, device: device.traits.identifier, cut: cut.name ?? "image", cutShape: cut.shape, cutStore: cut.name == nil ? nil : cutPath,
+        parameters: numbers, samples: training.count, classes: head.classCount, bestEpoch: outcome.bestEpoch, epochs: trainer.history,
+        validation: outcome.score.map { Report.Score(top1: $0.top1, logLoss: $0.loss, before: outcome.initial?.top1 ?? 0) },
+        extractionSeconds: extractionSeconds, seconds: seconds))
+  }
+
+  /// The store at the new cut, brought up to date with the pictures.
+  private func storeAtCut(
+    _ cut: MovedCut, _ path: String, _ model: Backbone, _ store: FeatureStore, _ preprocessing: Preprocessing, _ type: ElementType,
+    _ device: any Device, _ console: Console
+  ) throws -> FeatureStore {
+    Interruption.shared.setRemedy("What was computed at the new cut is kept; run the same command again.")
+    let key = FeatureKey(
+      backboneSHA256: store.key.backboneSHA256, cut: cut.name ?? "", cutShape: cut.shape, preprocessing: preprocessing.canonicalJSON,
+      precision: format.precision.rawValue, featureType: type)
+    var options = ExtractionOptions()
+    options.split = store.splitRule
+    options.facts = store.entries.filter { ["backbone_path", "backbone_file"].contains($0.key) }
+    options.facts["graft_version"] = GraftVersion.text
+    let decoder = preprocessing.decoder()
+    let folder = try ImageFolder(path: try ImageInputs.root(of: store, given: data))
+    let run = FeatureExtraction(data: folder, store: path, key: key, imageByteCount: preprocessing.byteCount, options: options) { bytes, path, target in
+      preprocessing.apply(to: try decoder.decode(bytes, path: path), into: target)
+    }
+    let line = ProgressLine(console)
+    defer { line.finish() }
+    let summary = try Interruption.shared.deferring { flag in
+      try run.run(
+        computing: {
+          try FrozenBackbone(
+            model, cut: cut.name, preprocessing: preprocessing, batchSize: 16, device: device, options: computing.planOptions(format.precision))
+        }, cancellation: flag,
+        progress: { line.show("\($0.done) of \($0.total) images at the new cut, \(Int($0.imagesPerSecond)) images/s") })
+    }
+    line.finish()
+    console.note(
+      String(format: "%@: %d computed, %d there already, %.1f s", path, summary.extracted, summary.reused, summary.seconds))
+    return try FeatureStore.open(reading: path)
+  }
+}

@@ -1,0 +1,308 @@
+import Foundation
+import GraftData
+import GraftDevice
+import GraftGraph
+
+/// One epoch of a training run.
+public struct EpochRecord: Sendable, Codable, Equatable {
+  /// From 1.
+  public let epoch: Int
+  /// Steps of the optimiser so far.
+  public let steps: Int
+  /// Of the last step.
+  public let learningRate: Double
+  /// Means over the epoch's samples, as they were trained on.
+  public let trainLoss: Double
+  public let trainTop1: Double
+  /// On validation data; `nil` without any.
+  public let validationLoss: Double?
+  public let validationTop1: Double?
+  /// The largest norm of a gradient in the epoch.
+  public let gradientNorm: Double
+  public let seconds: Double
+
+  private enum CodingKeys: String, CodingKey {
+    case epoch, steps, seconds
+    case learningRate = "learning_rate"
+    case trainLoss = "train_loss"
+    case trainTop1 = "train_top1"
+    case validationLoss = "validation_loss"
+    case validationTop1 = "validation_top1"
+    case gradientNorm = "gradient_norm"
+  }
+}
+
+/// How far training is, within an epoch.
+public struct TrainingProgress: Sendable {
+  public let epoch: Int
+  public let step: Int
+  public let stepsPerEpoch: Int
+  /// Mean over the epoch so far.
+  public let loss: Double
+  public let samplesPerSecond: Double
+}
+
+/// Training whose loss or parameters have left the numbers, or grow without end.
+public struct TrainingDivergedError: Error, CustomStringConvertible, Sendable {
+  public let step: Int
+  public let reason: String
+  /// The last checkpoint from before, where there is one.
+  public let checkpoint: String?
+
+  public var description: String {
+    "training diverged at step \(step): \(reason). Lower --learning-rate, or limit the gradient with --clip-norm."
+      + (checkpoint.map { " The last good state is kept in \($0)." } ?? "")
+  }
+}
+
+/// Trains a network by steps on batches, epoch after epoch.
+///
+/// The order of samples, everything random and every sum depend on the seed alone: two runs on one device are equal to the bit, and so
+/// is one that was interrupted and goes on from its checkpoint.
+public final class Trainer {
+  public let program: TrainingProgram
+  public let options: TrainingOptions
+  public private(set) var history: [EpochRecord] = []
+  /// The epoch whose parameters are kept; 0: those training began with.
+  public private(set) var bestEpoch = 0
+  /// On validation data, before the first step; `nil` unless `keepsInitial` holds and there is validation data.
+  public private(set) var initialScore: (loss: Double, top1: Double)?
+  /// Whether what training began with is kept where no epoch is better on validation data.
+  public var keepsInitial = false
+  private var best: [String: HostTensor] = [:]
+  private var steps = 0
+  /// What the loss is multiplied by in the short format that needs it.
+  private var lossScale: Float
+  private var stepsSinceOverflow = 0
+  private let training: any TrainingSamples
+  private let validation: (any TrainingSamples)?
+  /// Where the run's state goes after each epoch.
+  public var checkpointPath: String?
+  /// What a checkpoint must agree in to be gone on from: a text.
+  public var identity = ""
+
+  /// - Throws: `TrainingDataError` if there are fewer samples than one batch's norm needs, or a label is no class's.
+  public init(_ program: TrainingProgram, training: any TrainingSamples, validation: (any TrainingSamples)?) throws {
+    (self.program, options, self.training, self.validation) = (program, program.options, training, validation)
+    lossScale = program.options.precision == .float16 ? 1024 : 1
+    guard training.count > 0 else { throw TrainingDataError(message: "there are no samples to train on") }
+    for samples in [training, validation].compactMap(\.self) {
+      guard let label = samples.labels.first(where: { !(0..<program.classCount).contains($0) }) else { continue }
+      throw TrainingDataError(message: "a sample has label \(label), and there are \(program.classCount) classes")
+    }
+    if case .batch = options.normalization, training.count < options.batchSize {
+      throw TrainingDataError(
+        message: "normalisation by batches needs whole batches: there are \(training.count) samples, and a batch has \(options.batchSize)")
+    }
+  }
+
+  /// Batches of an epoch. Normalisation by batches leaves out a last one that is not whole.
+  public var batchesPerEpoch: Int {
+    if case .batch = options.normalization { return training.count / options.batchSize }
+    return (training.count + options.batchSize - 1) / options.batchSize
+  }
+
+  public var stepsPerEpoch: Int { (batchesPerEpoch + options.accumulatedBatches - 1) / options.accumulatedBatches }
+
+  private var schedule: RateSchedule {
+    RateSchedule(
+      options.schedule, totalSteps: options.epochs * stepsPerEpoch, warmupSteps: Int((options.warmupEpochs * Double(stepsPerEpoch)).rounded()))
+  }
+
+  /// Trains to the end, or until nothing gets better for `patience` epochs.
+  ///
+  /// - Returns: the network's tensors by name: of the best epoch by validation loss, or the last where there is no validation data.
+  /// - Throws: `TrainingDivergedError`; `CancelledError` once `cancellation` is set, after the state has been kept.
+  public func run(
+    cancellation: CancellationFlag? = nil, onProgress: (TrainingProgress) -> Void = { _ in }, onEpoch: (EpochRecord) throws -> Void = { _ in }
+  ) throws -> [String: HostTensor] {
+    if keepsInitial, history.isEmpty, let validation {
+      initialScore = try score(validation)
+      best = try program.networkTensors()
+    }
+    while history.count < options.epochs {
+      if options.patience > 0, validation != nil, history.count - bestEpoch >= options.patience { break }
+      let record = try epoch(history.count + 1, cancellation, onProgress)
+      history.append(record)
+      let known = history.dropLast().compactMap(\.validationLoss) + [initialScore?.loss].compactMap(\.self)
+      if record.validationLoss.map({ $0 < (known.min() ?? .infinity) }) ?? true {
+        bestEpoch = record.epoch
+        best = try program.networkTensors()
+      }
+      try writeCheckpoint()
+      try onEpoch(record)
+    }
+    return best
+  }
+
+  private func epoch(_ number: Int, _ cancellation: CancellationFlag?, _ onProgress: (TrainingProgress) -> Void) throws -> EpochRecord {
+    let clock = ContinuousClock(), start = clock.now
+    var generator = SplitMix(options.seed &* 0x9E37_79B9_7F4A_7C15 &+ UInt64(number))
+    let order = Array(0..<training.count).shuffled(using: &generator)
+    let (batch, classes) = (options.batchSize, program.classCount)
+    let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: batch * training.sampleByteCount, alignment: 64)
+    defer { bytes.deallocate() }
+    bytes.initializeMemory(as: UInt8.self, repeating: 0)
+    var (total, hits, seen, largest, rate) = (0.0, 0, 0, 0.0, 0.0)
+    for index in 0..<batchesPerEpoch {
+      if cancellation?.isCancelled == true {
+        throw CancelledError(
+          remedy: checkpointPath.map { "The state after epoch \(number - 1) is in \($0); the same command goes on from there." } ?? "Nothing was kept.")
+      }
+      let chosen = Array(order[index * batch..<min((index + 1) * batch, order.count)])
+      try training.write(
+        chosen, epoch: number, into: UnsafeMutableRawBufferPointer(rebasing: bytes[..<(chosen.count * training.sampleByteCount)]))
+      let last = index + 1 == batchesPerEpoch, place = index % options.accumulatedBatches
+      let applies = place + 1 == options.accumulatedBatches || last
+      rate = options.learningRate * schedule.factor(step: steps)
+      let gathered = applies ? place + 1 : options.accumulatedBatches
+      let (targets, weights) = self.targets(chosen)
+      let result = try program.train(
+        UnsafeRawBufferPointer(bytes), targets: targets, sampleWeights: weights,
+        rates: rates(rate, applies: applies, gathered: gathered), isFirstOfSum: place == 0)
+      for (row, sample) in chosen.enumerated() {
+        total += Double(result.losses[row])
+        let own = result.outputs[row * classes..<(row + 1) * classes]
+        if own.indices.max(by: { own[$0] < own[$1] }).map({ $0 - own.startIndex }) == training.labels[sample] { hits += 1 }
+      }
+      seen += chosen.count
+      if applies { steps += 1 }
+      try check(result, chosen.count, applies: applies)
+      if result.gradientNorm.isFinite { largest = max(largest, result.gradientNorm) }
+      let seconds = (clock.now - start) / .seconds(1)
+      onProgress(
+        TrainingProgress(epoch: number, step: index + 1, stepsPerEpoch: batchesPerEpoch, loss: total / Double(seen), samplesPerSecond: Double(seen) / seconds))
+    }
+    let score = try validation.map { try self.score($0) }
+    return EpochRecord(
+      epoch: number, steps: steps, learningRate: rate, trainLoss: total / Double(max(1, seen)), trainTop1: Double(hits) / Double(max(1, seen)),
+      validationLoss: score?.loss, validationTop1: score?.top1, gradientNorm: largest, seconds: (clock.now - start) / .seconds(1))
+  }
+
+  private func rates(_ rate: Double, applies: Bool, gathered: Int) -> OptimizerRates {
+    OptimizerRates(
+      learningRate: Float(rate), weightDecay: Float(options.weightDecay), beta1: Float(options.momentum), step: steps + 1,
+      gradientScale: 1 / (lossScale * Float(gathered)), normLimit: Float(options.gradientNormLimit), applies: applies)
+  }
+
+  /// Targets [batch, C] and what each sample counts; rows beyond a short batch count nothing.
+  private func targets(_ chosen: [Int]) -> (targets: [Float], weights: [Float]) {
+    let (batch, classes) = (options.batchSize, program.classCount)
+    let other = Float(options.labelSmoothing) / Float(classes)
+    var targets = [Float](repeating: other, count: batch * classes), weights = [Float](repeating: 0, count: batch)
+    let shares = chosen.map { options.classWeights?[training.labels[$0]] ?? 1 }, total = shares.reduce(0, +)
+    for (row, sample) in chosen.enumerated() {
+      targets[row * classes + training.labels[sample]] += 1 - Float(options.labelSmoothing)
+      weights[row] = total > 0 ? lossScale * Float(shares[row] / total) : 0
+    }
+    return (targets, weights)
+  }
+
+  /// Divergence, and the scale of the loss: halved where a gradient overflows, doubled after 1000 steps without.
+  private func check(_ result: TrainingProgram.StepResult, _ count: Int, applies: Bool) throws {
+    if let loss = result.losses.prefix(count).first(where: { !$0.isFinite }) {
+      throw TrainingDivergedError(step: steps, reason: "the loss of a sample is \(loss)", checkpoint: history.isEmpty ? nil : checkpointPath)
+    }
+    guard applies else { return }
+    if result.gradientNorm.isFinite {
+      stepsSinceOverflow += 1
+      if lossScale > 1, stepsSinceOverflow >= 1000, lossScale < 65536 { (lossScale, stepsSinceOverflow) = (lossScale * 2, 0) }
+    } else if lossScale > 1 {
+      (lossScale, stepsSinceOverflow) = (lossScale / 2, 0)
+    } else {
+      throw TrainingDivergedError(
+        step: steps, reason: "the gradient's norm is \(result.gradientNorm)", checkpoint: history.isEmpty ? nil : checkpointPath)
+    }
+  }
+
+  /// Mean loss (without smoothing or class weights) and accuracy of the network as it is.
+  public func score(_ samples: any TrainingSamples) throws -> (loss: Double, top1: Double) {
+    let classes = program.classCount
+    var (total, hits) = (0.0, 0)
+    try program.withAverages {
+      try program.forEachOutputs(of: samples) { first, outputs in
+        for row in 0..<outputs.count / classes {
+          let label = samples.labels[first + row], own = outputs[row * classes..<(row + 1) * classes]
+          total += options.loss.value(outputs: own, label: label)
+          if own.indices.max(by: { own[$0] < own[$1] }).map({ $0 - own.startIndex }) == label { hits += 1 }
+        }
+      }
+    }
+    return (total / Double(max(1, samples.count)), Double(hits) / Double(max(1, samples.count)))
+  }
+
+  // MARK: Checkpoints
+
+  private struct CheckpointHeader: Codable {
+    var format = 1
+    var identity: String
+    var steps: Int
+    var lossScale: Float
+    var stepsSinceOverflow: Int
+    var bestEpoch: Int
+    var initialLoss, initialTop1: Double?
+    var history: [EpochRecord]
+  }
+
+  private func writeCheckpoint() throws {
+    guard let path = checkpointPath else { return }
+    let header = CheckpointHeader(
+      identity: identity, steps: steps, lossScale: lossScale, stepsSinceOverflow: stepsSinceOverflow, bestEpoch: bestEpoch,
+      initialLoss: initialScore?.loss, initialTop1: initialScore?.top1, history: history)
+    try Checkpoint.write(try program.state(), best: best, header: try JSONEncoder().encode(header), to: path)
+  }
+
+  /// Goes on from a checkpoint, if there is one of this very run.
+  ///
+  /// - Returns: the epochs that are done already; 0 without a checkpoint.
+  /// - Throws: `CheckpointError` for one that is damaged or belongs to another run.
+  public func resume() throws -> Int {
+    guard let path = checkpointPath, FileManager.default.fileExists(atPath: path) else { return 0 }
+    let (state, best, data) = try Checkpoint.read(path)
+    guard let header = try? JSONDecoder().decode(CheckpointHeader.self, from: data) else {
+      throw CheckpointError(path: path, problem: "its header makes no sense")
+    }
+    guard header.identity == identity else {
+      throw CheckpointError(path: path, problem: "it belongs to a run with other data or options", remedy: "Remove it, or name another output.")
+    }
+    try program.restore(state)
+    (steps, lossScale, stepsSinceOverflow) = (header.steps, header.lossScale, header.stepsSinceOverflow)
+    (bestEpoch, history, self.best) = (header.bestEpoch, header.history, best)
+    if let loss = header.initialLoss, let top1 = header.initialTop1 { initialScore = (loss, top1) }
+    return history.count
+  }
+}
+
+extension TrainingProgram {
+  /// The outputs of all samples, a batch at a time and in order.
+  public func forEachOutputs(of samples: any TrainingSamples, _ body: (_ first: Int, _ outputs: [Float]) throws -> Void) throws {
+    let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: batchSize * samples.sampleByteCount, alignment: 64)
+    defer { bytes.deallocate() }
+    bytes.initializeMemory(as: UInt8.self, repeating: 0)
+    for first in stride(from: 0, to: samples.count, by: batchSize) {
+      let chosen = Array(first..<min(first + batchSize, samples.count))
+      try samples.write(chosen, epoch: nil, into: UnsafeMutableRawBufferPointer(rebasing: bytes[..<(chosen.count * samples.sampleByteCount)]))
+      try body(first, Array(try evaluate(UnsafeRawBufferPointer(bytes))[..<(chosen.count * classCount)]))
+    }
+  }
+}
+
+extension Loss {
+  /// The loss of one sample of that class, in double precision.
+  func value(outputs: ArraySlice<Float>, label: Int) -> Double {
+    let outputs = outputs.map(Double.init)
+    switch self {
+    case .crossEntropy:
+      let greatest = outputs.max() ?? 0
+      return log(outputs.reduce(0) { $0 + exp($1 - greatest) }) + greatest - outputs[label]
+    case .binaryCrossEntropy:
+      return outputs.enumerated().reduce(0) { $0 + max($1.1, 0) + log1p(exp(-abs($1.1))) - ($1.0 == label ? $1.1 : 0) }
+    case .squared: return outputs.enumerated().reduce(0) { $0 + 0.5 * pow($1.1 - ($1.0 == label ? 1 : 0), 2) }
+    case .huber(let delta):
+      return outputs.enumerated().reduce(0) { sum, item in
+        let d = abs(item.1 - (item.0 == label ? 1 : 0)), bound = Double(delta)
+        return sum + (d <= bound ? d * d / 2 : bound * (d - bound / 2))
+      }
+    }
+  }
+}

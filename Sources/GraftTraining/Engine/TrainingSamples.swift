@@ -1,0 +1,66 @@
+import GraftData
+import GraftGraph
+
+/// What a network is trained on: samples whose inputs are asked for a batch at a time.
+public protocol TrainingSamples: Sendable {
+  var count: Int { get }
+  /// Bytes of one sample as the network's input takes it.
+  var sampleByteCount: Int { get }
+  /// Indices of classes, one a sample.
+  var labels: [Int] { get }
+
+  /// Writes the inputs of some samples, one after the other.
+  ///
+  /// - Parameter epoch: what random changes are drawn by, with the seed and the sample's number; `nil` for none.
+  func write(_ samples: [Int], epoch: Int?, into target: UnsafeMutableRawBufferPointer) throws
+}
+
+/// Rows of a store at a cut, as they lie on the disk.
+public struct StoredInputs: TrainingSamples {
+  private let store: FeatureStore
+  private let samples: [StoredSample]
+  public let labels: [Int]
+
+  /// - Parameter labels: one a sample, where they are not the store's own.
+  public init(_ store: FeatureStore, samples: [StoredSample], labels: [Int]? = nil) {
+    (self.store, self.samples, self.labels) = (store, samples, labels ?? samples.map(\.label))
+  }
+
+  public var count: Int { samples.count }
+  public var sampleByteCount: Int { store.featureCount * MemoryLayout<Float>.size }
+
+  public func write(_ chosen: [Int], epoch: Int?, into target: UnsafeMutableRawBufferPointer) throws {
+    store.gather(chosen.map { samples[$0] }, into: target.bindMemory(to: Float.self))
+  }
+}
+
+/// Samples that are in memory.
+public struct ArrayInputs: TrainingSamples {
+  private let bytes: [UInt8]
+  public let sampleByteCount: Int
+  public let labels: [Int]
+
+  /// Our own invariant: `values` are as many rows as there are labels.
+  public init(_ values: [Float], labels: [Int]) {
+    bytes = values.withUnsafeBytes { Array($0) }
+    (self.labels, sampleByteCount) = (labels, labels.isEmpty ? 0 : bytes.count / labels.count)
+    precondition(sampleByteCount * labels.count == bytes.count)
+  }
+
+  /// Prepared images, `labels.count` of them one after the other.
+  public init(bytes: [UInt8], labels: [Int]) {
+    (self.bytes, self.labels, sampleByteCount) = (bytes, labels, labels.isEmpty ? 0 : bytes.count / labels.count)
+    precondition(sampleByteCount * labels.count == bytes.count)
+  }
+
+  public var count: Int { labels.count }
+
+  public func write(_ chosen: [Int], epoch: Int?, into target: UnsafeMutableRawBufferPointer) throws {
+    for (place, sample) in chosen.enumerated() {
+      bytes.withUnsafeBytes {
+        UnsafeMutableRawBufferPointer(rebasing: target[place * sampleByteCount..<(place + 1) * sampleByteCount])
+          .copyMemory(from: UnsafeRawBufferPointer(rebasing: $0[sample * sampleByteCount..<(sample + 1) * sampleByteCount]))
+      }
+    }
+  }
+}

@@ -1,0 +1,79 @@
+import Foundation
+import GraftBackbones
+import GraftData
+import GraftGraph
+
+/// Which part of a backbone fine-tuning trains beside the head.
+public enum Unfreezing: Sendable, Equatable {
+  /// All of it, from images.
+  case all
+  /// The last blocks (`Graph.blockCuts`).
+  case blocks(Int)
+  /// Parameters whose name matches a shell pattern, as `blocks.6.*`.
+  case pattern(String)
+
+  /// "all", a number, or a pattern.
+  public init?(_ text: String) {
+    if text == "all" {
+      self = .all
+    } else if let count = Int(text) {
+      guard count > 0 else { return nil }
+      self = .blocks(count)
+    } else {
+      guard !text.isEmpty else { return nil }
+      self = .pattern(text)
+    }
+  }
+
+  /// Whether a parameter of the backbone is trained, if it lies after the cut.
+  public func includes(_ name: String) -> Bool {
+    if case .pattern(let pattern) = self { fnmatch(pattern, name, 0) == 0 } else { true }
+  }
+}
+
+/// Where a backbone is cut so that what is to be trained lies after it.
+public struct MovedCut: Sendable {
+  /// The value's name; `nil`: the image itself.
+  public let name: String?
+  /// The shape of a sample there, in the model's own order of dimensions.
+  public let shape: [Int]
+  /// Parameters that are trained, and how many numbers they are.
+  public let parameterNames: [String]
+  public let parameterCount: Int
+
+  /// - Parameters:
+  ///   - feature: the name of the cut whose features the head takes.
+  /// - Throws: `ImportError` if nothing matches, or there are fewer blocks.
+  public init(_ backbone: Backbone, feature: String, preprocessing: Preprocessing, unfreezing: Unfreezing) throws {
+    var graph = try backbone.graph(inputShape: [1, 3, preprocessing.height, preprocessing.width])
+    let end = try FrozenBackbone.cutValue(of: graph, named: feature, backbone: backbone)
+    graph.outputs = [end]
+    let image = Array(graph.type(of: graph.inputs[0]).shape.dropFirst())
+    func refuse(_ what: String, _ remedy: String) -> ImportError { ImportError(file: backbone.path, what: what, remedy: remedy) }
+    let cut: Cut?
+    switch unfreezing {
+    case .all: cut = nil
+    case .blocks(let count):
+      let blocks = graph.blockCuts(before: end)
+      guard count <= blocks.count else {
+        throw refuse("it has \(blocks.count + 1) blocks, and \(count) were to be trained", "Use --unfreeze all to train it from images.")
+      }
+      cut = blocks[blocks.count - count]
+    case .pattern(let pattern):
+      let prepared = try graph.preparedForTraining(), parameters = prepared.parameters()
+      guard let first = parameters.first(where: { unfreezing.includes($0.name) }) else {
+        let names = parameters.suffix(4).map { "'\($0.name)'" }.joined(separator: ", ")
+        throw refuse("none of its parameters matches '\(pattern)'", "The last ones are \(names).")
+      }
+      let places = Dictionary(uniqueKeysWithValues: prepared.nodes.enumerated().map { ($1.output, $0) })
+      let before = Set(prepared.cuts().filter { (places[$0.value] ?? .max) < first.firstUse }.map(\.name))
+      cut = graph.cuts().last { before.contains($0.name) && $0.value.index <= end.index }
+    }
+    let tail = try cut.map { try graph.following($0.value) } ?? graph
+    let trained = try tail.preparedForTraining().parameters().filter { unfreezing.includes($0.name) }
+    guard !trained.isEmpty else { throw refuse("there is no parameter after '\(cut?.name ?? "the image")'", "Unfreeze more of it.") }
+    (name, shape) = (cut?.name, cut?.shape ?? image)
+    parameterNames = trained.map(\.name)
+    parameterCount = trained.reduce(0) { $0 + $1.tensor.elementCount }
+  }
+}
