@@ -60,11 +60,11 @@ extension Graph {
     return end
   }
 
-  /// The cuts between the blocks of a network, up to a value: where branches have met again, and between layers in a row, but for
-  /// those where the network is wider than before and after.
+  /// The cuts between the blocks of a network, up to a value: where branches have met again, and between layers in a row where the
+  /// network is no wider than on one of both sides.
   ///
-  /// An inverted bottleneck (expansion, depthwise convolution, projection) is one block, a residual block is one, a layer of VGG is
-  /// one. Of several cuts without weights between them it is the smallest, and of equal ones the last.
+  /// A residual block is one block, and so is an inverted bottleneck (expansion, depthwise convolution, projection). Of several cuts
+  /// without weights between them it is the smallest, and of equal ones the last.
   public func blockCuts(before end: ValueID) -> [Cut] {
     let cuts = cuts()
     guard let last = cuts.firstIndex(where: { $0.value == end }) else { return [] }
@@ -94,16 +94,21 @@ extension Graph {
         if cut.byteCount <= groups[count].cut.byteCount { groups[count].cut = cut }
       }
     }
-    guard groups.count > 1 else { return [] }
-    // The last group ends at the value itself.
-    return groups.indices.dropLast().filter { index in
-      if groups[index].joinsBranches { return true }
-      let size = groups[index].cut.byteCount
-      let before = groups[..<index].last { $0.cut.byteCount != size || $0.joinsBranches }
-      let after = groups[(index + 1)...].first { $0.cut.byteCount != size || $0.joinsBranches }
-      guard let before, let after else { return true }
-      return !(before.cut.byteCount < size && after.cut.byteCount < size)
-    }.map { groups[$0].cut }
+    // The last group ends at the value itself. Where a run of equal cuts is wider than what is before and after, the block goes on,
+    // until nothing changes.
+    var isKept = false
+    while !isKept {
+      isKept = true
+      for index in groups.indices.dropLast().reversed() where !groups[index].joinsBranches {
+        let size = groups[index].cut.byteCount
+        let before = groups[..<index].last { $0.cut.byteCount != size || $0.joinsBranches }
+        let after = groups[(index + 1)...].first { $0.cut.byteCount != size || $0.joinsBranches }
+        guard let before, let after, before.cut.byteCount < size, after.cut.byteCount < size else { continue }
+        groups.remove(at: index)
+        isKept = false
+      }
+    }
+    return groups.dropLast().map(\.cut)
   }
 
   /// The value itself, or the named one it is a mere view of.

@@ -11,7 +11,7 @@ public struct Architecture: Sendable {
   public let assumptions: [String]
 
   /// Names of the architectures that can be recognised.
-  public static let known = EfficientNetLite.Variant.allCases.map { EfficientNetLite($0).name }
+  public static let known = EfficientNetLite.Variant.allCases.map { EfficientNetLite($0).name } + ResNet.known
 
   /// Finds the architecture by the names and shapes of the weights.
   ///
@@ -19,7 +19,7 @@ public struct Architecture: Sendable {
   ///   original's spelling ("tf_efficientnet_lite0.in1k", "efficientnet-lite0"); then only that is tried.
   /// - Throws: `ImportError` naming the tensor that is missing, has another shape, or has no place in the architecture.
   public static func recognise(_ weights: StateDictionary, name: String? = nil) throws -> Architecture {
-    try EfficientNetLite.recognise(weights, name: name)
+    try ResNet.recognise(weights, name: name) ?? EfficientNetLite.recognise(weights, name: name)
   }
 }
 

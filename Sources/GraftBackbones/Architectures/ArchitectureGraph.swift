@@ -29,6 +29,7 @@ extension Architecture {
       return value
     }
     for layer in layers {
+      if let input = layer.input { x = outputs[input] }
       switch layer.operation {
       case .convolution(let spec):
         let shape = graph.type(of: x).shape
@@ -46,8 +47,12 @@ extension Architecture {
         switch spec.activation {
         case .identity: break
         case .relu6: y = try inner(Unary(.clip(0, 6)), [y], layer)
+        case .relu: y = try inner(Unary(.relu), [y], layer)
         }
         x = try inner(Transpose([0, 3, 1, 2]), [y], layer)
+      case .maximumPool:
+        let pool = Pool2D(.maximum, size: Pair(3), stride: Pair(2), padding: Padding2D(1))
+        x = try inner(Transpose([0, 3, 1, 2]), [try inner(pool, [try inner(toLast, [x], layer)], layer)], layer)
       case .globalAveragePool:
         x = try graph.add(Reduce(.mean, axes: [2, 3], keepsDimensions: false), [x], name: layer.name)
         features = x

@@ -5,6 +5,8 @@
 public struct LayerSpec: Sendable, Hashable {
   public enum Operation: Sendable, Hashable {
     case convolution(ConvolutionSpec)
+    /// The maximum over 3 × 3 windows that are 2 apart, one pixel of padding.
+    case maximumPool
     /// The mean over height and width: `[N, C, H, W]` to `[N, C]`.
     case globalAveragePool
     case linear(LinearSpec)
@@ -13,6 +15,10 @@ public struct LayerSpec: Sendable, Hashable {
   /// Unique in its architecture ("blocks.3.expand"): what a cut is named by.
   public let name: String
   public let operation: Operation
+  /// The index of the layer whose output it takes; `nil`: the one before.
+  public let input: Int?
+
+  public init(name: String, operation: Operation, input: Int? = nil) { (self.name, self.operation, self.input) = (name, operation, input) }
 
   /// Every tensor of the state dict that the layer reads, with the shape it must have.
   public var weights: [(name: String, shape: [Int])] {
@@ -21,7 +27,7 @@ public struct LayerSpec: Sendable, Hashable {
       let normalization = convolution.normalization
       return [(convolution.weight, convolution.weightShape)]
         + [normalization.scale, normalization.bias, normalization.mean, normalization.variance].map { ($0, [convolution.outChannels]) }
-    case .globalAveragePool: return []
+    case .globalAveragePool, .maximumPool: return []
     case .linear(let linear): return [(linear.weight, [linear.outChannels, linear.inChannels]), (linear.bias, [linear.outChannels])]
     }
   }
@@ -67,6 +73,8 @@ public enum LayerActivation: String, Sendable, Hashable {
   case identity
   /// `min(max(x, 0), 6)`.
   case relu6
+  /// `max(x, 0)`.
+  case relu
 }
 
 /// Zeros around an image.

@@ -11,8 +11,8 @@ struct FinetuneCommand: ReportingCommand {
       from the pictures.
 
       --unfreeze takes a number of blocks counted from the end, a pattern of parameter names as 'blocks.6.*', or all. A block \
-      is a residual block, an inverted bottleneck, or a layer where layers follow one another; the classifier's neighbour is \
-      block 1.
+      is a residual block, an inverted bottleneck, or layers in a row up to where the network is narrow again; the first of \
+      them lies before the classifier.
 
       Normalisations keep their stored statistics. Where STORE has a val split, the epoch with the lowest loss on it is kept \
       (the head as it came included, if nothing was better); otherwise the last. After each epoch the state is written to \

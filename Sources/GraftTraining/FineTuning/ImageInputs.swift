@@ -4,41 +4,50 @@ import GraftData
 import GraftGraph
 import Synchronization
 
-/// Draws one view of a picture for training: what `Preprocessing.apply` is for looking at it as it is.
-public protocol ViewDrawing: Sendable {
-  /// Writes [height, width, 3] bytes.
-  ///
-  /// - Parameter seed: all that randomness may depend on.
-  func draw(_ image: DecodedImage, preprocessing: Preprocessing, seed: UInt64, into target: UnsafeMutableBufferPointer<UInt8>)
-}
-
-/// Pictures of a store's samples, decoded each time they are asked for.
-public struct ImageInputs: TrainingSamples {
+/// Pictures as a network's input: decoded and prepared when they are asked for, by every core.
+///
+/// Pictures that are not changed at random and fit the memory limit together are kept once they are prepared.
+public final class ImageInputs: TrainingSamples {
   private let paths: [String]
   public let labels: [Int]
   private let preprocessing: Preprocessing
   private let decoder: ImageDecoder
   private let views: (any ViewDrawing)?
   private let seed: UInt64
+  private let kept: PreparedImages?
 
+  /// - Parameters:
+  ///   - labels: one a path.
+  ///   - views: how pictures are changed in training; `nil`: not at all.
+  ///   - keptByteLimit: the most that prepared pictures may take in memory.
+  public init(
+    paths: [String], labels: [Int], preprocessing: Preprocessing, pixelLimit: Int = ImageDecoder.defaultPixelLimit,
+    views: (any ViewDrawing)? = nil, seed: UInt64 = 0, keptByteLimit: Int = 1 << 30
+  ) {
+    (self.paths, self.labels, self.preprocessing, self.views, self.seed) = (paths, labels, preprocessing, views, seed)
+    decoder = preprocessing.decoder(pixelLimit: pixelLimit)
+    let fits = paths.count <= keptByteLimit / preprocessing.byteCount
+    kept = fits ? PreparedImages(count: paths.count, byteCount: preprocessing.byteCount) : nil
+  }
+
+  /// The pictures of a store's samples.
+  ///
   /// - Parameters:
   ///   - root: the data set's folder; `nil`: where it was when the store was made.
   ///   - labels: one a sample, where they are not the store's own.
-  ///   - views: how pictures are changed in training; `nil`: not at all.
-  /// - Throws: `StoreError`, `DataSetError` if the folder is gone.
-  public init(
+  /// - Throws: `TrainingDataError` if the folder is gone.
+  public convenience init(
     _ store: FeatureStore, samples: [StoredSample], labels: [Int]? = nil, root: String? = nil, preprocessing: Preprocessing,
-    pixelLimit: Int = ImageDecoder.defaultPixelLimit, views: (any ViewDrawing)? = nil, seed: UInt64 = 0
+    views: (any ViewDrawing)? = nil, seed: UInt64 = 0
   ) throws {
     let folder = try Self.root(of: store, given: root)
-    paths = try samples.map { sample in
+    let paths = try samples.map { sample in
       guard let path = try store.path(of: sample) else {
         throw TrainingDataError(message: "\(store.path) does not say where the picture of sample \(sample.id) is")
       }
       return folder + "/" + path
     }
-    (self.labels, self.preprocessing, self.views, self.seed) = (labels ?? samples.map(\.label), preprocessing, views, seed)
-    decoder = preprocessing.decoder(pixelLimit: pixelLimit)
+    self.init(paths: paths, labels: labels ?? samples.map(\.label), preprocessing: preprocessing, views: views, seed: seed)
   }
 
   /// The folder of a store's pictures.
@@ -64,13 +73,16 @@ public struct ImageInputs: TrainingSamples {
     let byteCount = sampleByteCount
     // Pictures are independent, each with its own place.
     DispatchQueue.concurrentPerform(iterations: chosen.count) { place in
-      let own = UnsafeMutableBufferPointer(rebasing: places.base[place * byteCount..<(place + 1) * byteCount])
+      let own = UnsafeMutableBufferPointer(rebasing: places.base[place * byteCount..<(place + 1) * byteCount]), sample = chosen[place]
+      let draws = views != nil && epoch != nil
+      if !draws, let kept, kept.copy(sample, to: own) { return }
       do {
-        let image = try decoder.decode(path: paths[chosen[place]])
-        if let views, let epoch {
-          views.draw(image, preprocessing: preprocessing, seed: viewSeed(chosen[place], epoch), into: own)
+        let image = try decoder.decode(path: paths[sample])
+        if draws, let views, let epoch {
+          views.draw(image, preprocessing: preprocessing, seed: viewSeed(sample, epoch), into: own)
         } else {
           preprocessing.apply(to: image, into: own)
+          kept?.keep(own, as: sample)
         }
       } catch {
         failure.withLock { $0 = $0 ?? error }
@@ -88,4 +100,39 @@ public struct ImageInputs: TrainingSamples {
 /// Memory that threads write disjoint parts of; `@unchecked Sendable` because of that.
 private struct Targets: @unchecked Sendable {
   let base: UnsafeMutableBufferPointer<UInt8>
+}
+
+/// Prepared pictures in one block; the system gives it pages as they are written.
+///
+/// `@unchecked Sendable`: a picture's bytes are written once, before its mark, and both only under the lock of its mark.
+private final class PreparedImages: @unchecked Sendable {
+  private let bytes: UnsafeMutableBufferPointer<UInt8>
+  private let byteCount: Int
+  private let isThere: Mutex<[Bool]>
+
+  init(count: Int, byteCount: Int) {
+    bytes = .allocate(capacity: max(1, count * byteCount))
+    self.byteCount = byteCount
+    isThere = Mutex(Array(repeating: false, count: count))
+  }
+
+  deinit { bytes.deallocate() }
+
+  private func place(_ index: Int) -> UnsafeMutableBufferPointer<UInt8> {
+    UnsafeMutableBufferPointer(rebasing: bytes[index * byteCount..<(index + 1) * byteCount])
+  }
+
+  func copy(_ index: Int, to target: UnsafeMutableBufferPointer<UInt8>) -> Bool {
+    guard isThere.withLock({ $0[index] }) else { return false }
+    _ = target.update(fromContentsOf: place(index))
+    return true
+  }
+
+  func keep(_ source: UnsafeMutableBufferPointer<UInt8>, as index: Int) {
+    isThere.withLock { marks in
+      guard !marks[index] else { return }
+      _ = place(index).initialize(fromContentsOf: source)
+      marks[index] = true
+    }
+  }
 }

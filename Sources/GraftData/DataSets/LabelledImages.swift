@@ -1,0 +1,41 @@
+import Foundation
+
+/// The images of a folder with their classes and splits, as paths: what a network is trained on from pictures.
+public struct LabelledImages: Sendable {
+  public struct Image: Sendable, Equatable {
+    /// The file, with the data set's folder before it.
+    public let path: String
+    /// A place in `classNames`.
+    public let label: Int
+    /// `train`, `val` or `test`.
+    public let split: String
+  }
+
+  /// Sorted by bytes.
+  public let classNames: [String]
+  public let images: [Image]
+  /// Files that are no images' or can't be read, and folders without any.
+  public let ignored: Int
+  public let emptyClasses: [String]
+
+  /// Walks the folder. Where its folders do not say which split an image belongs to, the rule does, by the hash of the content.
+  ///
+  /// - Throws: `FileError`, `DataSetError` if there is no image.
+  public init(_ folder: ImageFolder, rule: SplitRule = .default) throws {
+    var (images, problems): ([Image], Int) = ([], 0)
+    let places = Dictionary(uniqueKeysWithValues: folder.classNames.enumerated().map { ($1, $0) })
+    let tally = try folder.forEachImage { entry in
+      guard entry.problem == nil, let name = entry.label, let label = places[name] else {
+        problems += 1
+        return
+      }
+      let path = folder.path + "/" + entry.path
+      images.append(Image(path: path, label: label, split: try entry.split ?? rule.split(groupKey: ContentHash.ofFile(path))))
+    }
+    guard !images.isEmpty else { throw DataSetError(path: folder.path, reason: "there is no image in it", remedy: "Name another folder.") }
+    (classNames, self.images) = (folder.classNames, images)
+    (ignored, emptyClasses) = (tally.ignored + problems, tally.emptyClasses)
+  }
+
+  public func images(split: String) -> [Image] { images.filter { $0.split == split } }
+}
