@@ -289,7 +289,7 @@ extension TrainingProgram {
 
 extension Loss {
   /// The loss of one sample of that class, in double precision.
-  func value(outputs: ArraySlice<Float>, label: Int) -> Double {
+  package func value(outputs: ArraySlice<Float>, label: Int) -> Double {
     let outputs = outputs.map(Double.init)
     switch self {
     case .crossEntropy:
