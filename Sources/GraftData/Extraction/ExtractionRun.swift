@@ -18,7 +18,9 @@ final class ExtractionRun {
   private var pipelineStart: ContinuousClock.Instant?
   /// Begun and not finished, in order.
   private var underWay: [Batch] = []
-  private var filling: Batch?
+  /// Contents whose rows cannot be stored, and why; beyond some number they are computed again.
+  private var refusals: [String: String] = [:]
+  private static let mostRefusals = 65_536
   private var computingFailed = false
   /// For further batches.
   private var spare: [Batch] = []
@@ -60,11 +62,7 @@ final class ExtractionRun {
     progress report: (ExtractionProgress) -> Void
   ) throws {
     pipelineStart = .now
-    func fresh() -> Batch {
-      let batch = spare.popLast() ?? Batch(compute: compute, imageByteCount: imageByteCount)
-      filling = batch
-      return batch
-    }
+    func fresh() -> Batch { spare.popLast() ?? Batch(compute: compute, imageByteCount: imageByteCount) }
     var batch = fresh()
     // Whatever ends the run, nobody may use the batches' memory when they go.
     defer { compute.abandon() }
@@ -138,7 +136,8 @@ final class ExtractionRun {
     case .known, .decoded:
       guard let hash = item.contentHash else { return try skip(sample, "its content has no hash", in: batch) }
       // A copy of an image shares its row, which is in the store or will be by the time this batch is written.
-      if try batch.holds(hash) || underWay.contains(where: { $0.holds(hash) }) || writer.place(ofContent: hash) != nil {
+      let isUnderWay = batch.holds(hash) || underWay.contains { $0.holds(hash) }
+      if try isUnderWay || refusals[hash] != nil || writer.place(ofContent: hash) != nil {
         batch.settled.append(.init(sample: sample))
       } else {
         batch.add(sample, hash, pixels)
@@ -186,7 +185,7 @@ final class ExtractionRun {
       // Only what the store's format can hold is a feature; a number too large for float16 would come back as infinity.
       if let wrong = row.firstIndex(where: { !isStorable($0) }) {
         let reason = "its feature \(wrong) is \(row[wrong]), which \(writer.key.featureType) cannot hold"
-        for batch in [batch] + underWay + [filling].compactMap(\.self) { batch.refuse(hash, reason) }
+        if refusals.count < Self.mostRefusals { refusals[hash] = reason }
         try skip(sample, reason)
         continue
       }
@@ -207,7 +206,7 @@ final class ExtractionRun {
         try timing(\.writing) { try writer.record(sample) }
       } else {
         // Only a row that was refused is not there.
-        try skip(sample, "its content's features could not be stored")
+        try skip(sample, sample.contentHash.flatMap { refusals[$0] } ?? "its features cannot be stored")
       }
     }
     batch.empty()
@@ -273,13 +272,6 @@ private final class Batch {
     target.copyMemory(from: UnsafeRawPointer(pixels.baseAddress!), byteCount: imageByteCount)
     images.append(sample)
     hashes.insert(hash)
-  }
-
-  /// Copies of a content whose row cannot be stored.
-  func refuse(_ hash: String, _ reason: String) {
-    for index in settled.indices where settled[index].obstacle == nil && settled[index].sample.contentHash == hash {
-      settled[index].obstacle = reason
-    }
   }
 
   func empty() {

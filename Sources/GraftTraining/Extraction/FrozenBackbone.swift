@@ -66,11 +66,23 @@ public final class FrozenBackbone: FeatureComputing {
       try PreparedBackbone(backbone, cut: name, preprocessing: preprocessing, batchSize: batchSize, device: device, options: options)
     }
     let first = try Self.halving(batchSize, device: device.traits.identifier, make)
+    (waitsElsewhere, waits) = (device.hostWaitCount, { device.hostWaitCount })
     (prepared, self.batchSize, deviceBatchSize) = (first, first.batchSize, first.batchSize)
     self.device = device.traits.identifier
   }
 
   private let device: String
+  private let waits: () -> Int
+  /// Waits for the device that were not for batches, but for plans.
+  private var waitsElsewhere: Int
+  private var counts = (images: 0, batches: 0)
+
+  /// What the device has done so far.
+  public var usage: DeviceUsage {
+    var usage = DeviceUsage(device: device)
+    (usage.images, usage.batches, usage.hostWaits) = (counts.images, counts.batches, waits() - waitsElsewhere)
+    return usage
+  }
 
   /// Makes the plan for a batch, or for half of it, and so on, as long as memory is what is missing.
   private static func halving(_ batchSize: Int, device: String, _ make: (Int) throws -> PreparedBackbone) throws -> PreparedBackbone {
@@ -173,6 +185,7 @@ public final class FrozenBackbone: FeatureComputing {
     try current.stream.collect(into: UnsafeMutableRawBufferPointer(target))
     parts.removeFirst()
     batches[index].done += count
+    counts = (counts.images + count, counts.batches + 1)
   }
 
   /// Runs `body`; where the device's memory does not suffice, everything that is not done is begun again with half the images.
@@ -184,9 +197,10 @@ public final class FrozenBackbone: FeatureComputing {
         return try body(current)
       } catch  where Self.isOutOfMemory(error) && current.batchSize > 1 {
         Self.note(current.batchSize, device, error)
-        let batchSize = current.batchSize / 2
+        let batchSize = current.batchSize / 2, before = waits()
         drop()
         prepared = try Self.halving(batchSize, device: device, make)
+        waitsElsewhere += waits() - before
       } catch {
         drop()
         batches = []
