@@ -18,7 +18,8 @@ import Testing
       inner = try Devices.choose("cpu", threadCount: 1)
       var traits = inner.traits
       traits.identifier = name
-      (self.traits, batches, self.refusesMemory) = (traits, Mutex(lastingBatches), refusesMemory)
+      (self.traits, self.refusesMemory) = (traits, refusesMemory)
+      batches = Mutex(lastingBatches)
       imageByteCount = try Preprocessing.read(beside: Fixture.path("tiny.onnx")).byteCount
       error = DeviceError(device: name, call: "clWaitForEvents", code: code.0, name: code.1, remedy: "The device stopped.")
     }

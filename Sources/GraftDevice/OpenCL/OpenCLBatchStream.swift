@@ -1,12 +1,10 @@
 import COpenCL
 
-/// Batches through a list of launches, in two in-order queues.
+/// Batches through a list of launches, in two in-order queues; arrows are events that the other queue waits for.
 ///
-/// Batch b, with everything that an arrow points at behind an event of what it comes from:
-///
-///     transfers   in(b) ─┐   out(b−1)      in(b+1) ─┐  out(b)
-///                        ↓      ↑  ↓                ↓     ↑
-///     compute      …  copy(b) launches(b) copy'(b)  copy(b+1) …
+///     transfers   in(b) ──┐          in(b+1) ──┐  out(b) ──────┐
+///                         ↓                    │    ↑          ↓
+///     compute             copy(b) launches(b) copy'(b) copy(b+1) launches(b+1) copy'(b+1)
 ///
 /// `in` writes a page-locked block to a landing buffer and `copy` moves it on to the launches' input; `copy'` moves the result
 /// to a buffer that `out` reads into a page-locked block. The two copies on the device, some thousandth of a network's traffic, free
