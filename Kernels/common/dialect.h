@@ -49,17 +49,20 @@
   GRAFT_BODY(name, a0, a1, a2, a3, const P p)
 #define KERNEL5(name, a0, a1, a2, a3, a4, P) \
   GRAFT_BODY(name, a0, a1, a2, a3, a4, const P p); \
-  __kernel void name(GRAFT_BUFFER b0, GRAFT_BUFFER b1, GRAFT_BUFFER b2, GRAFT_BUFFER b3, GRAFT_BUFFER b4, const P p) GRAFT_CALL(name, b0, b1, b2, b3, b4) \
+  __kernel void name(GRAFT_BUFFER b0, GRAFT_BUFFER b1, GRAFT_BUFFER b2, GRAFT_BUFFER b3, GRAFT_BUFFER b4, const P p) \
+  GRAFT_CALL(name, b0, b1, b2, b3, b4) \
   GRAFT_BODY(name, a0, a1, a2, a3, a4, const P p)
 #define KERNEL6(name, a0, a1, a2, a3, a4, a5, P) \
   GRAFT_BODY(name, a0, a1, a2, a3, a4, a5, const P p); \
-  __kernel void name(GRAFT_BUFFER b0, GRAFT_BUFFER b1, GRAFT_BUFFER b2, GRAFT_BUFFER b3, GRAFT_BUFFER b4, GRAFT_BUFFER b5, const P p) GRAFT_CALL(name, b0, b1, b2, b3, b4, b5) \
+  __kernel void name(GRAFT_BUFFER b0, GRAFT_BUFFER b1, GRAFT_BUFFER b2, GRAFT_BUFFER b3, GRAFT_BUFFER b4, GRAFT_BUFFER b5, const P p) \
+  GRAFT_CALL(name, b0, b1, b2, b3, b4, b5) \
   GRAFT_BODY(name, a0, a1, a2, a3, a4, a5, const P p)
 #define KERNEL10(name, a0, a1, a2, a3, a4, a5, a6, a7, a8, a9, P) \
   GRAFT_BODY(name, a0, a1, a2, a3, a4, a5, a6, a7, a8, a9, const P p); \
   __kernel void name( \
       GRAFT_BUFFER b0, GRAFT_BUFFER b1, GRAFT_BUFFER b2, GRAFT_BUFFER b3, GRAFT_BUFFER b4, \
-      GRAFT_BUFFER b5, GRAFT_BUFFER b6, GRAFT_BUFFER b7, GRAFT_BUFFER b8, GRAFT_BUFFER b9, const P p) GRAFT_CALL(name, b0, b1, b2, b3, b4, b5, b6, b7, b8, b9) \
+      GRAFT_BUFFER b5, GRAFT_BUFFER b6, GRAFT_BUFFER b7, GRAFT_BUFFER b8, GRAFT_BUFFER b9, const P p) \
+  GRAFT_CALL(name, b0, b1, b2, b3, b4, b5, b6, b7, b8, b9) \
   GRAFT_BODY(name, a0, a1, a2, a3, a4, a5, a6, a7, a8, a9, const P p)
 
 #define floatv GRAFT_JOIN(float, VW)
