@@ -47,7 +47,7 @@ import Testing
           "feature": "content_sha256 || shard || '/' || row", "shard": "id || file || rows || sha256",
         ][table] ?? ""
       let order = table == "sample" ? "rowid" : "1"
-      return try sqlite(store, "SELECT group_concat(line, char(10)) FROM (SELECT \(columns) AS line FROM \(table) ORDER BY \(order))") ?? ""
+      return try sqlite(store, "SELECT group_concat(line, ';') FROM (SELECT \(columns) AS line FROM \(table) ORDER BY \(order))") ?? ""
     }
   }
 
@@ -75,8 +75,8 @@ import Testing
       stores.append((depth, try index(store), summary))
     }
     #expect(stores[0].summary.extracted == 55 && stores[0].summary.skipped == 3 + 3 && stores[0].summary.reused == 4)
-    #expect(stores[0].index[0].split(separator: "\n").count == 65 && stores[0].index[0].contains("cat/99999.png"))
-    #expect(stores[0].index[1].split(separator: "\n").count == 55 && stores[0].index[2].split(separator: "\n").count == 7)
+    #expect(stores[0].index[0].split(separator: ";").count == 65 && stores[0].index[0].contains("cat/99999.png"))
+    #expect(stores[0].index[1].split(separator: ";").count == 55 && stores[0].index[2].split(separator: ";").count == 7)
     for store in stores {
       #expect(store.index == stores[0].index, "depth \(store.depth)")
       #expect(store.summary.extracted == stores[0].summary.extracted && store.summary.skippedImages == stores[0].summary.skippedImages)
