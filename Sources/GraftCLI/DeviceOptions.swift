@@ -3,7 +3,10 @@ import Graft
 
 /// What to compute on: the same for every command that computes.
 struct DeviceOptions: ParsableArguments {
-  @Option(help: ArgumentHelp("What to compute on: auto, cpu, opencl or opencl:INDEX (see 'graft devices').", valueName: "device"))
+  @Option(
+    help: ArgumentHelp(
+      "What to compute on: auto, cpu, opencl or opencl:INDEX (see 'graft devices'); 'graft extract' takes several, as opencl:0,opencl:1, or all-gpus.",
+      valueName: "device"))
   var device = "auto"
 
   @Option(help: ArgumentHelp("Which kernels an OpenCL device runs: auto, cpu or gpu.", valueName: "family"))
@@ -36,13 +39,29 @@ struct DeviceOptions: ParsableArguments {
   func make(_ console: Console) throws -> any Device {
     DeviceNotes.setHandler { console.note($0) }
     let chosen = try Devices.choose(device, kernels: kernels, threadCount: threads)
-    let traits = chosen.traits
+    announce(chosen.traits, console)
+    return chosen
+  }
+
+  /// The devices, for a command that may use several, and a line for each.
+  func makeSeveral(_ console: Console) throws -> [any Device] {
+    DeviceNotes.setHandler { console.note($0) }
+    let chosen = try Devices.chooseSeveral(device, kernels: kernels, threadCount: threads)
+    for device in chosen { announce(device.traits, console) }
+    let kinds = Set(chosen.map { "\($0.traits.name), \($0.traits.driver), \($0.traits.family.rawValue)" })
+    if kinds.count > 1 {
+      console.warn(
+        "these devices are of \(kinds.count) kinds, which round differently: the last bits of a feature will depend on which of them was free")
+    }
+    return chosen
+  }
+
+  private func announce(_ traits: DeviceTraits, _ console: Console) {
     let what =
       traits.kind == .cpu
       ? "\(traits.instructionSet), \(traits.threadCount) thread\(traits.threadCount == 1 ? "" : "s")" : "\(traits.family.rawValue) kernels"
     let why = device == "auto" && traits.kind == .cpu ? "; no GPU with an OpenCL driver was found" : ""
     console.note("device: \(traits.identifier): \(traits.name) (\(what)\(why))")
-    return chosen
   }
 }
 

@@ -27,6 +27,10 @@ public protocol Device: AnyObject, Sendable {
   func prepare(_ launches: [Launch]) throws -> any PreparedLaunches
   /// Waits until everything queued is done.
   func finish() throws(DeviceError)
+  /// A stream of batches through prepared launches, which read `input` and write `output`.
+  func stream(_ launches: any PreparedLaunches, input: BufferSlice, output: BufferSlice) throws(DeviceError) -> any BatchStream
+  /// How many times this side has waited for the device so far.
+  var hostWaitCount: Int { get }
 }
 
 /// What a device is and can do.

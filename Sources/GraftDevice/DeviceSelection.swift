@@ -45,6 +45,8 @@ package enum DeviceSelection: Equatable, Sendable {
     let largestGPU = largest(of: usable.filter { candidates[$0].traits.isGPU }, candidates)
 
     switch text {
+    case let list where list.contains(",") || list == Devices.allGPUs:
+      throw refuse("this command computes on one device; 'graft extract' takes several")
     case "cpu":
       guard kernels != .gpu else { throw refuse("the cpu runs the CPU kernels only; --kernels gpu needs an OpenCL device") }
       return .cpu
@@ -65,6 +67,35 @@ package enum DeviceSelection: Equatable, Sendable {
       if let obstacle = candidates[index].obstacle { throw refuse("\(candidates[index].traits.name) cannot be used: \(obstacle)") }
       return openCL(index)
     }
+  }
+
+  /// The devices of a list with commas, or of `all-gpus`: every GPU that can be used.
+  ///
+  /// - Throws: `DeviceChoiceError` for a choice that cannot be had, and for a device that is named twice.
+  package static func selectSeveral(
+    _ text: String, kernels: KernelChoice, among candidates: [Candidate]
+  ) throws(DeviceChoiceError) -> [DeviceSelection] {
+    func refuse(_ problem: String) -> DeviceChoiceError {
+      DeviceChoiceError(choice: text, problem: problem, available: ["cpu"] + candidates.map(Self.line))
+    }
+    var names = text.split(separator: ",", omittingEmptySubsequences: false).map { $0.trimmingPrefix(while: \.isWhitespace) }.map(String.init)
+    if text == Devices.allGPUs {
+      names = candidates.indices.filter { candidates[$0].traits.isGPU && candidates[$0].obstacle == nil }.map { "opencl:\($0)" }
+      guard !names.isEmpty else { throw refuse("there is no GPU with an OpenCL driver that can be used") }
+    }
+    var found: [DeviceSelection] = []
+    for name in names {
+      let selection: DeviceSelection
+      do {
+        selection = try select(name, kernels: kernels, among: candidates)
+      } catch {
+        // The choice as it was given.
+        throw names.count > 1 ? refuse(name.isEmpty ? "a name is missing between two commas" : "'\(name)': \(error.problem)") : error
+      }
+      guard !found.contains(selection) else { throw refuse("it names the same device twice") }
+      found.append(selection)
+    }
+    return found
   }
 
   /// The first of the largest.

@@ -75,6 +75,29 @@ import Testing
     #expect(try rows(late, count: 7) == Array(whole.prefix(7 * late.featureShape.reduce(1, *))))
   }
 
+  private static let openCL = (try? OpenCLPlatform.devices().first { $0.obstacle == nil }) ?? nil
+
+  /// OpenCL's calls fail while batches are under way: what had been begun is begun again.
+  @Test(
+    .enabled(if: openCL != nil, "no OpenCL device: install pocl-opencl-icd"),
+    arguments: ["clEnqueueNDRangeKernel", "clEnqueueWriteBuffer", "clEnqueueReadBuffer", "clWaitForEvents"], [0, 1, 3])
+  func whatWasUnderWayIsBegunAgain(_ call: String, after passing: Int) throws {
+    let failures = CallFailures(), info = try #require(Self.openCL)
+    func device() throws -> OpenCLDevice {
+      try OpenCLDevice(info, sources: .embedded, cache: ProgramCache(directory: nil), failures: failures)
+    }
+    func batches(_ frozen: FrozenBackbone) throws -> [UInt32] { try (0..<4).flatMap { _ in try rows(frozen, count: 16) } }
+    let expected = try batches(backbone(on: device(), batchSize: 16))
+    let frozen = try backbone(on: device(), batchSize: 16)
+    _ = try rows(frozen, count: 16)
+    failures.fail(call, status: -4, after: passing, times: 2)
+    #expect(try batches(frozen) == expected)
+    #expect(frozen.deviceBatchSize < 16, "nothing failed")
+    failures.fail(call, status: -36)
+    let error = #expect(throws: DeviceError.self) { try batches(frozen) }
+    #expect(error?.isLost == true && error?.name == "CL_INVALID_COMMAND_QUEUE")
+  }
+
   @Test func oneImageThatDoesNotFitIsTheError() throws {
     let error = #expect(throws: DeviceError.self) { try rows(backbone(on: SmallDevice(runLimit: 100), batchSize: 8), count: 8) }
     #expect(error?.isOutOfMemory == true)

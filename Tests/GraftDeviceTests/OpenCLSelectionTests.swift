@@ -31,6 +31,34 @@ struct OpenCLSelectionTests {
     #expect(try DeviceSelection.select(text, kernels: kernels, among: Self.machine) == expected)
   }
 
+  @Test(arguments: [
+    ("opencl:1,opencl:2", [DeviceSelection.openCL(index: 1, family: .gpu), .openCL(index: 2, family: .gpu)]),
+    ("opencl:2, opencl:0,cpu", [.openCL(index: 2, family: .gpu), .openCL(index: 0, family: .cpu), .cpu]),
+    ("all-gpus", [.openCL(index: 1, family: .gpu), .openCL(index: 2, family: .gpu)]),
+    ("opencl:1", [.openCL(index: 1, family: .gpu)]),
+  ]) func severalDevices(_ text: String, _ expected: [DeviceSelection]) throws {
+    #expect(try DeviceSelection.selectSeveral(text, kernels: .auto, among: Self.machine) == expected)
+  }
+
+  @Test(arguments: [
+    ("opencl:1,opencl:1", "the same device twice"), ("auto,opencl:2", "the same device twice"), ("opencl:1,", "a name is missing"),
+    (",", "a name is missing"), ("opencl:1,opencl:3", "'opencl:3': Gee Pee cannot be used"), ("opencl:1,all-gpus", "'all-gpus': "),
+    ("opencl:1;opencl:2", "that is no device"),
+  ]) func severalDevicesThatCannotBeHad(_ text: String, _ words: String) {
+    #expect {
+      try DeviceSelection.selectSeveral(text, kernels: .auto, among: Self.machine)
+    } throws: {
+      "\($0)".contains("--device \(text):") && "\($0)".contains(words) && "\($0)".contains("opencl:2 Gee Pee")
+    }
+  }
+
+  @Test func severalWhereOneIsMeantOrNoneIsThere() {
+    for text in ["opencl:1,opencl:2", "all-gpus"] {
+      #expect { try DeviceSelection.select(text, kernels: .auto, among: Self.machine) } throws: { "\($0)".contains("'graft extract'") }
+    }
+    #expect { try DeviceSelection.selectSeveral("all-gpus", kernels: .auto, among: [Self.pocl]) } throws: { "\($0)".contains("there is no GPU") }
+  }
+
   @Test func withoutAGPUAutoIsTheCPU() throws {
     #expect(try DeviceSelection.select("auto", kernels: .auto, among: []) == .cpu)
     #expect(try DeviceSelection.select("auto", kernels: .auto, among: [Self.pocl]) == .cpu)

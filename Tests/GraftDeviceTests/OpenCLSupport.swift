@@ -9,11 +9,12 @@ enum OpenCLSupport {
 
   /// The first device, with test kernels beside those of `Kernels/`, and no cache on disk unless one is given.
   static func device(
-    _ kernels: [String: String] = [:], family: KernelFamily? = nil, cache: ProgramCache = ProgramCache(directory: nil)
+    _ kernels: [String: String] = [:], family: KernelFamily? = nil, cache: ProgramCache = ProgramCache(directory: nil),
+    failures: CallFailures? = nil
   ) throws -> OpenCLDevice {
     let info = try #require(infos.first)
     let sources = kernels.reduce(KernelSources.embedded) { $0.adding($1.key, $1.value) }
-    return try OpenCLDevice(info, family: family, sources: sources, cache: cache)
+    return try OpenCLDevice(info, family: family, sources: sources, cache: cache, failures: failures)
   }
 
   /// A directory of its own for `body`, removed afterwards.

@@ -11,6 +11,9 @@ struct ExtractCommand: ReportingCommand {
 
       What is in the store already is not computed again: an interrupted run goes on where it stopped, and new images cost \
       only themselves. A store belongs to one backbone, cut and preprocessing; with others it is refused, never mixed.
+
+      With several devices (--device opencl:0,opencl:1 or all-gpus) each takes the next batch when it is free. Devices of one \
+      kind give the same store, byte for byte, as one of them; one that fails is left out with a note, and the others go on.
       """)
 
   @Option(help: ArgumentHelp("A model file: .onnx, or the .pth or .safetensors of a known architecture.", valueName: "model")) var backbone: String
@@ -28,6 +31,7 @@ struct ExtractCommand: ReportingCommand {
   @Flag(help: "Make a broken image an error instead of skipping it.") var strict = false
   @Flag(help: "Compute everything anew, replacing the store.") var rebuild = false
   @Flag(help: "Compute damaged shards again.") var repair = false
+  @Flag(help: "Show what each device did, and how often the program waited for it.") var profile = false
   @OptionGroup var preprocessing: PreprocessingOptions
   @OptionGroup var format: PrecisionOptions
   @OptionGroup var computing: DeviceOptions
@@ -50,6 +54,19 @@ struct ExtractCommand: ReportingCommand {
     let path, reason: String
   }
 
+  private struct Used: Encodable {
+    let device: String
+    let images, batches, hostWaits: Int
+    let failure: String?
+    enum CodingKeys: String, CodingKey {
+      case device, images, batches, failure
+      case hostWaits = "host_waits"
+    }
+    init(_ usage: DeviceUsage) {
+      (device, images, batches, hostWaits, failure) = (usage.device, usage.images, usage.batches, usage.hostWaits, usage.failure)
+    }
+  }
+
   private struct Report: Encodable {
     let store, backbone, cut, device: String
     let cutShape: [Int]
@@ -57,8 +74,9 @@ struct ExtractCommand: ReportingCommand {
     let seconds: Double
     let shares: [String: Double]
     let skippedImages: [Skipped]
+    let devices: [Used]
     enum CodingKeys: String, CodingKey {
-      case store, backbone, cut, device, extracted, reused, skipped, removed, ignored, seconds, shares
+      case store, backbone, cut, device, extracted, reused, skipped, removed, ignored, seconds, shares, devices
       case cutShape = "cut_shape"
       case skippedImages = "skipped_images"
     }
@@ -69,7 +87,8 @@ struct ExtractCommand: ReportingCommand {
     let (model, configuration) = try loadBackbone(backbone, console)
     let preprocessing = try preprocessing.resolve(model, configuration)
     let frozen = try FrozenBackbone.describe(model, cut: cut, preprocessing: preprocessing)
-    let device = try computing.make(console)
+    let devices = try computing.makeSeveral(console)
+    let identifiers = devices.map(\.traits.identifier).joined(separator: ",")
     let key = FeatureKey(
       backboneSHA256: try model.hash(), cut: frozen.cut, cutShape: frozen.featureShape, preprocessing: preprocessing.canonicalJSON,
       precision: format.precision.rawValue, featureType: featureType == "float16" ? .float16 : .float32)
@@ -82,7 +101,7 @@ struct ExtractCommand: ReportingCommand {
     options.opening = rebuild ? .rebuilding : repair ? .repairing : .resuming
     options.facts = [
       "backbone_path": URL(fileURLWithPath: backbone).standardizedFileURL.path, "backbone_file": URL(fileURLWithPath: backbone).lastPathComponent,
-      "graft_version": GraftVersion.text, "device": device.traits.identifier,
+      "graft_version": GraftVersion.text, "device": identifiers,
     ]
     let decoder = preprocessing.decoder(pixelLimit: self.preprocessing.maxPixels)
     let run = FeatureExtraction(data: try ImageFolder(path: data), store: store, key: key, imageByteCount: preprocessing.byteCount, options: options)
@@ -92,12 +111,22 @@ struct ExtractCommand: ReportingCommand {
     console.note("cut: \(frozen.cut) \(frozen.featureShape), \(byteText(key.featureCount * key.featureType.byteCount)) an image")
     let line = ProgressLine(console)
     let summary: ExtractionSummary
+    var usage: () -> [DeviceUsage] = { [] }
     do {
       summary = try Interruption.shared.deferring { flag in
         try run.run(
           computing: {
-            try FrozenBackbone(
-              model, cut: cut, preprocessing: preprocessing, batchSize: batchSize, device: device, options: computing.planOptions(format.precision))
+            let plan = computing.planOptions(format.precision)
+            guard devices.count > 1 else {
+              let frozen = try FrozenBackbone(
+                model, cut: cut, preprocessing: preprocessing, batchSize: batchSize, device: devices[0], options: plan)
+              usage = { [frozen.usage] }
+              return frozen
+            }
+            let group = try FrozenBackboneGroup(
+              model, cut: cut, preprocessing: preprocessing, batchSize: batchSize, devices: devices, options: plan)
+            usage = { group.usage }
+            return group
           },
           cancellation: flag, progress: { line.show(progressText($0)) })
       }
@@ -113,14 +142,20 @@ struct ExtractCommand: ReportingCommand {
       String(
         format: "%d extracted, %d reused, %d skipped in %.1f s%@", summary.extracted, summary.reused, summary.skipped, summary.seconds,
         summary.extracted > 0 ? " (\(sharesText(summary.shares)))" : ""))
+    let used = usage().map(Used.init)
+    if profile || devices.count > 1 {
+      for device in used {
+        console.result("\(device.device): \(device.images) images in \(device.batches) batches, waited for \(device.hostWaits) times")
+      }
+    }
     console.note("next: graft train \(store) --output head.safetensors")
     try console.object(
       Report(
-        store: store, backbone: backbone, cut: frozen.cut, device: device.traits.identifier, cutShape: frozen.featureShape,
+        store: store, backbone: backbone, cut: frozen.cut, device: identifiers, cutShape: frozen.featureShape,
         extracted: summary.extracted,
         reused: summary.reused, skipped: summary.skipped, removed: summary.removed, ignored: summary.ignored, seconds: summary.seconds,
         shares: ["decoding": summary.shares.decoding, "device": summary.shares.device, "writing": summary.shares.writing],
-        skippedImages: summary.skippedImages.map { Skipped(path: $0.path, reason: $0.reason) }))
+        skippedImages: summary.skippedImages.map { Skipped(path: $0.path, reason: $0.reason) }, devices: used))
   }
 
   private func sharesText(_ shares: TimeShares) -> String {

@@ -2,6 +2,10 @@ import Foundation
 import GraftGraph
 
 /// One extraction under way: fills batches from the decoding threads, runs them, and hands rows and samples to the store.
+///
+/// Several batches are under way at once, on one device or on several. They end in the order in which they began, and all that
+/// was met while a batch was filled is written with it: what comes into the store, and in which order, depends on the data set
+/// and the batch's size alone.
 final class ExtractionRun {
   private let scan: ScanTable
   private let writer: FeatureStoreWriter
@@ -12,6 +16,14 @@ final class ExtractionRun {
   private var counts = ExtractionSummary()
   private var clock = (decoding: 0.0, device: 0.0, writing: 0.0)
   private var pipelineStart: ContinuousClock.Instant?
+  /// Begun and not finished, in order.
+  private var underWay: [Batch] = []
+  /// Contents whose rows cannot be stored, and why; beyond some number they are computed again.
+  private var refusals: [String: String] = [:]
+  private static let mostRefusals = 65_536
+  private var computingFailed = false
+  /// For further batches.
+  private var spare: [Batch] = []
 
   init(scan: ScanTable, writer: FeatureStoreWriter, cancellation: CancellationFlag, strict: Bool, start: ContinuousClock.Instant) {
     (self.scan, self.writer, self.cancellation, self.strict, self.start) = (scan, writer, cancellation, strict, start)
@@ -50,8 +62,10 @@ final class ExtractionRun {
     progress report: (ExtractionProgress) -> Void
   ) throws {
     pipelineStart = .now
-    var batch = Batch(compute: compute, imageByteCount: imageByteCount)
-    defer { batch.deallocate() }
+    func fresh() -> Batch { spare.popLast() ?? Batch(compute: compute, imageByteCount: imageByteCount) }
+    var batch = fresh()
+    // Whatever ends the run, nobody may use the batches' memory when they go.
+    defer { compute.abandon() }
     do {
       var page = firstPage[...]
       var position = 0
@@ -72,17 +86,30 @@ final class ExtractionRun {
         let waiting = ContinuousClock.now
         try pool.next { item, pixels in
           clock.decoding += waiting.secondsSince
-          try take(item, pixels, into: &batch)
+          try take(item, pixels, into: batch)
         }
-        if batch.images.count == compute.batchSize { try flush(&batch, compute) }
+        if batch.images.count == compute.batchSize || batch.settled.count >= Batch.mostSettled {
+          try begin(batch, compute)
+          batch = fresh()
+        }
+        while !underWay.isEmpty, underWay[0].images.isEmpty || compute.isFirstDone { try finishFirst(compute) }
         if lastReport.secondsSince > 0.1 {
           report(progress)
           lastReport = .now
         }
       }
-      try flush(&batch, compute)
+      try begin(batch, compute)
+      while !underWay.isEmpty {
+        try checkCancellation()
+        try finishFirst(compute)
+        report(progress)
+      }
     } catch {
-      // What is complete is kept, whatever ended the run; if the disk did, there is nothing to be done.
+      // What is complete is kept, whatever ended the run; if the disk did, there is nothing to be done. Who interrupts does not
+      // want to wait for what is being computed.
+      while !computingFailed, let first = underWay.first, first.images.isEmpty || compute.isFirstDone || !(error is CancelledError) {
+        guard (try? finishFirst(compute)) != nil else { break }
+      }
       try? writer.commit()
       if error is CancelledError { throw CancelledError(remedy: remedy) }
       throw error
@@ -99,25 +126,28 @@ final class ExtractionRun {
     if cancellation.isCancelled { throw CancelledError(remedy: "") }
   }
 
-  /// Puts an image into the batch, or settles it at once.
-  private func take(_ item: DecodingPool.Item, _ pixels: UnsafeBufferPointer<UInt8>, into batch: inout Batch) throws {
-    var sample = SampleRecord(
+  /// Puts an image into the batch, or on the list of what needs no computing.
+  private func take(_ item: DecodingPool.Item, _ pixels: UnsafeBufferPointer<UInt8>, into batch: Batch) throws {
+    let sample = SampleRecord(
       path: item.job.path, contentHash: item.contentHash, label: item.job.label, split: item.job.split, stamp: item.stamp)
     switch item.outcome {
     case .failed(let error): throw error
-    case .broken(let reason): try skip(sample, reason)
+    case .broken(let reason): try skip(sample, reason, in: batch)
     case .known, .decoded:
-      guard let hash = item.contentHash else { return try skip(sample, "its content has no hash") }
-      // A copy of an image that is in this batch shares its row; one in the open shard or in the store has its place.
-      if batch.join(sample, hash) { return }
-      if let place = try writer.place(ofContent: hash) {
-        sample.place = place
-        counts.reused += 1
-        try timing(\.writing) { try writer.record(sample) }
+      guard let hash = item.contentHash else { return try skip(sample, "its content has no hash", in: batch) }
+      // A copy of an image shares its row, which is in the store or will be by the time this batch is written.
+      let isUnderWay = batch.holds(hash) || underWay.contains { $0.holds(hash) }
+      if try isUnderWay || refusals[hash] != nil || writer.place(ofContent: hash) != nil {
+        batch.settled.append(.init(sample: sample))
       } else {
         batch.add(sample, hash, pixels)
       }
     }
+  }
+
+  private func skip(_ sample: SampleRecord, _ reason: String, in batch: Batch) throws {
+    guard !strict else { throw BrokenImageError(path: sample.path, reason: reason) }
+    batch.settled.append(.init(sample: sample, obstacle: reason))
   }
 
   private func skip(_ sample: SampleRecord, _ reason: String) throws {
@@ -128,29 +158,59 @@ final class ExtractionRun {
     try timing(\.writing) { try writer.record(sample) }
   }
 
-  private func flush(_ batch: inout Batch, _ compute: any FeatureComputing) throws {
-    guard !batch.images.isEmpty else { return }
-    try timing(\.device) {
-      try compute.features(ofBatch: batch.filledBytes, count: batch.images.count, into: batch.filledRows)
+  private func begin(_ batch: Batch, _ compute: any FeatureComputing) throws {
+    while !underWay.isEmpty, underWay[0].images.isEmpty || underWay.count(where: { !$0.images.isEmpty }) >= compute.depth {
+      try finishFirst(compute)
     }
-    for (index, image) in batch.images.enumerated() {
+    underWay.append(batch)
+    guard !batch.images.isEmpty else { return }
+    try timing(\.device) { try noting { try compute.begin(batch.filledBytes, count: batch.images.count, into: batch.filledRows) } }
+  }
+
+  private func noting(_ computing: () throws -> Void) throws {
+    do { try computing() } catch {
+      computingFailed = true
+      throw error
+    }
+  }
+
+  /// Waits for the batch that was begun first, and writes all that came with it.
+  private func finishFirst(_ compute: any FeatureComputing) throws {
+    let batch = underWay[0]
+    if !batch.images.isEmpty { try timing(\.device) { try noting { try compute.finishFirst() } } }
+    underWay.removeFirst()
+    for (index, sample) in batch.images.enumerated() {
+      guard let hash = sample.contentHash else { continue }
       let row = batch.row(index)
       // Only what the store's format can hold is a feature; a number too large for float16 would come back as infinity.
       if let wrong = row.firstIndex(where: { !isStorable($0) }) {
-        for sample in image.samples { try skip(sample, "its feature \(wrong) is \(row[wrong]), which \(writer.key.featureType) cannot hold") }
+        let reason = "its feature \(wrong) is \(row[wrong]), which \(writer.key.featureType) cannot hold"
+        if refusals.count < Self.mostRefusals { refusals[hash] = reason }
+        try skip(sample, reason)
         continue
       }
       try timing(\.writing) {
-        let place = try writer.append(row, contentHash: image.contentHash)
-        for (copy, sample) in image.samples.enumerated() {
-          var sample = sample
-          sample.place = place
-          if copy == 0 { counts.extracted += 1 } else { counts.reused += 1 }
-          try writer.record(sample)
-        }
+        var sample = sample
+        sample.place = try writer.append(row, contentHash: hash)
+        counts.extracted += 1
+        try writer.record(sample)
       }
     }
-    batch.images.removeAll(keepingCapacity: true)
+    for settled in batch.settled {
+      var sample = settled.sample
+      if let obstacle = settled.obstacle {
+        try skip(sample, obstacle)
+      } else if let hash = sample.contentHash, let place = try writer.place(ofContent: hash) {
+        sample.place = place
+        counts.reused += 1
+        try timing(\.writing) { try writer.record(sample) }
+      } else {
+        // Only a row that was refused is not there.
+        try skip(sample, sample.contentHash.flatMap { refusals[$0] } ?? "its features cannot be stored")
+      }
+    }
+    batch.empty()
+    spare.append(batch)
   }
 
   private func isStorable(_ value: Float) -> Bool {
@@ -167,19 +227,25 @@ final class ExtractionRun {
   }
 }
 
-/// Images on their way to the device, and room for their rows.
-private struct Batch {
-  struct Image {
-    var contentHash: String
-    /// The sample, and copies of it that came while it was here.
-    var samples: [SampleRecord]
+/// Images on their way to the device, room for their rows, and the samples met meanwhile that need no computing.
+private final class Batch {
+  struct Settled {
+    var sample: SampleRecord
+    /// Why it is skipped; `nil` for a copy of a content that has a row, or will have.
+    var obstacle: String?
   }
 
-  var images: [Image] = []
+  /// In the order of rows; each with its content's hash.
+  private(set) var images: [SampleRecord] = []
+  var settled: [Settled] = []
+  private var hashes: Set<String> = []
   private let bytes: UnsafeMutableBufferPointer<UInt8>
   private let rows: UnsafeMutableBufferPointer<Float>
   private let imageByteCount: Int
   private let width: Int
+
+  /// So many samples that need no computing are written although the batch is not full.
+  static let mostSettled = 4096
 
   init(compute: any FeatureComputing, imageByteCount: Int) {
     (self.imageByteCount, width) = (imageByteCount, compute.featureShape.reduce(1, *))
@@ -189,7 +255,7 @@ private struct Batch {
     rows.initialize(repeating: 0)
   }
 
-  func deallocate() {
+  deinit {
     bytes.deallocate()
     rows.deallocate()
   }
@@ -199,15 +265,18 @@ private struct Batch {
 
   func row(_ index: Int) -> UnsafeBufferPointer<Float> { UnsafeBufferPointer(rebasing: rows[index * width..<(index + 1) * width]) }
 
-  mutating func join(_ sample: SampleRecord, _ hash: String) -> Bool {
-    guard let index = images.firstIndex(where: { $0.contentHash == hash }) else { return false }
-    images[index].samples.append(sample)
-    return true
-  }
+  func holds(_ hash: String) -> Bool { hashes.contains(hash) }
 
-  mutating func add(_ sample: SampleRecord, _ hash: String, _ pixels: UnsafeBufferPointer<UInt8>) {
+  func add(_ sample: SampleRecord, _ hash: String, _ pixels: UnsafeBufferPointer<UInt8>) {
     let target = UnsafeMutableRawPointer(bytes.baseAddress! + images.count * imageByteCount)
     target.copyMemory(from: UnsafeRawPointer(pixels.baseAddress!), byteCount: imageByteCount)
-    images.append(Image(contentHash: hash, samples: [sample]))
+    images.append(sample)
+    hashes.insert(hash)
+  }
+
+  func empty() {
+    images.removeAll(keepingCapacity: true)
+    settled.removeAll(keepingCapacity: true)
+    hashes.removeAll(keepingCapacity: true)
   }
 }

@@ -1,15 +1,37 @@
 import Foundation
 
-/// What turns a batch of images into rows of features: a frozen backbone on a device.
+/// What turns batches of images into rows of features: a frozen backbone on a device, or on several.
 ///
 /// A row must depend on its own image alone, bit for bit: not on its neighbours, its place in the batch or the batch's size.
+/// Used by one thread.
 public protocol FeatureComputing: AnyObject {
-  /// The most images a call can take.
+  /// The most images of a batch.
   var batchSize: Int { get }
   /// The shape of one row.
   var featureShape: [Int] { get }
+  /// Batches that may be begun and not finished, so that whatever computes never waits for this side; at least 1.
+  var depth: Int { get }
   /// Computes `rows: [count, featureShape…]` of `bytes: [count, height, width, 3]` in uint8, `1 ≤ count ≤ batchSize`.
   func features(ofBatch bytes: UnsafeRawBufferPointer, count: Int, into rows: UnsafeMutableBufferPointer<Float>) throws
+  /// Begins to compute a batch; both pieces of memory stay as they are until `finishFirst` returns for it, or `abandon`.
+  func begin(_ bytes: UnsafeRawBufferPointer, count: Int, into rows: UnsafeMutableBufferPointer<Float>) throws
+  /// Whether `finishFirst` would return at once, as far as can be told without waiting.
+  var isFirstDone: Bool { get }
+  /// Waits until the batch that was begun first, of those not finished, has its rows.
+  func finishFirst() throws
+  /// Forgets what was begun; nobody touches its memory any more.
+  func abandon()
+}
+
+/// One batch at a time, computed when it is begun.
+extension FeatureComputing {
+  public var depth: Int { 1 }
+  public func begin(_ bytes: UnsafeRawBufferPointer, count: Int, into rows: UnsafeMutableBufferPointer<Float>) throws {
+    try features(ofBatch: bytes, count: count, into: rows)
+  }
+  public var isFirstDone: Bool { true }
+  public func finishFirst() throws {}
+  public func abandon() {}
 }
 
 /// Decodes and prepares one image; called by several threads at once.

@@ -3,8 +3,8 @@ import Synchronization
 
 /// The device's memory: hands out buffers and keeps those given back for the next that asks for about as much.
 ///
-/// Reuse needs no waiting: all commands go through one in-order queue, so what is queued for the old owner runs before
-/// anything the new one queues.
+/// Reuse needs no waiting: commands go through one in-order queue, so what is queued for the old owner runs before anything
+/// the new one queues. A stream, which has a second queue, begins with an event of the first and ends when its transfers have.
 final class BufferPool: Sendable {
   private let device: String
   private let context: ContextHandle
@@ -12,6 +12,7 @@ final class BufferPool: Sendable {
   /// Kept buffers beyond this many bytes are freed.
   private let keptByteLimit: Int
   private let reusesBuffers: Bool
+  private let failures: CallFailures?
   private let kept = Mutex(Kept())
 
   private struct Kept {
@@ -19,8 +20,8 @@ final class BufferPool: Sendable {
     var byteCount = 0
   }
 
-  init(_ info: OpenCLDeviceInfo, context: ContextHandle, reusesBuffers: Bool = true) {
-    self.reusesBuffers = reusesBuffers
+  init(_ info: OpenCLDeviceInfo, context: ContextHandle, reusesBuffers: Bool = true, failures: CallFailures? = nil) {
+    (self.reusesBuffers, self.failures) = (reusesBuffers, failures)
     device = info.identifier
     self.context = context
     maximumByteCount = info.maximumBufferByteCount
@@ -87,8 +88,10 @@ final class BufferPool: Sendable {
 
   private func create(_ capacity: Int) throws(DeviceError) -> MemoryHandle {
     var status: cl_int = 0
+    let call = "clCreateBuffer(\(ByteText.of(capacity)))"
+    if let status = failures?.status(of: "clCreateBuffer") { throw DeviceError(status: status, call: call, on: device) }
     let raw = clCreateBuffer(context.raw, cl_mem_flags(CL_MEM_READ_WRITE), capacity, nil, &status)
-    return MemoryHandle(adopting: try adopt(raw, status, "clCreateBuffer(\(ByteText.of(capacity)))", on: device))
+    return MemoryHandle(adopting: try adopt(raw, status, call, on: device))
   }
 }
 

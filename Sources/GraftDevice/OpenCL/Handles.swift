@@ -39,15 +39,28 @@ final class EventHandle: @unchecked Sendable {
   init(adopting raw: cl_event) { self.raw = raw }
   deinit { clReleaseEvent(raw) }
 
+  /// Whether the command has ended, well or not; asks and does not wait.
+  var isDone: Bool { execution.map { $0 <= 0 } ?? true }
+
+  /// Why the command itself failed, if it did; not that one it waited for has.
+  var failure: cl_int? {
+    guard let execution, execution < 0, execution != CL_EXEC_STATUS_ERROR_FOR_EVENTS_IN_WAIT_LIST else { return nil }
+    return execution
+  }
+
+  private var execution: cl_int? {
+    var execution: cl_int = 0
+    let status = clGetEventInfo(raw, cl_event_info(CL_EVENT_COMMAND_EXECUTION_STATUS), MemoryLayout<cl_int>.size, &execution, nil)
+    return status == CL_SUCCESS ? execution : nil
+  }
+
   /// Waits until the command is done.
   func wait(_ call: @autoclosure () -> String, on device: String) throws(DeviceError) {
     var event: cl_event? = raw
     let status = clWaitForEvents(1, &event)
     guard status == CL_SUCCESS else {
       // The wait's status says only that the command failed; the event knows why.
-      var execution: cl_int = 0
-      let known = clGetEventInfo(raw, cl_event_info(CL_EVENT_COMMAND_EXECUTION_STATUS), MemoryLayout<cl_int>.size, &execution, nil)
-      throw DeviceError(status: known == CL_SUCCESS && execution < 0 ? execution : status, call: call(), on: device)
+      throw DeviceError(status: execution.flatMap { $0 < 0 ? $0 : nil } ?? status, call: call(), on: device)
     }
   }
 }

@@ -4,8 +4,9 @@ import Synchronization
 
 /// Any OpenCL 1.2 device, through the ICD loader.
 ///
-/// One in-order queue takes all commands; nothing waits but `read`, `finish`, `profile` and, while the device is busy, a
-/// write larger than a staging block.
+/// One in-order queue takes all commands but a stream's transfers, which have an in-order queue of their own, ordered with the
+/// first by events (`OpenCLBatchStream`). Nothing waits but `read`, `finish`, `profile`, a stream's `collect` and, while the
+/// device is busy, a write larger than a staging block; each wait is counted.
 public final class OpenCLDevice: Device {
   public let traits: DeviceTraits
   public let info: OpenCLDeviceInfo
@@ -13,6 +14,13 @@ public final class OpenCLDevice: Device {
   let context: ContextHandle
   let pool: BufferPool
   private let queue: QueueHandle
+  /// Of streams.
+  private let transferQueue: QueueHandle
+  /// For mapping page-locked memory, which must not wait for the others.
+  private let mappingQueue: QueueHandle
+  private let waits = HostWaits()
+  /// Of tests.
+  let failures: CallFailures?
   private let builder: ProgramBuilder
   private let staging: StagingRing
   /// Held while commands are queued, so that a list of launches stays together.
@@ -40,9 +48,10 @@ public final class OpenCLDevice: Device {
   /// - Parameters:
   ///   - reusesBuffers: false keeps freed memory from being handed out again: for simulators that watch what is written.
   ///   - computeUnits: how many to plan for, if not as many as there are: a test's large GPU.
+  ///   - failures: calls that a test has fail.
   package init(
     _ info: OpenCLDeviceInfo, family: KernelFamily? = nil, sources: KernelSources, cache: ProgramCache, reusesBuffers: Bool = true,
-    computeUnits: Int? = nil
+    computeUnits: Int? = nil, failures: CallFailures? = nil
   ) throws(DeviceError) {
     let name = info.identifier
     if let obstacle = info.obstacle {
@@ -55,16 +64,21 @@ public final class OpenCLDevice: Device {
     let rawContext = clCreateContext(properties, 1, &device, nil, nil, &status)
     context = ContextHandle(adopting: try adopt(rawContext, status, "clCreateContext", on: name))
     queue = try Self.makeQueue(info, context, properties: 0)
-    self.info = info
+    transferQueue = try Self.makeQueue(info, context, properties: 0)
+    mappingQueue = try Self.makeQueue(info, context, properties: 0)
+    (self.info, self.failures) = (info, failures)
     var traits = info.traits(family: family)
     traits.computeUnits = computeUnits ?? traits.computeUnits
     self.traits = traits
-    pool = BufferPool(info, context: context, reusesBuffers: reusesBuffers)
-    builder = ProgramBuilder(info, context: context, sources: sources, cache: cache)
-    staging = StagingRing(device: name, context: context, queue: try Self.makeQueue(info, context, properties: 0))
+    pool = BufferPool(info, context: context, reusesBuffers: reusesBuffers, failures: failures)
+    builder = ProgramBuilder(info, context: context, sources: sources, cache: cache, failures: failures)
+    staging = StagingRing(device: name, context: context, queue: mappingQueue, waits: waits)
   }
 
-  deinit { clFinish(queue.raw) }
+  deinit {
+    clFinish(transferQueue.raw)
+    clFinish(queue.raw)
+  }
 
   private static func makeQueue(
     _ info: OpenCLDeviceInfo, _ context: ContextHandle, properties: cl_command_queue_properties
@@ -92,7 +106,7 @@ public final class OpenCLDevice: Device {
       try staging.write(source, enqueue: enqueue(from:))
     } else {
       // Nothing to overlap with, or more than is worth copying twice.
-      try enqueue(from: start).wait("clWaitForEvents(write)", on: info.identifier)
+      try wait(for: enqueue(from: start), "clWaitForEvents(write)")
     }
   }
 
@@ -103,7 +117,7 @@ public final class OpenCLDevice: Device {
     let transfer = try queueTransfer("clEnqueueReadBuffer(\(ByteText.of(destination.count)))") { queue, event in
       clEnqueueReadBuffer(queue, memory.raw, cl_bool(CL_FALSE), slice.byteOffset, destination.count, start, 0, nil, event)
     }
-    try transfer.event.wait("clWaitForEvents(read)", on: info.identifier)
+    try wait(for: transfer.event, "clWaitForEvents(read)")
     noteDone(transfer.turn)
   }
 
@@ -114,9 +128,21 @@ public final class OpenCLDevice: Device {
 
   public func finish() throws(DeviceError) {
     let turn = progress.withLock { $0.queued }
-    try check(clFinish(queue.raw), "clFinish", on: info.identifier)
+    try finish(queue, "clFinish")
+    try finish(transferQueue, "clFinish(transfers)")
     noteDone(turn)
   }
+
+  public func stream(_ launches: any PreparedLaunches, input: BufferSlice, output: BufferSlice) throws(DeviceError) -> any BatchStream {
+    guard let launches = launches as? PreparedOpenCLLaunches, launches.belongs(to: self) else {
+      throw DeviceError(
+        device: info.identifier, call: "make a stream", name: "launches of another device", remedy: "Prepare them on this device; report this.")
+    }
+    _ = (try buffer(of: input), try buffer(of: output))
+    return try OpenCLBatchStream(launches, input: input, output: output, on: self)
+  }
+
+  public var hostWaitCount: Int { waits.count }
 
   /// Its matrix unit, looked for when first asked; the answer is kept for as long as the device is open, unless a test forces one.
   ///
@@ -153,12 +179,51 @@ public final class OpenCLDevice: Device {
   // MARK: Queueing
 
   /// Runs `body` with the compute queue while no other thread queues anything, then has the driver start.
-  func queueCommands(_ body: (cl_command_queue) throws(DeviceError) -> Void) throws(DeviceError) {
+  ///
+  /// - Returns: what `body` does, and how far the queue is when that is done: for `noteDone`.
+  @discardableResult func queueCommands<Result>(
+    _ body: (cl_command_queue) throws(DeviceError) -> Result
+  ) throws(DeviceError) -> (result: Result, turn: UInt64) {
     try progress.withLock { progress throws(DeviceError) in
       progress.queued += 1
-      try body(queue.raw)
+      let result = try body(queue.raw)
       try check(clFlush(queue.raw), "clFlush", on: info.identifier)
+      return (result, progress.queued)
     }
+  }
+
+  /// Runs `body` with the queue of transfers, then has the driver start.
+  func queueTransfers<Result>(_ body: (cl_command_queue) throws(DeviceError) -> Result) throws(DeviceError) -> Result {
+    let result = try body(transferQueue.raw)
+    try check(clFlush(transferQueue.raw), "clFlush(transfers)", on: info.identifier)
+    return result
+  }
+
+  /// Makes a call that gives an event.
+  func event(_ call: String, _ enqueue: (UnsafeMutablePointer<cl_event?>) -> cl_int) throws(DeviceError) -> EventHandle {
+    var event: cl_event?
+    try retryingWithoutPool {
+      enqueue(&event)
+    } call: {
+      call
+    }
+    return EventHandle(adopting: try adopt(event, CL_SUCCESS, call, on: info.identifier))
+  }
+
+  func makePinnedBlock(capacity: Int) throws(DeviceError) -> PinnedBlock {
+    try PinnedBlock(capacity: capacity, context: context, queue: mappingQueue, device: info.identifier, waits: waits)
+  }
+
+  /// Waits for a command, which counts unless it is done.
+  func wait(for event: EventHandle, _ call: @autoclosure () -> String) throws(DeviceError) {
+    if !event.isDone { waits.add() }
+    try event.wait(call(), on: info.identifier)
+    if let status = failures?.status(of: "clWaitForEvents") { throw DeviceError(status: status, call: call(), on: info.identifier) }
+  }
+
+  private func finish(_ queue: QueueHandle, _ call: String) throws(DeviceError) {
+    waits.add()
+    try check(clFinish(queue.raw), call, on: info.identifier)
   }
 
   /// Runs `body` with a queue that keeps times, after all that was queued before and before all that follows.
@@ -171,9 +236,9 @@ public final class OpenCLDevice: Device {
         profiling = try Self.makeQueue(info, context, properties: cl_command_queue_properties(CL_QUEUE_PROFILING_ENABLE))
         progress.profilingQueue = profiling
       }
-      try check(clFinish(queue.raw), "clFinish", on: info.identifier)
+      try finish(queue, "clFinish")
       try body(profiling.raw)
-      try check(clFinish(profiling.raw), "clFinish(profiling)", on: info.identifier)
+      try finish(profiling, "clFinish(profiling)")
     }
   }
 
@@ -184,13 +249,7 @@ public final class OpenCLDevice: Device {
   ) throws(DeviceError) -> (event: EventHandle, turn: UInt64) {
     try progress.withLock { progress throws(DeviceError) in
       progress.queued += 1
-      var event: cl_event?
-      try retryingWithoutPool {
-        enqueue(queue.raw, &event)
-      } call: {
-        call
-      }
-      let handle = EventHandle(adopting: try adopt(event, CL_SUCCESS, call, on: info.identifier))
+      let handle = try event(call) { enqueue(queue.raw, $0) }
       try check(clFlush(queue.raw), "clFlush", on: info.identifier)
       return (handle, progress.queued)
     }
@@ -198,16 +257,18 @@ public final class OpenCLDevice: Device {
 
   /// Makes a call; if the device is short of memory, waits, frees what the pool keeps, and makes it once more.
   func retryingWithoutPool(_ enqueue: () -> cl_int, call: () -> String) throws(DeviceError) {
-    let status = enqueue()
+    func attempt() -> cl_int { failures.flatMap { $0.status(of: String(call().prefix { $0 != "(" })) } ?? enqueue() }
+    let status = attempt()
     guard status != CL_SUCCESS else { return }
     let error = DeviceError(status: status, call: call(), on: info.identifier)
     guard error.isOutOfMemory, pool.keptByteCount > 0 else { throw error }
-    try check(clFinish(queue.raw), "clFinish", on: info.identifier)
+    try finish(queue, "clFinish")
     pool.trim()
-    try check(enqueue(), call(), on: info.identifier)
+    try check(attempt(), call(), on: info.identifier)
   }
 
-  private func noteDone(_ turn: UInt64) {
+  /// Takes note that the compute queue's commands up to a turn are done.
+  func noteDone(_ turn: UInt64) {
     progress.withLock { $0.done = max($0.done, turn) }
   }
 

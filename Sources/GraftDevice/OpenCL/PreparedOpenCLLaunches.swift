@@ -51,13 +51,19 @@ final class PreparedOpenCLLaunches: PreparedLaunches {
 
   func enqueue() throws(DeviceError) {
     guard !commands.isEmpty else { return }
-    try device.queueCommands { queue throws(DeviceError) in
-      for (index, command) in commands.enumerated() {
-        try run(command, on: queue, event: nil)
-        if index % Self.flushInterval == Self.flushInterval - 1 { try check(clFlush(queue), "clFlush", on: device.info.identifier) }
-      }
+    try device.queueCommands { queue throws(DeviceError) in try enqueue(on: queue) }
+  }
+
+  /// Queues every launch; for `OpenCLDevice.queueCommands`.
+  func enqueue(on queue: cl_command_queue) throws(DeviceError) {
+    for (index, command) in commands.enumerated() {
+      try run(command, on: queue, event: nil)
+      if index % Self.flushInterval == Self.flushInterval - 1 { try check(clFlush(queue), "clFlush", on: device.info.identifier) }
     }
   }
+
+  /// Whether it was prepared by `device`.
+  func belongs(to other: OpenCLDevice) -> Bool { device === other }
 
   func profile() throws(DeviceError) -> [Double] {
     var seconds = [Double](repeating: 0, count: launchCount)
@@ -68,7 +74,7 @@ final class PreparedOpenCLLaunches: PreparedLaunches {
         try run(command, on: queue, event: &raw)
         let call = Self.call(launches[command.launch])
         let event = EventHandle(adopting: try adopt(raw, CL_SUCCESS, call, on: device.info.identifier))
-        try event.wait(call, on: device.info.identifier)
+        try device.wait(for: event, call)
         let info = InfoQuery(call: "clGetEventProfilingInfo", device: device.info.identifier) {
           clGetEventProfilingInfo(event.raw, $0, $1, $2, $3)
         }

@@ -42,11 +42,12 @@ final class ProgramBuilder: Sendable {
   private let context: ContextHandle
   private let sources: KernelSources
   private let cache: ProgramCache
+  private let failures: CallFailures?
   private let programs = Mutex<[ProgramKey: ProgramHandle]>([:])
   private let counts = Mutex(ProgramStatistics())
 
-  init(_ info: OpenCLDeviceInfo, context: ContextHandle, sources: KernelSources, cache: ProgramCache) {
-    (self.info, self.context, self.sources, self.cache) = (info, context, sources, cache)
+  init(_ info: OpenCLDeviceInfo, context: ContextHandle, sources: KernelSources, cache: ProgramCache, failures: CallFailures? = nil) {
+    (self.info, self.context, self.sources, self.cache, self.failures) = (info, context, sources, cache, failures)
   }
 
   var statistics: ProgramStatistics { counts.withLock { $0 } }
@@ -146,6 +147,7 @@ final class ProgramBuilder: Sendable {
   }
 
   private func buildStatus(_ program: ProgramHandle, options: String) -> cl_int {
+    if let status = failures?.status(of: "clBuildProgram") { return status }
     var device: cl_device_id? = info.id.raw
     return clBuildProgram(program.raw, 1, &device, options, nil, nil)
   }

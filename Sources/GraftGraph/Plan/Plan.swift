@@ -51,6 +51,9 @@ public final class Plan {
     for case .value(let id)? in schedule.preparation.flatMap(\.operands) where !fixedValues.contains(id) {
       memory.preparation = max(memory.preparation, graph.constant(id).map(Plan.deviceByteCount) ?? 0)
     }
+    if options.isStreamed, device.traits.kind == .openCL {
+      memory.inputs += (graph.inputs + graph.outputs).reduce(0) { $0 + graph.type(of: $1).byteCount }
+    }
     try memory.check(on: device.traits, limit: options.memoryLimit)
     self.memory = memory
 
@@ -208,6 +211,18 @@ public final class Plan {
     var values = [Float](repeating: 0, count: graph.type(of: output).elementCount)
     try values.withUnsafeMutableBytes { try read(output, into: $0) }
     return values
+  }
+
+  /// A stream of batches through the plan: bytes of `input` in, bytes of `output` out, as `write`, `run` and `read` would give
+  /// them. Meant for plans made with `PlanOptions.isStreamed`, which counts the memory it takes.
+  public func stream(from input: ValueID, to output: ValueID) throws -> any BatchStream {
+    func slice(_ id: ValueID, among ids: [ValueID]) throws -> BufferSlice {
+      guard ids.contains(id), let slice = slices[id] else {
+        throw ShapeError("stream", "'\(graph[id].name)' is neither an input nor an output of the plan")
+      }
+      return BufferSlice(slice.buffer, byteOffset: slice.byteOffset, byteCount: graph.type(of: id).byteCount)
+    }
+    return try device.stream(prepared, input: slice(input, among: graph.inputs), output: slice(output, among: graph.outputs))
   }
 
   /// Runs once, a launch at a time; launches that are the same for other images count as one.

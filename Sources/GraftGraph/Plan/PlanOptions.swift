@@ -13,6 +13,9 @@ public struct PlanOptions: Sendable {
   package var fusesSeparable = true
   /// Bytes of device memory the plan may take; `nil`: all that the device has.
   public var memoryLimit: Int?
+  /// Whether batches are going to be streamed through the plan, which takes memory for one more input and result where the
+  /// device works on its own.
+  public var isStreamed = false
   /// Bytes of the last cache to plan for; `nil`: the device's. 0: the whole batch at once.
   package var lastCacheByteCount: Int?
   /// Images of a batch, where that is not the first extent of the first input; 0: rows are not images'. Decides where sums of

@@ -16,9 +16,11 @@ public final class FrozenBackbone: FeatureComputing {
   /// The name of the cut.
   public let cut: String
   /// Images the device computes at a time.
-  public var deviceBatchSize: Int { prepared?.batchSize ?? 0 }
+  public private(set) var deviceBatchSize: Int
   private let make: (Int) throws -> PreparedBackbone
-  private var prepared: PreparedBackbone?
+  private var prepared: PreparedBackbone? {
+    didSet { if let prepared { deviceBatchSize = prepared.batchSize } }
+  }
 
   /// Where a backbone is cut, before anything is computed.
   public struct Description: Sendable {
@@ -64,12 +66,23 @@ public final class FrozenBackbone: FeatureComputing {
       try PreparedBackbone(backbone, cut: name, preprocessing: preprocessing, batchSize: batchSize, device: device, options: options)
     }
     let first = try Self.halving(batchSize, device: device.traits.identifier, make)
-    prepared = first
-    self.batchSize = first.batchSize
+    (waitsElsewhere, waits) = (device.hostWaitCount, { device.hostWaitCount })
+    (prepared, self.batchSize, deviceBatchSize) = (first, first.batchSize, first.batchSize)
     self.device = device.traits.identifier
   }
 
   private let device: String
+  private let waits: () -> Int
+  /// Waits for the device that were not for batches, but for plans.
+  private var waitsElsewhere: Int
+  private var counts = (images: 0, batches: 0)
+
+  /// What the device has done so far.
+  public var usage: DeviceUsage {
+    var usage = DeviceUsage(device: device)
+    (usage.images, usage.batches, usage.hostWaits) = (counts.images, counts.batches, waits() - waitsElsewhere)
+    return usage
+  }
 
   /// Makes the plan for a batch, or for half of it, and so on, as long as memory is what is missing.
   private static func halving(_ batchSize: Int, device: String, _ make: (Int) throws -> PreparedBackbone) throws -> PreparedBackbone {
@@ -96,74 +109,136 @@ public final class FrozenBackbone: FeatureComputing {
     }
   }
 
+  // MARK: Batches
+
+  private struct Batch {
+    let images: UnsafeRawBufferPointer
+    let count: Int
+    let rows: UnsafeMutableBufferPointer<Float>
+    /// Images that were given to the device, and those whose rows are there: the first ones.
+    var begun = 0
+    var done = 0
+  }
+
+  /// Those begun and not finished, in order.
+  private var batches: [Batch] = []
+  /// What the device has: counts of images, in order, of one batch each.
+  private var parts: [Int] = []
+
+  public var depth: Int { prepared?.stream.depth ?? 1 }
+
   public func features(ofBatch images: UnsafeRawBufferPointer, count: Int, into target: UnsafeMutableBufferPointer<Float>) throws {
     guard count > 0 else { return }
-    let (width, imageByteCount) = (featureShape.reduce(1, *), images.count / count)
-    precondition(target.count >= width * count)
-    var done = 0
-    while done < count {
+    precondition(batches.isEmpty, "batches are under way")
+    try begin(images, count: count, into: target)
+    try finishFirst()
+  }
+
+  public func begin(_ images: UnsafeRawBufferPointer, count: Int, into rows: UnsafeMutableBufferPointer<Float>) throws {
+    precondition(count > 0 && images.count % count == 0 && rows.count >= featureShape.reduce(1, *) * count, "memory that is no batch")
+    batches.append(Batch(images: images, count: count, rows: rows))
+    try withHalving { try submit($0) }
+  }
+
+  public var isFirstDone: Bool {
+    guard let first = batches.first else { return true }
+    // The batch's last part is all that is left of it.
+    return first.done == first.count
+      || (first.begun == first.count && parts.first == first.count - first.done && prepared?.stream.isFirstDone() != false)
+  }
+
+  public func finishFirst() throws {
+    while let first = batches.first, first.done < first.count {
+      try withHalving { current in
+        try submit(current)
+        try collect(current)
+        try submit(current)
+      }
+    }
+    if !batches.isEmpty { batches.removeFirst() }
+  }
+
+  public func abandon() {
+    batches = []
+    // With the plan go its streams, which wait for what they began.
+    if !parts.isEmpty { drop() }
+  }
+
+  /// Gives the device what it has room for.
+  private func submit(_ current: PreparedBackbone) throws {
+    while parts.count < current.stream.depth, let index = batches.firstIndex(where: { $0.begun < $0.count }) {
+      let batch = batches[index]
+      let count = min(current.batchSize, batch.count - batch.begun), imageByteCount = batch.images.count / batch.count
+      let range = batch.begun * imageByteCount..<(batch.begun + count) * imageByteCount
+      try current.stream.submit(
+        UnsafeRawBufferPointer(rebasing: batch.images[range]), resultByteCount: count * featureShape.reduce(1, *) * MemoryLayout<Float>.stride)
+      batches[index].begun += count
+      parts.append(count)
+    }
+  }
+
+  /// Takes the rows of the device's first part.
+  private func collect(_ current: PreparedBackbone) throws {
+    guard let count = parts.first, let index = batches.firstIndex(where: { $0.done < $0.count }) else { return }
+    let batch = batches[index], width = featureShape.reduce(1, *)
+    let target = UnsafeMutableBufferPointer(rebasing: batch.rows[batch.done * width..<(batch.done + count) * width])
+    try current.stream.collect(into: UnsafeMutableRawBufferPointer(target))
+    parts.removeFirst()
+    batches[index].done += count
+    counts = (counts.images + count, counts.batches + 1)
+  }
+
+  /// Runs `body`; where the device's memory does not suffice, everything that is not done is begun again with half the images.
+  private func withHalving(_ body: (PreparedBackbone) throws -> Void) throws {
+    while true {
       let current = try prepared ?? Self.halving(batchSize, device: device, make)
       prepared = current
-      let part = min(current.batchSize, count - done)
       do {
-        try current.features(
-          of: UnsafeRawBufferPointer(rebasing: images[done * imageByteCount..<(done + part) * imageByteCount]), count: part,
-          into: UnsafeMutableBufferPointer(rebasing: target[done * width..<(done + part) * width]))
-        done += part
+        return try body(current)
       } catch  where Self.isOutOfMemory(error) && current.batchSize > 1 {
         Self.note(current.batchSize, device, error)
-        try shrink(to: current.batchSize / 2)
+        let batchSize = current.batchSize / 2, before = waits()
+        drop()
+        prepared = try Self.halving(batchSize, device: device, make)
+        waitsElsewhere += waits() - before
+      } catch {
+        drop()
+        batches = []
+        throw error
       }
     }
   }
 
-  /// The old plan's memory is given back before the new one's is asked for.
-  private func shrink(to batchSize: Int) throws {
+  /// Gives the plan's memory back, before another one's is asked for, and with it what the device has begun.
+  private func drop() {
     prepared = nil
-    prepared = try Self.halving(batchSize, device: device, make)
+    parts = []
+    for index in batches.indices { batches[index].begun = batches[index].done }
   }
 }
 
-/// A backbone's plan for a batch, and the memory of one batch on this side.
+/// A backbone's plan for a batch.
 private final class PreparedBackbone {
   let batchSize: Int
-  private let plan: Plan
-  private let input: ValueID
-  private let output: ValueID
-  private let width: Int
-  /// Bytes and features of one batch; what lies beyond a short batch is computed and thrown away.
-  private let bytes: UnsafeMutableRawBufferPointer
-  private var rows: [Float]
+  let stream: any BatchStream
 
   init(_ backbone: Backbone, cut name: String?, preprocessing: Preprocessing, batchSize: Int, device: any Device, options: PlanOptions) throws {
     let shape = [batchSize, 3, preprocessing.height, preprocessing.width]
     let whole = try backbone.graph(inputShape: shape)
     let value = try FrozenBackbone.cutValue(of: whole, named: name, backbone: backbone)
-    width = whole.type(of: value).shape.dropFirst().reduce(1, *)
     guard whole.type(of: value).shape.first == batchSize else {
       throw ImportError(
         file: backbone.path, what: "its features have shape \(whole.type(of: value).shape) for a batch of \(batchSize)",
         remedy: "The model was exported for a fixed batch: use --batch-size 1, or export it with an open one.")
     }
-    plan = try backbone.namingFile {
+    var options = options
+    options.isStreamed = true
+    let plan = try backbone.namingFile {
       try Plan(
         whole.frozen(at: value).takingImageBytes(scale: preprocessing.scale, shift: preprocessing.shift), device: device, options: options)
     }
-    (input, output) = (plan.graph.inputs[0], plan.graph.outputs[0])
+    // The stream keeps the launches, and they their memory.
+    stream = try plan.stream(from: plan.graph.inputs[0], to: plan.graph.outputs[0])
     self.batchSize = batchSize
-    bytes = .allocate(byteCount: batchSize * preprocessing.byteCount, alignment: 64)
-    bytes.initializeMemory(as: UInt8.self, repeating: 0)
-    rows = [Float](repeating: 0, count: batchSize * width)
-  }
-
-  deinit { bytes.deallocate() }
-
-  func features(of images: UnsafeRawBufferPointer, count: Int, into target: UnsafeMutableBufferPointer<Float>) throws {
-    precondition(count <= batchSize && images.count == bytes.count / batchSize * count && target.count >= width * count)
-    bytes.copyMemory(from: images)
-    try plan.write(UnsafeRawBufferPointer(bytes), to: input)
-    try plan.run()
-    try rows.withUnsafeMutableBytes { try plan.read(output, into: $0) }
-    rows.withUnsafeBufferPointer { _ = target.update(fromContentsOf: $0[..<(width * count)]) }
   }
 }
