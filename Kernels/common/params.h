@@ -210,6 +210,14 @@ typedef struct {
   int rows, classes, ldx;
 } GraftCrossEntropyParams;
 
+enum { GRAFT_LOSS_CROSS_ENTROPY = 0, GRAFT_LOSS_SIGMOID = 1, GRAFT_LOSS_SQUARED = 2, GRAFT_LOSS_HUBER = 3 };
+
+// The loss of each row of outputs against targets of the same shape; `delta` is where Huber's becomes a straight line.
+typedef struct {
+  int rows, classes, kind;
+  float delta;
+} GraftLossParams;
+
 // Sums of squares of `count` elements, in parts whose sums lie from `firstPart` on.
 typedef struct {
   graft_long count, partLength, firstPart;

@@ -88,3 +88,45 @@ KERNEL4(cross_entropy, GLOBAL const float *logits, GLOBAL const int *labels, GLO
   FOR_CHAINS(p.classes, store_float_part(float_part(g + at, count) * SPLAT(scale), g + at, count); (void)chain;)
   g[label] -= 1.0f;
 }
+
+// The loss of each row against targets [rows, classes], and its gradient (Graph/Operations/SampleLoss.swift has the formulas).
+// Work-items: x rows.
+KERNEL4(sample_loss, GLOBAL const float *outputs, GLOBAL const float *targets, GLOBAL float *loss, GLOBAL float *gradient, GraftLossParams) {
+  GLOBAL const float *x = outputs + (size_t)ITEM_X * p.classes, *t = targets + (size_t)ITEM_X * p.classes;
+  GLOBAL float *g = gradient + (size_t)ITEM_X * p.classes;
+  floatv sums[CHAINS], shares[CHAINS];
+  _Pragma("unroll") for (int chain = 0; chain < CHAINS; ++chain) sums[chain] = shares[chain] = SPLAT(0.0f);
+  if (p.kind == GRAFT_LOSS_CROSS_ENTROPY) {
+    float greatest = greatest_of(x, p.classes), total = exponentials(x, g, p.classes, greatest, true);
+    floatv level = SPLAT(log_v(SPLAT(total)).s0 + greatest);
+    FOR_CHAINS(p.classes, {
+      floatv share = float_part(t + at, count);
+      shares[chain] += share;
+      // Beyond the row both are zero.
+      sums[chain] = FMAV(share, level - float_part(x + at, count), sums[chain]);
+    })
+    floatv scale = SPLAT(sum_of_chains(shares) / total);
+    FOR_CHAINS(p.classes, store_float_part(float_part(g + at, count) * scale - float_part(t + at, count), g + at, count); (void)chain;)
+  } else {
+    floatv delta = SPLAT(p.delta);
+    FOR_CHAINS(p.classes, {
+      floatv value = float_part(x + at, count);
+      floatv target = float_part(t + at, count);
+      floatv slope;
+      floatv size;
+      if (p.kind == GRAFT_LOSS_SIGMOID) {
+        slope = sigmoid_v(value) - target;
+        size = MAXV(value, SPLAT(0.0f)) + log_v(SPLAT(1.0f) + exp_v(-ABSV(value))) - target * value;
+        // log 2 where there is nothing.
+        if (count < VW) size = first_lanes(size, count, 0.0f);
+      } else {
+        floatv distance = value - target;
+        slope = p.kind == GRAFT_LOSS_HUBER ? MINV(MAXV(distance, -delta), delta) : distance;
+        size = (distance - SPLAT(0.5f) * slope) * slope;
+      }
+      sums[chain] += size;
+      store_float_part(slope, g + at, count);
+    })
+  }
+  loss[ITEM_X] = sum_of_chains(sums);
+}

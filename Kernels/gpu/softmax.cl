@@ -68,3 +68,48 @@ __kernel ROWS_GROUP void cross_entropy(
     gradient[i] = counts ? exp(logits[i] - greatest) * scale - (i == label ? 1.0f : 0.0f) : 0.0f;
   if (exists && lane == 0) loss[row] = counts ? log(total) + (greatest - logits[label]) : 0.0f;
 }
+
+// The loss of each row against targets [rows, classes], and its gradient (Graph/Operations/SampleLoss.swift has the formulas).
+// Work-groups as softmax_rows.
+__kernel ROWS_GROUP void sample_loss(
+    __global const float *restrict outputs, __global const float *restrict targets, __global float *restrict loss,
+    __global float *restrict gradient, const GraftLossParams p) {
+  __local float scratch[ROW_SCRATCH];
+  size_t row = row_index();
+  bool exists = row < (size_t)p.rows;
+  int lane = row_lane(), classes = exists ? p.classes : 0;
+  outputs += row * p.classes;
+  targets += row * p.classes;
+  gradient += row * p.classes;
+  float sum = 0.0f;
+  if (p.kind == GRAFT_LOSS_CROSS_ENTROPY) {
+    float greatest = -INFINITY, total = 0.0f, share = 0.0f;
+    for (int i = lane; i < classes; i += ROW_ITEMS) greatest = outputs[i] > greatest ? outputs[i] : greatest;
+    greatest = row_total(greatest, scratch, true);
+    for (int i = lane; i < classes; i += ROW_ITEMS) {
+      total += exp(outputs[i] - greatest);
+      share += targets[i];
+    }
+    total = row_total(total, scratch, false);
+    share = row_total(share, scratch, false) / total;
+    float level = log(total) + greatest;
+    for (int i = lane; i < classes; i += ROW_ITEMS) {
+      sum = MULTIPLY_ADD(targets[i], level - outputs[i], sum);
+      gradient[i] = exp(outputs[i] - greatest) * share - targets[i];
+    }
+  } else {
+    for (int i = lane; i < classes; i += ROW_ITEMS) {
+      float value = outputs[i], distance = value - targets[i], slope = distance;
+      if (p.kind == GRAFT_LOSS_SIGMOID) {
+        slope = 1.0f / (1.0f + exp(-value)) - targets[i];
+        sum += max(value, 0.0f) + log(1.0f + exp(-fabs(value))) - targets[i] * value;
+      } else {
+        if (p.kind == GRAFT_LOSS_HUBER) slope = min(max(distance, -p.delta), p.delta);
+        sum += (distance - 0.5f * slope) * slope;
+      }
+      gradient[i] = slope;
+    }
+  }
+  sum = row_total(sum, scratch, false);
+  if (exists && lane == 0) loss[row] = sum;
+}

@@ -48,8 +48,8 @@ import Testing
     let problem = try Problem(sample)
     let values = problem.inputs.map { ReferenceTensor($0) }
     let gradients = problem.backward.reference(values + [ReferenceTensor(problem.seed)])
-    // The statistics of a frozen normalisation take none.
-    let expectedCount = sample.operation is BatchNorm ? 3 : sample.inputs.count(where: { $0.elementType == .float32 })
+    // The statistics of a frozen normalisation take none, nor do targets.
+    let expectedCount = sample.operation is BatchNorm ? 3 : sample.operation is SampleLoss ? 1 : sample.inputs.count(where: { $0.elementType == .float32 })
     #expect(problem.trained.count == expectedCount)
     var generator = Generator(13)
     for (index, gradient) in zip(problem.trained, gradients) {
@@ -95,6 +95,7 @@ import Testing
     switch operation {
     case is ActivationGradient, is Pool2DGradient, is LayerNormGradient, is Conv2DWeightGradient, is ChannelAffine, is OptimizerStep, is Blend: true
     case let operation as CrossEntropy: operation.givesGradient
+    case let operation as SampleLoss: operation.givesGradient
     case let operation as Binary: operation.function == .equal || operation.function == .greater
     default: false
     }

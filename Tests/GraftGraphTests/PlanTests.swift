@@ -37,7 +37,8 @@ import Testing
     var graph = Graph()
     let inputs = zip(sample.inputs, tensors).enumerated().map { index, pair in
       // Weights as constants, so that packed ones are run as well.
-      index == 0 || index.isMultiple(of: 2) ? graph.addInput(pair.0, name: "input \(index)") : graph.addConstant(pair.1, name: "constant \(index)")
+      if sample.operation.mutatedInputs.contains(index) { return graph.addVariable(pair.0, name: "variable \(index)") }
+      return index == 0 || index.isMultiple(of: 2) ? graph.addInput(pair.0, name: "input \(index)") : graph.addConstant(pair.1, name: "constant \(index)")
     }
     let type = try sample.operation.outputType(sample.inputs)
     let guardInput = graph.addInput(TensorType(type.shape), name: "guard")
@@ -52,7 +53,7 @@ import Testing
     for (index, id) in inputs.enumerated() where plan.graph.inputs.contains(id) {
       try tensors[index].withUnsafeBytes { bytes in
         try plan.write(bytes, to: id)
-        written.append((id, Array(bytes)))
+        if !sample.operation.mutatedInputs.contains(index) { written.append((id, Array(bytes))) }
       }
     }
     try plan.write(guards, to: guardInput)

@@ -44,6 +44,13 @@ extension OperationSamples {
       samples.append(OperationSample(operation: ChannelMoments(), inputs: image(shape), terms: shape.dropLast().reduce(1, *)))
     }
     samples += optimizers
+    for function in [SampleLoss.Function.crossEntropy, .sigmoid, .squared, .huber(0.75)] {
+      for shape in [[5, 3], [1, 1], [7, 131], [3, 1000]] {
+        for gives in [false, true] {
+          samples.append(OperationSample(operation: SampleLoss(function, givesGradient: gives), inputs: image(shape, shape), terms: shape[1]))
+        }
+      }
+    }
     samples.append(OperationSample(operation: LayerNormGradient(epsilon: 0.1, hasScale: false), inputs: image([5, 67], [5, 67]), terms: 67))
     samples.append(
       OperationSample(
