@@ -1,0 +1,112 @@
+import Foundation
+import Graft
+import Testing
+
+/// Fine-tuning and training from scratch as a user does them.
+@Suite(.serialized) struct FinetuneCommandTests {
+  private let model = Fixture.path("tiny.onnx")
+
+  /// A store and a head of three classes.
+  private func prepare(_ folder: TemporaryFolder, count: Int = 14) throws {
+    try Photos.write(to: folder["photos"], count: count)
+    let extracted = try GraftProcess.run(
+      "extract", "--backbone", model, "--data", folder["photos"], "--output", folder["store"], "--device", "cpu", in: folder)
+    #expect(extracted.status == 0, "\(extracted.messages)")
+    let trained = try GraftProcess.run("train", folder["store"], "--output", folder["head.safetensors"], "--l2", "1", "--device", "cpu", in: folder)
+    #expect(trained.status == 0, "\(trained.messages)")
+  }
+
+  @Test(arguments: ["1", "all"]) func theWholeJob(_ part: String) throws {
+    let folder = try TemporaryFolder()
+    try prepare(folder)
+    let tune = [
+      "finetune", folder["head.safetensors"], folder["store"], "--unfreeze", part, "--output", folder["tuned.safetensors"], "--epochs", "4",
+      "--learning-rate", "1e-3", "--batch-size", "8", "--device", "cpu", "--csv", folder["log.csv"],
+    ]
+    let dry = try GraftProcess(tune + ["--dry-run"], folder: folder).wait()
+    #expect(dry.status == 0 && dry.messages.contains("trained") && !FileManager.default.fileExists(atPath: folder["tuned.safetensors"]))
+    let tuned = try GraftProcess(tune + ["--json"], folder: folder).wait()
+    #expect(tuned.status == 0, "\(tuned.messages)")
+    let report = try tuned.json(), epochs = try #require(report["epochs"] as? [[String: Any]])
+    let losses = epochs.compactMap { $0["train_loss"] as? Double }
+    #expect(losses.count == 4 && losses[3] < losses[0], "\(losses)")
+    #expect((report["cut"] as? String == "image") == (part == "all"))
+    #expect(try String(contentsOfFile: folder["log.csv"], encoding: .utf8).split(separator: "\n").count == 5)
+    #expect(!FileManager.default.fileExists(atPath: folder["tuned.safetensors.checkpoint"]))
+
+    let scored = try GraftProcess.run("evaluate", folder["tuned.safetensors"], folder["store"], "--device", "cpu", "--json", in: folder)
+    #expect(scored.status == 0, "\(scored.messages)")
+    #expect(try #require(scored.json()["top1"] as? Double) > 0.8)
+    let picture = folder["photos/red brick/0-3.tiff"]
+    let predicted = try GraftProcess.run("predict", folder["tuned.safetensors"], picture, "--device", "cpu", "--json", in: folder)
+    let predictions = try #require(JSONSerialization.jsonObject(with: Data(predicted.output.utf8)) as? [[String: Any]], "\(predicted.messages)")
+    #expect((predictions.first?["predictions"] as? [[String: Any]])?.first?["label"] as? String == "red brick")
+    // Its head alone means nothing.
+    let refused = try GraftProcess(["finetune", folder["tuned.safetensors"]] + tune[2...], folder: folder).wait()
+    #expect(refused.status == 65 && refused.messages.contains("fine-tuned model"), "\(refused.messages)")
+  }
+
+  /// Killed after an epoch, the same command goes on and writes the same file to the bit.
+  @Test func goesOnAfterAKill() throws {
+    let folder = try TemporaryFolder()
+    try prepare(folder)
+    func tune(_ output: String) -> [String] {
+      [
+        "finetune", folder["head.safetensors"], folder["store"], "--output", folder[output], "--epochs", "60", "--batch-size", "4", "--device", "cpu",
+      ]
+    }
+    #expect(try GraftProcess(tune("whole.safetensors"), folder: folder).wait().status == 0)
+    let process = try GraftProcess(tune("killed.safetensors"), folder: folder)
+    let deadline = ContinuousClock.now + .seconds(60)
+    while !FileManager.default.fileExists(atPath: folder["killed.safetensors.checkpoint"]), ContinuousClock.now < deadline {
+      Thread.sleep(forTimeInterval: 0.001)
+    }
+    kill(process.process.processIdentifier, SIGKILL)
+    _ = try process.wait()
+    #expect(!FileManager.default.fileExists(atPath: folder["killed.safetensors"]))
+    let resumed = try GraftProcess(tune("killed.safetensors"), folder: folder).wait()
+    #expect(resumed.status == 0 && resumed.messages.contains("going on after epoch"), "\(resumed.messages)")
+    let files = try ["whole.safetensors", "killed.safetensors"].map { try Data(contentsOf: URL(fileURLWithPath: folder[$0])) }
+    #expect(files[0] == files[1])
+  }
+
+  @Test(
+    arguments: [
+      (["--unfreeze", "99"], 65, "blocks"), (["--unfreeze", "nothing.*"], 65, "nothing.*"), (["--unfreeze", "0"], 64, "--unfreeze"),
+      (["--learning-rate", "-1"], 64, "learning rate"), (["--epochs", "0"], 64, "epochs"), (["--data", "/nowhere"], 65, "/nowhere"),
+      (["--backbone", "HEAD"], 65, "head.safetensors"),
+    ] as [([String], Int32, String)])
+  func mistakes(_ arguments: [String], _ status: Int32, _ words: String) throws {
+    let folder = try TemporaryFolder()
+    try prepare(folder, count: 6)
+    let given = arguments.map { $0 == "HEAD" ? folder["head.safetensors"] : $0 }
+    let outcome = try GraftProcess(
+      ["finetune", folder["head.safetensors"], folder["store"], "--output", folder["t.safetensors"], "--device", "cpu"] + given, folder: folder
+    ).wait()
+    #expect(!outcome.wasSignalled && outcome.status == status, "\(outcome.status): \(outcome.messages)")
+    #expect(outcome.messages.contains(words), "\(outcome.messages)")
+    #expect(!FileManager.default.fileExists(atPath: folder["t.safetensors"]))
+  }
+
+  /// What is trained from scratch is a backbone like any other.
+  @Test func trainsABackbone() throws {
+    let folder = try TemporaryFolder()
+    try Photos.write(to: folder["photos"], count: 20)
+    let trained = try GraftProcess.run(
+      "pretrain", "--architecture", "resnet_tiny", "--data", folder["photos"], "--output", folder["own.safetensors"], "--input-size", "16",
+      "--batch-size", "8", "--epochs", "3", "--device", "cpu", "--json", in: folder)
+    #expect(trained.status == 0, "\(trained.messages)")
+    let report = try trained.json()
+    let losses = try #require(report["epochs"] as? [[String: Any]]).compactMap { $0["train_loss"] as? Double }
+    #expect(losses.count == 3 && losses[2] < losses[0], "\(losses)")
+    let test = try #require(report["test"] as? [String: Any])
+    #expect(try #require(test["top1"] as? Double) > 0.5)
+    let extracted = try GraftProcess.run(
+      "extract", "--backbone", folder["own.safetensors"], "--data", folder["photos"], "--output", folder["store"], "--device", "cpu", "--json", in: folder)
+    #expect(extracted.status == 0, "\(extracted.messages)")
+    #expect(try extracted.json()["cut_shape"] as? [Int] == [64])
+    let wrong = try GraftProcess.run(
+      "pretrain", "--architecture", "perceptron", "--data", folder["photos"], "--output", folder["own.safetensors"], in: folder)
+    #expect(wrong.status == 64 && wrong.messages.contains("resnet_small"), "\(wrong.messages)")
+  }
+}
