@@ -60,7 +60,7 @@ import Testing
   @Test func parametersHaveNames() throws {
     let graph = try chain([16], residualBlocks: 1)
     #expect(graph.parameters().map(\.name) == ["layer0.weight", "block0.a.weight", "block0.b.weight"])
-    #expect(graph.parameters().allSatisfy(\.decays))
+    #expect(!graph.parameters().contains { !$0.decays })
   }
 
   /// A convolution, a normalisation and an activation, its parameters and statistics variables.

@@ -34,25 +34,25 @@ extension Graph {
   }
 
   /// y = x scale[c] + shift[c] for one value x.
-  struct ChannelAffine {
+  struct AffineMap {
     let x: ValueID
     let scale, shift: [Double]
   }
 
   /// What a node does to each channel, if it is no more than a product and a sum with constants.
-  private func channelAffine(_ node: Node) -> ChannelAffine? {
+  private func channelAffine(_ node: Node) -> AffineMap? {
     let channels = type(of: node.output).shape.last ?? 1
     if let norm = node.operation as? BatchNorm {
       let statistics = node.inputs.dropFirst().compactMap { constant($0)?.doubles() }
       guard statistics.count == 4 else { return nil }
       let scale = (0..<channels).map { statistics[0][$0] / (statistics[3][$0] + norm.epsilon).squareRoot() }
-      return ChannelAffine(x: node.inputs[0], scale: scale, shift: (0..<channels).map { statistics[1][$0] - statistics[2][$0] * scale[$0] })
+      return AffineMap(x: node.inputs[0], scale: scale, shift: (0..<channels).map { statistics[1][$0] - statistics[2][$0] * scale[$0] })
     }
     if let unary = node.operation as? Unary, unary.activation == .none, unary.hasScale || unary.hasShift {
       let vectors = node.inputs.dropFirst().compactMap { constant($0)?.doubles() }
       guard vectors.count == node.inputs.count - 1 else { return nil }
       let zero = [Double](repeating: 0, count: channels), one = [Double](repeating: 1, count: channels)
-      return ChannelAffine(x: node.inputs[0], scale: unary.hasScale ? vectors[0] : one, shift: unary.hasShift ? vectors[vectors.count - 1] : zero)
+      return AffineMap(x: node.inputs[0], scale: unary.hasScale ? vectors[0] : one, shift: unary.hasShift ? vectors[vectors.count - 1] : zero)
     }
     guard let binary = node.operation as? Binary, binary.activation == .none else { return nil }
     for (position, other) in [(0, 1), (1, 0)] {
@@ -64,10 +64,10 @@ extension Graph {
       let spread = values.count == 1 ? [Double](repeating: values[0], count: channels) : values
       let zero = [Double](repeating: 0, count: channels), one = [Double](repeating: 1, count: channels)
       switch binary.function {
-      case .add: return ChannelAffine(x: x, scale: one, shift: spread)
-      case .subtract where position == 0: return ChannelAffine(x: x, scale: one, shift: spread.map { -$0 })
-      case .multiply: return ChannelAffine(x: x, scale: spread, shift: zero)
-      case .divide where position == 0 && !spread.contains(0): return ChannelAffine(x: x, scale: spread.map { 1 / $0 }, shift: zero)
+      case .add: return AffineMap(x: x, scale: one, shift: spread)
+      case .subtract where position == 0: return AffineMap(x: x, scale: one, shift: spread.map { -$0 })
+      case .multiply: return AffineMap(x: x, scale: spread, shift: zero)
+      case .divide where position == 0 && !spread.contains(0): return AffineMap(x: x, scale: spread.map { 1 / $0 }, shift: zero)
       default: return nil
       }
     }
@@ -77,7 +77,7 @@ extension Graph {
 
 extension Rewriter {
   /// The producer again with the affine map in its weights and bias; nil if it has none or they are not constants.
-  fileprivate mutating func fold(_ affine: Graph.ChannelAffine, into producer: Graph.Node) throws -> ValueID? {
+  fileprivate mutating func fold(_ affine: Graph.AffineMap, into producer: Graph.Node) throws -> ValueID? {
     var inputs = producer.inputs
     if let unary = producer.operation as? Unary { return try compose(affine, with: unary, producer) }
     let outputsFirst: Bool
@@ -108,7 +108,7 @@ extension Rewriter {
   }
 
   /// Two scales and shifts after one another as one; nil where the first ends in an activation or is no constant.
-  private mutating func compose(_ affine: Graph.ChannelAffine, with first: Unary, _ producer: Graph.Node) throws -> ValueID? {
+  private mutating func compose(_ affine: Graph.AffineMap, with first: Unary, _ producer: Graph.Node) throws -> ValueID? {
     let vectors = producer.inputs.dropFirst().compactMap { constant($0)?.doubles() }
     guard first.activation == .none, vectors.count == producer.inputs.count - 1 else { return nil }
     let channels = affine.scale.count
