@@ -28,7 +28,8 @@
 #define KERNEL4(name, a0, a1, a2, a3, P) __kernel void name(a0, a1, a2, a3, const P p)
 #define KERNEL5(name, a0, a1, a2, a3, a4, P) __kernel void name(a0, a1, a2, a3, a4, const P p)
 #define KERNEL6(name, a0, a1, a2, a3, a4, a5, P) __kernel void name(a0, a1, a2, a3, a4, a5, const P p)
-
+#define KERNEL7(name, a0, a1, a2, a3, a4, a5, a6, P) __kernel void name(a0, a1, a2, a3, a4, a5, a6, const P p)
+#define KERNEL8(name, a0, a1, a2, a3, a4, a5, a6, a7, P) __kernel void name(a0, a1, a2, a3, a4, a5, a6, a7, const P p)
 #define KERNEL10(name, a0, a1, a2, a3, a4, a5, a6, a7, a8, a9, P) \
   __kernel void name(a0, a1, a2, a3, a4, a5, a6, a7, a8, a9, const P p)
 
@@ -96,6 +97,12 @@ typedef floatv floatv_unaligned __attribute__((aligned(4)));
 #define KERNEL6(name, a0, a1, a2, a3, a4, a5, P) \
   GRAFT_BODY(name, a0, a1, a2, a3, a4, a5, const P p); \
   GRAFT_ENTRY(name, P, b[0], b[1], b[2], b[3], b[4], b[5]) GRAFT_BODY(name, a0, a1, a2, a3, a4, a5, const P p)
+#define KERNEL7(name, a0, a1, a2, a3, a4, a5, a6, P) \
+  GRAFT_BODY(name, a0, a1, a2, a3, a4, a5, a6, const P p); \
+  GRAFT_ENTRY(name, P, b[0], b[1], b[2], b[3], b[4], b[5], b[6]) GRAFT_BODY(name, a0, a1, a2, a3, a4, a5, a6, const P p)
+#define KERNEL8(name, a0, a1, a2, a3, a4, a5, a6, a7, P) \
+  GRAFT_BODY(name, a0, a1, a2, a3, a4, a5, a6, a7, const P p); \
+  GRAFT_ENTRY(name, P, b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]) GRAFT_BODY(name, a0, a1, a2, a3, a4, a5, a6, a7, const P p)
 #define KERNEL10(name, a0, a1, a2, a3, a4, a5, a6, a7, a8, a9, P) \
   GRAFT_BODY(name, a0, a1, a2, a3, a4, a5, a6, a7, a8, a9, const P p); \
   GRAFT_ENTRY(name, P, b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9]) \

@@ -38,7 +38,7 @@ struct ParameterCase: CustomTestStringConvertible, Sendable {
     .init(GraftCopyParams.self), .init(GraftFillParams.self), .init(GraftSoftmaxParams.self), .init(GraftReduceParams.self),
     .init(GraftLRNParams.self),
     .init(GraftLayerNormParams.self), .init(GraftNormalizeParams.self), .init(GraftCrossEntropyParams.self), .init(GraftPeakParams.self),
-    .init(GraftChannelParams.self),
+    .init(GraftChannelParams.self), .init(GraftHeads.self), .init(GraftAttentionParams.self), .init(GraftAttentionGradientParams.self),
   ]
 }
 
