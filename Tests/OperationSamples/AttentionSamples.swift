@@ -20,19 +20,20 @@ extension OperationSamples {
       // Scores are sums of `size` terms, whose errors the exponential hands on; a result sums the keys.
       samples.append(OperationSample(operation: attention, inputs: inputs, range: range, terms: keys + size))
       let y = try! attention.outputType(inputs)
-      samples.append(OperationSample(operation: AttentionGradient(of: attention), inputs: inputs + [y, y], range: range, terms: keys + queries + size))
+      samples.append(
+        OperationSample(operation: AttentionGradient(of: attention), inputs: inputs + [y, y], range: range, terms: keys + queries + size))
     }
-    // One of everything; extents about those of blocks and tiles; a head as long as they may be.
+    // One of everything; extents about those of blocks and tiles; a head as long as they may be. Few programs: compilers take their time.
     for layout in Attention.Layout.allCases { add(layout, heads: 1, queries: 1, size: 1) }
     add(.packed, images: 2, heads: 3, queries: 17, size: 8)
     add(.packed, images: 1, heads: 2, queries: 67, size: 64)
     add(.packed, images: 2, heads: 1, queries: 33, size: 5)
     add(.packed, images: 1, heads: 3, queries: 25, size: 32, mask: [25, 25])
     add(.tokens, images: 2, heads: 2, queries: 9, keys: 70, size: 20)
-    add(.tokens, images: 3, heads: 1, queries: 66, keys: 31, size: 48, mask: [3, 1, 1, 31])
+    add(.tokens, images: 3, heads: 1, queries: 31, keys: 66, size: 20, mask: [3, 1, 1, 31])
     add(.heads, images: 2, heads: 3, queries: 13, keys: 19, size: 13, mask: [2, 3, 13, 19])
-    add(.heads, images: 1, heads: 2, queries: 40, keys: 34, size: 80, mask: [2, 40, 1])
-    add(.heads, images: 1, heads: 1, queries: 35, keys: 37, size: 150)
+    add(.heads, images: 1, heads: 2, queries: 30, keys: 34, size: 80, mask: [2, 40, 1])
+    add(.heads, images: 1, heads: 1, queries: 25, keys: 37, size: 160)
     add(.tokens, images: 1, heads: 1, queries: 27, keys: 130, size: 256)
     // Scores to ±60 and exponents far beyond float32's if nothing were subtracted from them.
     add(.packed, images: 1, heads: 2, queries: 70, size: 16, scale: 1, range: -2...2)

@@ -57,7 +57,8 @@ public struct Attention: Operation {
       (1...Self.largestHeadSize).contains(extents.size), kind, "heads of size 1 to \(Self.largestHeadSize) are expected, \(extents.size) was found")
     if hasMask {
       let scores = [extents.images, heads, extents.queries, extents.keys]
-      try ShapeError.expect(broadcastShape(shapes[expected - 1], scores) == scores, kind, "a mask \(shapes[expected - 1]) does not broadcast to \(scores)")
+      try ShapeError.expect(
+        broadcastShape(shapes[expected - 1], scores) == scores, kind, "a mask \(shapes[expected - 1]) does not broadcast to \(scores)")
     }
     return TensorType([extents.images, extents.queries, heads * extents.size])
   }
@@ -152,7 +153,7 @@ public struct Attention: Operation {
       p.rowsPerItem = Int32(rows.rowsPerItem)
       context.launch("attention", "attention", operands + [mask, .value(context.output)], p, grid: rows.grid)
     case .gpu:
-      throw LoweringError(context, "not yet")
+      context.launchAttention("attention", operands + [mask, .value(context.output)], p, forward: p, rows: Int(p.queries))
     }
   }
 
@@ -177,7 +178,9 @@ public struct Attention: Operation {
 
 extension GraftHeads {
   /// The place of an element of a head's matrix.
-  func at(_ image: Int, _ head: Int, _ row: Int, _ d: Int) -> Int { image * Int(self.image) + head * Int(self.head) + row * Int(token) + Int(offset) + d }
+  func at(_ image: Int, _ head: Int, _ row: Int, _ d: Int) -> Int {
+    image * Int(self.image) + head * Int(self.head) + row * Int(token) + Int(offset) + d
+  }
 }
 
 /// How attention is cut into work-items on CPUs: some rows of a head each.

@@ -16,7 +16,8 @@ public struct AttentionGradient: Operation {
     try ShapeError.expect(inputs.count > 2, Self.kind, "\(inputs.count) inputs were given")
     let y = try attention.outputType(Array(inputs.dropLast(2)))
     try ShapeError.expect(
-      inputs.suffix(2).allSatisfy { $0.shape == y.shape }, Self.kind, "two tensors \(y.shape) are expected, \(inputs.suffix(2).map(\.shape)) were found")
+      inputs.suffix(2).allSatisfy { $0.shape == y.shape }, Self.kind,
+      "two tensors \(y.shape) are expected, \(inputs.suffix(2).map(\.shape)) were found")
     let extents = Attention.Extents(attention, inputs.map(\.shape))
     if attention.layout == .packed { return TensorType(inputs[0].shape) }
     return TensorType([extents.images, extents.queries + 2 * extents.keys, extents.heads * extents.size])
@@ -90,7 +91,13 @@ public struct AttentionGradient: Operation {
       p.forward.rowsPerItem = Int32(keys.rowsPerItem)
       context.launch("attention", "attention_gradient_keys", ofKeys, p, grid: keys.grid, flops: keyFlops(types))
     case .gpu:
-      throw LoweringError(context, "not yet")
+      // Two pairs of scores beside the sums: no more than five of those.
+      context.launchAttention(
+        "attention_gradient_queries", ofQueries, p, forward: p.forward, rows: extents.queries, mostSums: 5, flops: queryFlops(types))
+      context.launchAttention("attention_gradient_keys", ofKeys, p, forward: p.forward, rows: extents.keys, flops: queryFlops(types))
+      let ofValues = operands[..<2] + [mask, dy, statistics, .value(context.output)]
+      context.launchAttention(
+        "attention_gradient_values", Array(ofValues), p, forward: p.forward, rows: extents.keys, flops: keyFlops(types) - queryFlops(types))
     }
   }
 }

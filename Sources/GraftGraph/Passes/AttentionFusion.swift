@@ -110,7 +110,8 @@ private struct AttentionMatch {
     guard type.rank <= rank, type.elementType.isFloatingPoint else { return nil }
     guard rank == 3, type.rank == 3 else { return value }
     // One dimension for images and heads.
-    return try rewriter.reshaped(value, to: (type.shape[0] == 1 ? [1, 1] : [extents.images, extents.heads]) + type.shape[1...], name: graph[mask].name)
+    return try rewriter.reshaped(
+      value, to: (type.shape[0] == 1 ? [1, 1] : [extents.images, extents.heads]) + type.shape[1...], name: graph[mask].name)
   }
 }
 
