@@ -113,8 +113,8 @@ import Testing
     let layout: Attention.Layout =
       switch form {
       case .packed, .slices: .packed
-      case .separate, .cross, .batches: .tokens
-      case .perHead, .matrices: .heads
+      case .separate, .cross, .batches, .matrices: .tokens
+      case .perHead: .heads
       }
     #expect(found.first?.layout == layout && found.first?.heads == (form == .matrices ? 1 : Self.heads))
     #expect(found.first?.hasMask == (form == .separate))

@@ -52,7 +52,8 @@ struct Rewriter {
 extension Graph {
   /// The graph after every pass, ready to be lowered.
   public func optimized() throws -> Graph {
-    try removingDeadNodes().foldingConstants().fusingAttention().sinkingTransposes().foldingConstants().foldingNormalization().fusing()
+    try removingDeadNodes().foldingConstants().fusingAttention().straighteningViews().sinkingTransposes().foldingConstants().foldingNormalization()
+      .fusing()
       .removingDeadNodes()
   }
 

@@ -43,6 +43,31 @@ extension Graph {
     return view
   }
 
+  /// With every chain of reshapes, transpositions and slices that leaves the elements in their order as one reshape.
+  ///
+  /// What the pass for transpositions cannot see through: dimensions that were merged apart and split again, as around a product
+  /// with images and heads in one dimension.
+  func straighteningViews() throws -> Graph {
+    var rewriter = try Rewriter(self)
+    for node in nodes {
+      let shape = type(of: node.output).shape
+      guard node.operation is Transpose || node.operation is Reshape || node.operation is Slice, !shape.contains(0) else {
+        try rewriter.keep(node)
+        continue
+      }
+      let view = view(of: node.output, followsScales: false), count = type(of: view.root).elementCount
+      let isWhole = view.offset == 0 && StridedView.merged(view.dimensions.flatMap { $0 }) == [.init(extent: count, stride: 1)]
+      guard isWhole, view.root != node.output, view.root != node.inputs[0] else {
+        try rewriter.keep(node)
+        continue
+      }
+      let root = rewriter.value(view.root)
+      let isSame = type(of: view.root).shape == shape
+      rewriter.define(node.output, as: isSame ? root : try rewriter.add(Reshape(shape), [root], name: node.name))
+    }
+    return try rewriter.finished().removingDeadNodes()
+  }
+
   /// What a node multiplies with one number, and the number.
   func scalarFactor(_ node: Node) -> (input: ValueID, factor: Double)? {
     guard let binary = node.operation as? Binary, binary.activation == .none else { return nil }
