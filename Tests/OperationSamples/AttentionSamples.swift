@@ -17,11 +17,13 @@ extension OperationSamples {
       case .heads: shapes = [queries, keys, keys].map { [images, heads, $0, size] }
       }
       let inputs = (shapes + (mask.map { [$0] } ?? [])).map { TensorType($0) }
-      // Scores are sums of `size` terms, whose errors the exponential hands on; a result sums the keys.
-      samples.append(OperationSample(operation: attention, inputs: inputs, range: range, terms: keys + size))
+      // An error of a score is a relative one of its weight: what rounding does grows with the scores.
+      let steepness = Double(attention.scale) * range.upperBound * range.upperBound
+      let terms = keys + Int(Double(size) * max(1, steepness * steepness))
+      samples.append(OperationSample(operation: attention, inputs: inputs, range: range, terms: terms))
       let y = try! attention.outputType(inputs)
       samples.append(
-        OperationSample(operation: AttentionGradient(of: attention), inputs: inputs + [y, y], range: range, terms: keys + queries + size))
+        OperationSample(operation: AttentionGradient(of: attention), inputs: inputs + [y, y], range: range, terms: terms + queries))
     }
     // One of everything; extents about those of blocks and tiles; a head as long as they may be. Few programs: compilers take their time.
     for layout in Attention.Layout.allCases { add(layout, heads: 1, queries: 1, size: 1) }

@@ -57,7 +57,7 @@ extension Graph {
       }
       let view = view(of: node.output, followsScales: false), count = type(of: view.root).elementCount
       let isWhole = view.offset == 0 && StridedView.merged(view.dimensions.flatMap { $0 }) == [.init(extent: count, stride: 1)]
-      guard isWhole, view.root != node.output, view.root != node.inputs[0] else {
+      guard isWhole, view.root != node.output, view.root != node.inputs[0], !outputs.contains(node.output) else {
         try rewriter.keep(node)
         continue
       }
