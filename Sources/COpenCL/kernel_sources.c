@@ -91,6 +91,18 @@ static const KernelSource sources[] = {
   {"gpu/attention.cl", (const char[]){
 #embed "../../Kernels/gpu/attention.cl" suffix(, 0)
   }},
+  {"gpu/attention_gradient_keys.cl", (const char[]){
+#embed "../../Kernels/gpu/attention_gradient_keys.cl" suffix(, 0)
+  }},
+  {"gpu/attention_gradient_queries.cl", (const char[]){
+#embed "../../Kernels/gpu/attention_gradient_queries.cl" suffix(, 0)
+  }},
+  {"gpu/attention_gradient_values.cl", (const char[]){
+#embed "../../Kernels/gpu/attention_gradient_values.cl" suffix(, 0)
+  }},
+  {"gpu/attention_tile.h", (const char[]){
+#embed "../../Kernels/gpu/attention_tile.h" suffix(, 0)
+  }},
   {"gpu/blocks.h", (const char[]){
 #embed "../../Kernels/gpu/blocks.h" suffix(, 0)
   }},

@@ -1,7 +1,7 @@
 import CKernels
 import GraftDevice
 
-/// How a work-group of the GPU family's attention (Kernels/gpu/attention.cl) is laid out: its options, and how many there are.
+/// How a work-group of the GPU family's attention (Kernels/gpu/attention_tile.h) is laid out: its options, and how many there are.
 struct AttentionTile: Sendable, Hashable {
   /// Work-items side by side and above each other; each has four columns and four rows of scores.
   let lanes, rowLanes: Int
@@ -19,17 +19,20 @@ struct AttentionTile: Sendable, Hashable {
   ///   - size: of a head.
   ///   - mostSums: of each row in an item's registers.
   ///   - vector: elements a load takes.
-  init(rows: Int, size: Int, mostSums: Int, vector: Int, groupSize: Int) {
+  init(rows: Int, size: Int, mostSums: Int, vector: Int, groupSize: Int, localByteCount: Int) {
     lanes = min(16, groupSize)
-    // 64 rows read the other side half as often as 32, unless too many of them lie beyond the last.
-    let most = max(1, min(16, groupSize / lanes)), smaller = max(1, most / 2)
-    func computed(_ rowLanes: Int) -> Int { divideUp(rows, 4 * rowLanes) * 4 * rowLanes }
-    rowLanes = Double(computed(most)) <= 1.1 * Double(computed(smaller)) ? most : smaller
     let lanes = lanes, share = divideUp(size, divideUp(size, mostSums * lanes))
     func groups(_ values: Int) -> Int { divideUp(share, lanes * values) }
     // The narrowest that holds the share; of equals the one with the longest vectors.
     values = [4, 2, 1].filter { $0 * groups($0) <= mostSums }.min { $0 * groups($0) < $1 * groups($1) } ?? 1
     self.groups = groups(values)
+    // 64 rows read the other side half as often as 32, unless too many of them lie beyond the last or they take too much local memory.
+    let most = max(1, min(16, groupSize / lanes)), smaller = max(1, most / 2), width = lanes * values * self.groups
+    func computed(_ rowLanes: Int) -> Int { divideUp(rows, 4 * rowLanes) * 4 * rowLanes }
+    // Both sides or the values, the weights, the maxima: POOL, WEIGHT_PITCH and MAXIMA.
+    let columns = 4 * lanes, tall = 4 * most, pool = max((tall + columns) * 36, min(columns * width, 4096))
+    let fits = 4 * (pool + tall * (columns + 4) + tall * (lanes + 1)) <= localByteCount
+    rowLanes = fits && Double(computed(most)) <= 1.1 * Double(computed(smaller)) ? most : smaller
     self.vector = vector
   }
 
@@ -50,8 +53,9 @@ extension LoweringContext {
   ) {
     let extents = [p.q, p.k, p.v, p.y].flatMap { [$0.image, $0.head, $0.token, $0.offset] }.map { Int($0) }
     let tile = AttentionTile(
-      rows: rows, size: Int(p.size), mostSums: mostSums, vector: vector(extents + [Int(p.size)], operands), groupSize: groupSize)
+      rows: rows, size: Int(p.size), mostSums: mostSums, vector: vector(extents + [Int(p.size)], operands), groupSize: groupSize,
+      localByteCount: traits.localMemoryByteCount)
     launchGroups(
-      "attention", function, operands, parameters, count: tile.groupCount(rows: rows, p), size: tile.itemCount, options: tile.options, flops: flops)
+      function, function, operands, parameters, count: tile.groupCount(rows: rows, p), size: tile.itemCount, options: tile.options, flops: flops)
   }
 }
