@@ -57,6 +57,20 @@
   __kernel void name(GRAFT_BUFFER b0, GRAFT_BUFFER b1, GRAFT_BUFFER b2, GRAFT_BUFFER b3, GRAFT_BUFFER b4, GRAFT_BUFFER b5, const P p) \
   GRAFT_CALL(name, b0, b1, b2, b3, b4, b5) \
   GRAFT_BODY(name, a0, a1, a2, a3, a4, a5, const P p)
+#define KERNEL7(name, a0, a1, a2, a3, a4, a5, a6, P) \
+  GRAFT_BODY(name, a0, a1, a2, a3, a4, a5, a6, const P p); \
+  __kernel void name( \
+      GRAFT_BUFFER b0, GRAFT_BUFFER b1, GRAFT_BUFFER b2, GRAFT_BUFFER b3, \
+      GRAFT_BUFFER b4, GRAFT_BUFFER b5, GRAFT_BUFFER b6, const P p) \
+  GRAFT_CALL(name, b0, b1, b2, b3, b4, b5, b6) \
+  GRAFT_BODY(name, a0, a1, a2, a3, a4, a5, a6, const P p)
+#define KERNEL8(name, a0, a1, a2, a3, a4, a5, a6, a7, P) \
+  GRAFT_BODY(name, a0, a1, a2, a3, a4, a5, a6, a7, const P p); \
+  __kernel void name( \
+      GRAFT_BUFFER b0, GRAFT_BUFFER b1, GRAFT_BUFFER b2, GRAFT_BUFFER b3, \
+      GRAFT_BUFFER b4, GRAFT_BUFFER b5, GRAFT_BUFFER b6, GRAFT_BUFFER b7, const P p) \
+  GRAFT_CALL(name, b0, b1, b2, b3, b4, b5, b6, b7) \
+  GRAFT_BODY(name, a0, a1, a2, a3, a4, a5, a6, a7, const P p)
 #define KERNEL10(name, a0, a1, a2, a3, a4, a5, a6, a7, a8, a9, P) \
   GRAFT_BODY(name, a0, a1, a2, a3, a4, a5, a6, a7, a8, a9, const P p); \
   __kernel void name( \
@@ -127,6 +141,12 @@ typedef floatv floatv_unaligned __attribute__((aligned(4)));
 #define KERNEL6(name, a0, a1, a2, a3, a4, a5, P) \
   GRAFT_BODY(name, a0, a1, a2, a3, a4, a5, const P p); \
   GRAFT_ENTRY(name, P, b[0], b[1], b[2], b[3], b[4], b[5]) GRAFT_BODY(name, a0, a1, a2, a3, a4, a5, const P p)
+#define KERNEL7(name, a0, a1, a2, a3, a4, a5, a6, P) \
+  GRAFT_BODY(name, a0, a1, a2, a3, a4, a5, a6, const P p); \
+  GRAFT_ENTRY(name, P, b[0], b[1], b[2], b[3], b[4], b[5], b[6]) GRAFT_BODY(name, a0, a1, a2, a3, a4, a5, a6, const P p)
+#define KERNEL8(name, a0, a1, a2, a3, a4, a5, a6, a7, P) \
+  GRAFT_BODY(name, a0, a1, a2, a3, a4, a5, a6, a7, const P p); \
+  GRAFT_ENTRY(name, P, b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]) GRAFT_BODY(name, a0, a1, a2, a3, a4, a5, a6, a7, const P p)
 #define KERNEL10(name, a0, a1, a2, a3, a4, a5, a6, a7, a8, a9, P) \
   GRAFT_BODY(name, a0, a1, a2, a3, a4, a5, a6, a7, a8, a9, const P p); \
   GRAFT_ENTRY(name, P, b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9]) \

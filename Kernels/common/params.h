@@ -247,6 +247,27 @@ typedef struct {
   float rateScale;                      // the parameter's share of the learning rate
 } GraftOptimizerParams;
 
+// How the heads of an operand of attention lie: element (t, d) of head h of image b at  b image + h head + t token + offset + d.
+typedef struct {
+  int image, head, token, offset;
+} GraftHeads;
+
+// y = softmax(scale q k^T + mask) v for each head (Kernels/*/attention.cl).
+typedef struct {
+  GraftHeads q, k, v, y;
+  int batch, heads, queries, keys, size;  // size: of a head
+  int hasMask;
+  int maskImage, maskHead, maskQuery, maskKey;  // strides of the mask; 0 repeats it
+  int rowsPerItem;                      // CPU family: queries (keys) of a work-item
+  float scale;
+} GraftAttentionParams;
+
+// Its gradients; y and its gradient lie in the same way.
+typedef struct {
+  GraftAttentionParams forward;
+  GraftHeads dq, dk, dv;
+} GraftAttentionGradientParams;
+
 // The device's limits: multiply-adds in registers, sums and triads over memory.
 typedef struct {
   graft_long count;                     // floats of an array; in the CPU family, of a work-item's share of it

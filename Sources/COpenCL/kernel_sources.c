@@ -19,6 +19,9 @@ static const KernelSource sources[] = {
   {"common/params.h", (const char[]){
 #embed "../../Kernels/common/params.h" suffix(, 0)
   }},
+  {"cpu/attention.cl", (const char[]){
+#embed "../../Kernels/cpu/attention.cl" suffix(, 0)
+  }},
   {"cpu/conv.cl", (const char[]){
 #embed "../../Kernels/cpu/conv.cl" suffix(, 0)
   }},
@@ -87,6 +90,21 @@ static const KernelSource sources[] = {
   }},
   {"gpu/activation.h", (const char[]){
 #embed "../../Kernels/gpu/activation.h" suffix(, 0)
+  }},
+  {"gpu/attention.cl", (const char[]){
+#embed "../../Kernels/gpu/attention.cl" suffix(, 0)
+  }},
+  {"gpu/attention_gradient_keys.cl", (const char[]){
+#embed "../../Kernels/gpu/attention_gradient_keys.cl" suffix(, 0)
+  }},
+  {"gpu/attention_gradient_queries.cl", (const char[]){
+#embed "../../Kernels/gpu/attention_gradient_queries.cl" suffix(, 0)
+  }},
+  {"gpu/attention_gradient_values.cl", (const char[]){
+#embed "../../Kernels/gpu/attention_gradient_values.cl" suffix(, 0)
+  }},
+  {"gpu/attention_tile.h", (const char[]){
+#embed "../../Kernels/gpu/attention_tile.h" suffix(, 0)
   }},
   {"gpu/blocks.h", (const char[]){
 #embed "../../Kernels/gpu/blocks.h" suffix(, 0)

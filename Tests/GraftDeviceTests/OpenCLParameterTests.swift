@@ -39,6 +39,7 @@ struct ParameterCase: CustomTestStringConvertible, Sendable {
     .init(GraftLRNParams.self),
     .init(GraftLayerNormParams.self), .init(GraftNormalizeParams.self), .init(GraftCrossEntropyParams.self), .init(GraftPeakParams.self),
     .init(GraftChannelParams.self), .init(GraftSquareSumParams.self), .init(GraftLossParams.self), .init(GraftOptimizerParams.self),
+    .init(GraftHeads.self), .init(GraftAttentionParams.self), .init(GraftAttentionGradientParams.self),
   ]
 }
 

@@ -93,7 +93,8 @@ import Testing
   /// What only gradients are made of, or has none.
   static func takesNoGradient(_ operation: any Operation) -> Bool {
     switch operation {
-    case is ActivationGradient, is Pool2DGradient, is LayerNormGradient, is Conv2DWeightGradient, is ChannelAffine, is OptimizerStep, is Blend: true
+    case is ActivationGradient, is AttentionGradient, is Pool2DGradient, is LayerNormGradient, is Conv2DWeightGradient, is ChannelAffine: true
+    case is OptimizerStep, is Blend: true
     case let operation as CrossEntropy: operation.givesGradient
     case let operation as SampleLoss: operation.givesGradient
     case let operation as Binary: operation.function == .equal || operation.function == .greater

@@ -43,7 +43,7 @@ import Testing
   @Test(arguments: [(Network.resNet50, 4089.0, 25.5), (.vgg16, 15470, 138.4), (.mobileNetV2, 301, 3.5), (.viTB16, 17564, 86.6)])
   func networksAreWhatTheyAreCalled(_ network: Network, _ millions: Double, _ parameters: Double) throws {
     let graph = try network.graph(batch: 1)
-    let products = graph.nodes.filter { $0.operation is Conv2D || $0.operation is MatMul }
+    let products = graph.nodes.filter { $0.operation is Conv2D || $0.operation is MatMul || $0.operation is Attention }
     let flops = products.reduce(0) { $0 + $1.operation.flops($1.inputs.map { graph.type(of: $0) }, graph.type(of: $1.output)) }
     #expect(abs(flops / 2e6 / millions - 1) < 0.01, "\(flops / 2e6) million multiply-adds")
     let weights = graph.values.indices.map(ValueID.init).reduce(0) { $0 + (graph.constant($1)?.elementCount ?? 0) }

@@ -148,7 +148,7 @@ private struct Builder {
     for _ in 0..<12 {
       let start = x
       try layerNorm()
-      try attention(heads: heads, tokens: tokens, width: width, residual: start)
+      try attention(heads: heads, width: width, residual: start)
       let middle = x
       try layerNorm()
       try linear(4 * width, .gelu)
@@ -166,19 +166,10 @@ private struct Builder {
       LayerNorm(epsilon: 1e-6, hasScale: true, hasShift: true), [x, try weight([width]), try weight([width])], name: name("norm"))
   }
 
-  private mutating func attention(heads: Int, tokens: Int, width: Int, residual: ValueID) throws {
+  private mutating func attention(heads: Int, width: Int, residual: ValueID) throws {
     try linear(3 * width)
-    let all = x, size = width / heads
-    func part(_ index: Int, _ graph: inout Graph) throws -> ValueID {
-      let slice = try graph.add(Slice(starts: [0, 0, index * width], sizes: [batch, tokens, width], steps: [1, 1, 1]), [all])
-      return try graph.add(Transpose([0, 2, 1, 3]), [try graph.add(Reshape([batch, tokens, heads, size]), [slice])], name: "heads")
-    }
-    let (q, k, v) = (try part(0, &graph), try part(1, &graph), try part(2, &graph))
-    let scores = try graph.add(MatMul(transposeB: true), [q, k], name: name("scores"))
-    let scaled = try graph.add(Binary(.multiply), [scores, try weight([1])], name: name("scale"))
-    let weights = try graph.add(Softmax(axis: 3), [scaled], name: name("softmax"))
-    let mixed = try graph.add(MatMul(), [weights, v], name: name("mix"))
-    x = try graph.add(Reshape([batch, tokens, width]), [try graph.add(Transpose([0, 2, 1, 3]), [mixed], name: "join")])
+    let scale = 1 / Float(width / heads).squareRoot()
+    x = try graph.add(Attention(heads: heads, scale: scale, layout: .packed), [x], name: name("attention"))
     try linear(width, residual: residual)
   }
 }

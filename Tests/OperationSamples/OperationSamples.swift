@@ -4,7 +4,7 @@ private func image(_ shape: [Int], _ others: [Int]...) -> [TensorType] { ([shape
 
 /// Cases of every operation in `OperationList`: extents of 1, primes, and one more and one less than the kernels' tiles.
 package enum OperationSamples {
-  package static let all: [OperationSample] = convolutions + products + elementwise + pools + reductions + movements + losses + gradients
+  package static let all: [OperationSample] = convolutions + products + elementwise + pools + reductions + movements + losses + gradients + attentions
 
   package static let convolutions: [OperationSample] = {
     var samples: [OperationSample] = []

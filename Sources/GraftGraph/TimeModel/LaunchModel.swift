@@ -33,7 +33,7 @@ struct LaunchModel {
   }
 }
 
-/// What a launch of the GPU family's tiled products and convolutions executes.
+/// What a launch of the GPU family's tiled products, convolutions and attention executes.
 struct TileUse {
   let blocks: Int
   /// With rows, columns and steps of k that lie beyond the result.
@@ -44,6 +44,13 @@ struct TileUse {
   /// `nil` for other kernels.
   init?(_ launch: LaunchOutline) {
     let options = Dictionary(launch.kernel.options.map { ($0.name, $0.value) }) { a, _ in a }
+    if let rowLanes = options["ROW_LANES"], let rows = Self.attentionRows(launch), rows > 0, launch.flops > 0 {
+      // Rows beyond the last are computed too; 64 multiply-adds to 8 loads of four numbers.
+      blocks = launch.grid.globalSize.x / max(1, launch.grid.workGroupSize.x)
+      executedFlops = launch.flops * Double(divideUp(rows, 4 * rowLanes) * 4 * rowLanes) / Double(rows)
+      share = 0.8
+      return
+    }
     guard let tileM = options["TILE_M"], let tileN = options["TILE_N"], let tileK = options["TILE_K"], let k = Self.terms(launch) else { return nil }
     blocks = launch.grid.globalSize.x / max(1, launch.grid.workGroupSize.x)
     guard blocks > 0, launch.flops > 0 else { return nil }
@@ -63,6 +70,13 @@ struct TileUse {
     if let p: GraftGemmParams = launch.loadParameters() { return Int(p.k) }
     if let p: GraftConvParams = launch.loadParameters() { return Int(p.kh) * Int(p.kw) * Int(p.c) / max(1, Int(p.groups)) }
     return nil
+  }
+
+  /// The rows that an attention's work-groups share out.
+  private static func attentionRows(_ launch: LaunchOutline) -> Int? {
+    if let p: GraftAttentionParams = launch.loadParameters() { return Int(p.queries) }
+    guard let p: GraftAttentionGradientParams = launch.loadParameters() else { return nil }
+    return Int(launch.kernel.function == "attention_gradient_queries" ? p.forward.queries : p.forward.keys)
   }
 
   /// Into how many sums k is cut: what the grid has more than blocks of the result.
