@@ -112,7 +112,8 @@ public struct Graph: Sendable {
       throw ShapeError(operation.kind, "input \(place) is overwritten and has to be a variable", node: name)
     }
     if let input = inputs.first(where: overwritten.contains) {
-      throw ShapeError(operation.kind, "'\(self[input].name)' has been overwritten by an earlier node, whose result is to be read instead", node: name)
+      throw ShapeError(
+        operation.kind, "'\(self[input].name)' has been overwritten by an earlier node, whose result is to be read instead", node: name)
     }
     overwritten.formUnion(operation.mutatedInputs.map { inputs[$0] })
     let output = define(type, name: name, source: .node(nodes.count))

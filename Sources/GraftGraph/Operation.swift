@@ -34,6 +34,8 @@ public protocol Operation: Sendable, Hashable {
   func extraWeightByteCount(_ inputs: [TensorType], _ output: TensorType, _ traits: DeviceTraits, _ options: PlanOptions) -> Int
   /// Whether the result is the first input's memory under another shape.
   var isView: Bool { get }
+  /// Whether the result is float32 in a plan of whatever format: sums and losses.
+  var resultIsFloat32: Bool { get }
   /// Inputs that the launches overwrite, which have to be variables; the result is the first of them as it is afterwards, in its
   /// memory. Nothing that comes later in the graph may read the variables themselves.
   var mutatedInputs: [Int] { get }
@@ -50,6 +52,7 @@ extension Operation {
   public func acceptsRowStride(input: Int) -> Bool { false }
   public var producesRowStride: Bool { false }
   public var isView: Bool { false }
+  public var resultIsFloat32: Bool { false }
   public var mutatedInputs: [Int] { [] }
   public func extraWeightByteCount(_ inputs: [TensorType], _ output: TensorType, _ traits: DeviceTraits, _ options: PlanOptions) -> Int { 0 }
   public func isComputedByImage(_ inputs: [TensorType], hasImages: [Bool]) -> Bool { false }

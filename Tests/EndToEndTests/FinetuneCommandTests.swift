@@ -12,7 +12,8 @@ import Testing
     let extracted = try GraftProcess.run(
       "extract", "--backbone", model, "--data", folder["photos"], "--output", folder["store"], "--device", "cpu", in: folder)
     #expect(extracted.status == 0, "\(extracted.messages)")
-    let trained = try GraftProcess.run("train", folder["store"], "--output", folder["head.safetensors"], "--l2", "1", "--device", "cpu", in: folder)
+    let trained = try GraftProcess.run(
+      "train", folder["store"], "--output", folder["head.safetensors"], "--l2", "0.001", "--device", "cpu", in: folder)
     #expect(trained.status == 0, "\(trained.messages)")
   }
 
@@ -104,7 +105,8 @@ import Testing
     let top1 = try #require(test["top1"] as? Double)
     #expect(top1 > 0.5)
     let extracted = try GraftProcess.run(
-      "extract", "--backbone", folder["own.safetensors"], "--data", folder["photos"], "--output", folder["store"], "--device", "cpu", "--json", in: folder)
+      "extract", "--backbone", folder["own.safetensors"], "--data", folder["photos"], "--output", folder["store"], "--device", "cpu", "--json",
+      in: folder)
     #expect(extracted.status == 0, "\(extracted.messages)")
     #expect(try extracted.json()["cut_shape"] as? [Int] == [64])
     let wrong = try GraftProcess.run(

@@ -49,7 +49,8 @@ import Testing
     let values = problem.inputs.map { ReferenceTensor($0) }
     let gradients = problem.backward.reference(values + [ReferenceTensor(problem.seed)])
     // The statistics of a frozen normalisation take none, nor do targets.
-    let expectedCount = sample.operation is BatchNorm ? 3 : sample.operation is SampleLoss ? 1 : sample.inputs.count(where: { $0.elementType == .float32 })
+    let expectedCount =
+      sample.operation is BatchNorm ? 3 : sample.operation is SampleLoss ? 1 : sample.inputs.count(where: { $0.elementType == .float32 })
     #expect(problem.trained.count == expectedCount)
     var generator = Generator(13)
     for (index, gradient) in zip(problem.trained, gradients) {

@@ -38,7 +38,8 @@ import Testing
     let inputs = zip(sample.inputs, tensors).enumerated().map { index, pair in
       // Weights as constants, so that packed ones are run as well.
       if sample.operation.mutatedInputs.contains(index) { return graph.addVariable(pair.0, name: "variable \(index)") }
-      return index == 0 || index.isMultiple(of: 2) ? graph.addInput(pair.0, name: "input \(index)") : graph.addConstant(pair.1, name: "constant \(index)")
+      return index == 0 || index.isMultiple(of: 2)
+        ? graph.addInput(pair.0, name: "input \(index)") : graph.addConstant(pair.1, name: "constant \(index)")
     }
     let type = try sample.operation.outputType(sample.inputs)
     let guardInput = graph.addInput(TensorType(type.shape), name: "guard")

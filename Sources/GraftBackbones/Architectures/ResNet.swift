@@ -74,7 +74,8 @@ public struct ResNet: Sendable, Hashable {
   public var layers: [LayerSpec] {
     var layers: [LayerSpec] = []
     func convolution(
-      _ name: String, _ normalization: String, from: Int, to: Int, kernel: Int, stride: Int = 1, groups: Int = 1, _ activation: LayerActivation = .relu,
+      _ name: String, _ normalization: String, from: Int, to: Int, kernel: Int, stride: Int = 1, groups: Int = 1,
+      _ activation: LayerActivation = .relu,
       residual: Int? = nil, input: Int? = nil
     ) {
       let norm = BatchNormSpec(

@@ -111,7 +111,8 @@ extension Head {
     return try store.classNames.map { name in
       guard let place = places[name] else {
         throw TrainingDataError(
-          message: "the store's class '\(name)' is none of the head's: \(metadata.classes.prefix(8).joined(separator: ", ")). Train a head on this store.")
+          message:
+            "the store's class '\(name)' is none of the head's: \(metadata.classes.prefix(8).joined(separator: ", ")). Train a head on this store.")
       }
       return place
     }

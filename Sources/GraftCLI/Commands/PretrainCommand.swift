@@ -101,7 +101,8 @@ struct PretrainCommand: ReportingCommand {
       throw TrainingDataError(message: "no training image shows \(missing.prefix(5).joined(separator: ", ")). Add images, or remove the class.")
     }
     let device = try computing.make(console)
-    var options = try training.options(batchSize: min(batchSize, train.count), precision: format.precision, labels: train.labels, classes: images.classNames.count)
+    var options = try training.options(
+      batchSize: min(batchSize, train.count), precision: format.precision, labels: train.labels, classes: images.classNames.count)
     options.normalization = .batch(momentum: 0.1)
     options.planOptions = computing.planOptions(format.precision)
     if training.learningRate == nil { options.learningRate = options.method == .sgd ? 0.05 : 1e-3 }
@@ -119,7 +120,8 @@ struct PretrainCommand: ReportingCommand {
     let trainer = try Trainer(program, training: train, validation: inputs("val", draws: false))
     let outcome = try runTraining(
       trainer, output: outputPath,
-      identity: "\(architecture) \(preprocessing.canonicalJSON) \(training.identity) \(train.count) \(images.classNames.count) \(batchSize) \(format.precision)",
+      identity:
+        "\(architecture) \(preprocessing.canonicalJSON) \(training.identity) \(train.count) \(images.classNames.count) \(batchSize) \(format.precision)",
       flags: training, console: console, keepsInitial: false)
     try program.restore(outcome.tensors)
     let tested = try inputs("test", draws: false).map { inputs in (try trainer.score(inputs), inputs.count) }

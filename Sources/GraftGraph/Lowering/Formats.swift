@@ -14,9 +14,16 @@ struct ValueFormats {
   /// A view has the format of the value whose memory it shares; what isn't a float32 is moved as one is, four bytes at a time.
   init(_ graph: Graph, layouts: [ValueID: RowLayout], precision: Precision) {
     types = graph.values.map(\.type)
+    // What is computed from parameters alone, or is a statistic or a loss, is small, and rounding it would cost digits that nothing
+    // later brings back: variances, norms, the scale of a normalisation.
+    var staysWide = Set(graph.variables)
+    for node in graph.nodes {
+      let known = node.inputs.allSatisfy { staysWide.contains($0) || graph.constant($0) != nil }
+      if node.operation.resultIsFloat32 || (known && node.inputs.contains(where: staysWide.contains)) { staysWide.insert(node.output) }
+    }
     precisions = graph.values.indices.map { index in
       let root = layouts[ValueID(index)]?.root ?? ValueID(index)
-      guard case .node = graph[root].source, graph.type(of: root).elementType == .float32 else { return .float32 }
+      guard case .node = graph[root].source, graph.type(of: root).elementType == .float32, !staysWide.contains(root) else { return .float32 }
       return precision
     }
   }

@@ -53,8 +53,8 @@ public struct LoweringContext {
   var tile: BatchTile?
   let layouts: [ValueID: RowLayout]
   let formats: ValueFormats
-  /// The format in which what is computed lies in memory.
-  var precision: Precision { options.precision }
+  /// The format in which the node's result lies in memory, and its kernels compute: the plan's, but for what stays float32.
+  var precision: Precision { formats.precision(of: node.output) }
   var launches: [PlannedLaunch] = []
   var preparation: [PlannedLaunch] = []
   /// Bytes of each prepared block, and what it was made from, so that two users of one weight share it.
@@ -104,7 +104,7 @@ public struct LoweringContext {
       try emit(&self, target)
       return target
     }
-    let name = "\(source.index) \(key)"
+    let name = "\(source.index) \(key) \(precision ?? self.precision)"
     if let known = preparedKeys[name] { return .prepared(known) }
     let precision = precision ?? self.precision
     preparedPrecisions.append(precision)
@@ -121,10 +121,10 @@ public struct LoweringContext {
   /// Zeros, written when the plan is made; one block serves every node.
   public mutating func zeros(elementCount: Int) -> Operand {
     let rounded = divideUp(max(1, elementCount), 1024) * 1024
-    if let known = preparedKeys["zeros \(rounded)"] { return .prepared(known) }
+    if let known = preparedKeys["zeros \(rounded) \(precision)"] { return .prepared(known) }
     preparedPrecisions.append(precision)
     preparedByteCounts.append(rounded * precision.byteCount)
-    preparedKeys["zeros \(rounded)"] = preparedByteCounts.count - 1
+    preparedKeys["zeros \(rounded) \(precision)"] = preparedByteCounts.count - 1
     let target = Operand.prepared(preparedByteCounts.count - 1)
     let before = launches.count
     fill(target, elementCount: rounded, value: 0)

@@ -8,6 +8,7 @@ import GraftDevice
 public struct ChannelMoments: Operation {
   public static let kind = "channelMoments"
   public init() {}
+  public var resultIsFloat32: Bool { true }
 
   public func outputType(_ inputs: [TensorType]) throws(ShapeError) -> TensorType {
     try ShapeError.expect(
@@ -40,6 +41,7 @@ public struct ChannelMoments: Operation {
   }
 
   public func lower(_ context: inout LoweringContext) throws {
+    // The result is float32; the tensor is read as it lies.
     let x = context.inputs[0], channels = context.shape(x).last!, rows = context.type(x).elementCount / channels
     var p = GraftChannelParams(
       rows: Int64(rows), rowsPerPart: 0, channels: Int32(channels), lda: Int32(context.rowStride(x)), ldb: 0, ldy: 0)
@@ -48,7 +50,8 @@ public struct ChannelMoments: Operation {
       let blocks = divideUp(channels, 64), parts = max(1, min(divideUp(4 * context.workerCount, blocks), rows / 64))
       p.rowsPerPart = Int64(divideUp(rows, parts))
       let count = divideUp(rows, Int(p.rowsPerPart)), partial = context.scratch(elementCount: count * 2 * channels, precision: .float32)
-      context.launch("gradient", "channel_moments", [context.stored(x), partial], p, grid: Grid(count, blocks))
+      context.launch(
+        "gradient", "channel_moments", [.value(x), partial], p, grid: Grid(count, blocks), precision: context.precision(of: x))
       context.computeInFloat32 { context, y in
         context.launch("gradient", "merge_moments", [partial, y], p, grid: Grid(blocks), flops: 0, bytes: 0, precision: .float32)
       }
@@ -58,7 +61,8 @@ public struct ChannelMoments: Operation {
       p.rowsPerPart = Int64(divideUp(rows, parts))
       let count = divideUp(rows, Int(p.rowsPerPart)), partial = context.scratch(elementCount: count * 2 * channels, precision: .float32)
       context.launchGroups(
-        "gradient", "channel_moments", [context.stored(x), partial], p, count: count * blocks, size: groups.size, options: groups.options)
+        "gradient", "channel_moments", [.value(x), partial], p, count: count * blocks, size: groups.size, options: groups.options,
+        precision: context.precision(of: x))
       context.computeInFloat32 { context, y in
         context.launchItems("gradient", "merge_moments", [partial, y], p, count: channels, flops: 0, bytes: 0, precision: .float32)
       }

@@ -174,6 +174,7 @@ public struct Blend: Operation {
 public struct SquareSum: Operation {
   public static let kind = "squareSum"
   public init() {}
+  public var resultIsFloat32: Bool { true }
 
   public func outputType(_ inputs: [TensorType]) throws(ShapeError) -> TensorType { TensorType([1]) }
 

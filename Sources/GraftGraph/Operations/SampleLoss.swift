@@ -26,6 +26,8 @@ public struct SampleLoss: Operation {
 
   public init(_ function: Function, givesGradient: Bool = false) { (self.function, self.givesGradient) = (function, givesGradient) }
 
+  public var resultIsFloat32: Bool { true }
+
   public func outputType(_ inputs: [TensorType]) throws(ShapeError) -> TensorType {
     try ShapeError.expect(
       inputs.count == 2 && inputs[0].rank == 2 && inputs[0].shape == inputs[1].shape, Self.kind,

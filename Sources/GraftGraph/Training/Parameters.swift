@@ -108,7 +108,9 @@ extension Graph {
     var graph = Graph()
     var map: [ValueID: ValueID] = [:]
     for input in inputs {
-      map[input] = variables.contains(input) ? graph.addVariable(type(of: input), name: self[input].name) : graph.addInput(type(of: input), name: self[input].name)
+      map[input] =
+        variables.contains(input)
+        ? graph.addVariable(type(of: input), name: self[input].name) : graph.addInput(type(of: input), name: self[input].name)
     }
     let promoted = parameters.map { parameter in
       let id = graph.addVariable(TensorType(parameter.tensor.shape), name: parameter.name)

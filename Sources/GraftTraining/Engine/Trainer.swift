@@ -147,7 +147,8 @@ public final class Trainer {
     for index in 0..<batchesPerEpoch {
       if cancellation?.isCancelled == true {
         throw CancelledError(
-          remedy: checkpointPath.map { "The state after epoch \(number - 1) is in \($0); the same command goes on from there." } ?? "Nothing was kept.")
+          remedy: checkpointPath.map { "The state after epoch \(number - 1) is in \($0); the same command goes on from there." }
+            ?? "Nothing was kept.")
       }
       let chosen = Array(order[index * batch..<min((index + 1) * batch, order.count)])
       try training.write(
@@ -171,7 +172,8 @@ public final class Trainer {
       if result.gradientNorm.isFinite { largest = max(largest, result.gradientNorm) }
       let seconds = (clock.now - start) / .seconds(1)
       onProgress(
-        TrainingProgress(epoch: number, step: index + 1, stepsPerEpoch: batchesPerEpoch, loss: total / Double(seen), samplesPerSecond: Double(seen) / seconds))
+        TrainingProgress(
+          epoch: number, step: index + 1, stepsPerEpoch: batchesPerEpoch, loss: total / Double(seen), samplesPerSecond: Double(seen) / seconds))
     }
     let score = try validation.map { try self.score($0) }
     return EpochRecord(

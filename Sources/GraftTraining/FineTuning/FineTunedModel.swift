@@ -54,7 +54,8 @@ public struct FineTunedModel: Sendable {
     let width = graph.type(of: features).elementCount / batchSize
     guard graph.type(of: features).shape.first == batchSize, width == head.dimension else {
       throw HeadError(
-        file: nil, problem: "the head takes \(head.dimension) features, and the backbone gives \(graph.type(of: features).shape) for \(batchSize) images",
+        file: nil,
+        problem: "the head takes \(head.dimension) features, and the backbone gives \(graph.type(of: features).shape) for \(batchSize) images",
         remedy: "Use the backbone it was trained with.")
     }
     if graph.type(of: features).rank != 2 { features = try graph.add(Reshape([batchSize, width]), [features], name: "features") }
@@ -72,16 +73,18 @@ public struct FineTunedModel: Sendable {
     guard replaced.count == parameters.count else {
       let missing = parameters.keys.first { name in !known.contains { $0.name == name } } ?? ""
       throw HeadError(
-        file: nil, problem: "it has trained '\(missing)', and \(backbone.path) has no such parameter", remedy: "Use the backbone it was trained with.")
+        file: nil, problem: "it has trained '\(missing)', and \(backbone.path) has no such parameter", remedy: "Use the backbone it was trained with."
+      )
     }
     return try prepared.replacing(
-      Dictionary(uniqueKeysWithValues: try replaced.map { parameter in
-        let tensor = parameters[parameter.name]!
-        guard tensor.shape == parameter.tensor.shape else {
-          throw HeadError(file: nil, problem: "its '\(parameter.name)' has shape \(tensor.shape), and the backbone's \(parameter.tensor.shape)")
-        }
-        return (parameter.value, (parameter.name, tensor))
-      }))
+      Dictionary(
+        uniqueKeysWithValues: try replaced.map { parameter in
+          let tensor = parameters[parameter.name]!
+          guard tensor.shape == parameter.tensor.shape else {
+            throw HeadError(file: nil, problem: "its '\(parameter.name)' has shape \(tensor.shape), and the backbone's \(parameter.tensor.shape)")
+          }
+          return (parameter.value, (parameter.name, tensor))
+        }))
   }
 
   /// The model with what training gave.

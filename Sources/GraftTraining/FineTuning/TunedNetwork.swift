@@ -11,7 +11,8 @@ public final class TunedNetwork {
 
   /// - Throws: `HeadError` if the backbone is another; `PlanMemoryError`, `DeviceError`, `BuildError`.
   public init(
-    _ model: FineTunedModel, backbone: Backbone, preprocessing: Preprocessing, batchSize: Int, device: any Device, options: PlanOptions = PlanOptions()
+    _ model: FineTunedModel, backbone: Backbone, preprocessing: Preprocessing, batchSize: Int, device: any Device,
+    options: PlanOptions = PlanOptions()
   ) throws {
     let network = model.network(backbone, preprocessing: preprocessing)
     (self.batchSize, classCount) = (batchSize, model.head.classCount)
