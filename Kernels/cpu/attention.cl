@@ -157,7 +157,8 @@ INLINE void weigh(
   float greatest[MOST_ROWS + SCORE_ROWS_IN_VECTORS], totals[MOST_ROWS + SCORE_ROWS_IN_VECTORS], factors[SCORE_ROWS_IN_VECTORS]; \
   for (int i = 0; i < MOST_ROWS + SCORE_ROWS_IN_VECTORS; ++i) greatest[i] = -3.402823466e38f, totals[i] = 0.0f;
 
-KERNEL5(attention, GLOBAL const element *q, GLOBAL const element *k, GLOBAL const element *v, GLOBAL const float *mask, GLOBAL element *y, GraftAttentionParams) {
+KERNEL5(attention, GLOBAL const element *q, GLOBAL const element *k, GLOBAL const element *v, GLOBAL const float *mask, GLOBAL element *y,
+        GraftAttentionParams) {
   float across[SCORE_BLOCK_FLOATS] __attribute__((aligned(64))), along[SCORE_BLOCK_FLOATS] __attribute__((aligned(64)));
   float tile[SCORE_ROWS * MOST_SIZE] __attribute__((aligned(64))), scores[SCORE_ROWS * SCORE_COLUMNS] __attribute__((aligned(64)));
   float sums[MOST_SUMS] __attribute__((aligned(64)));
