@@ -19,7 +19,7 @@ struct TrainingFlags: ParsableArguments {
   @Option(help: ArgumentHelp("Keep a running average of the parameters with this decay, as 0.999.", valueName: "number")) var average = 0.0
   @Option(help: ArgumentHelp("Stop after this many epochs without a lower validation loss; 0: never.", valueName: "count")) var patience = 0
   @Option(help: ArgumentHelp("Decides the order of samples and everything random.", valueName: "number")) var seed: UInt64 = 0
-  @Option(help: ArgumentHelp("Write what happened in each epoch to this file.", valueName: "log.csv")) var csv: String?
+  @OptionGroup var watching: WatchingFlags
 
   func validate() throws {
     guard classWeight == "none" || classWeight == "balanced" else {
@@ -89,7 +89,7 @@ func runTraining(
         console.note(
           String(
             format: "epoch %d: loss %.4f, top-1 %.3f%@, %.1f s", record.epoch, record.trainLoss, record.trainTop1, held, record.seconds))
-        if let csv = flags.csv { try trainer.history.writeCSV(to: csv) }
+        try flags.watching.write(trainer.history)
       })
   }
   let kept = trainer.history.first { $0.epoch == trainer.bestEpoch }

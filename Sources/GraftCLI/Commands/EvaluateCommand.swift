@@ -21,7 +21,7 @@ struct EvaluateCommand: ReportingCommand {
     let store = try FeatureStore.open(reading: self.store)
     let evaluation =
       FineTunedModel.isOne(file)
-      ? try evaluate(try FineTunedModel(file, path: self.head), store, console) : try evaluate(try Head(path: self.head), store, console)
+      ? try evaluate(try FineTunedModel(file, path: self.head), store, console) : try evaluate(try HeadFile.read(self.head), store, console)
     console.result(evaluation.table())
     try console.object(evaluation)
   }
@@ -37,7 +37,7 @@ struct EvaluateCommand: ReportingCommand {
     return samples
   }
 
-  private func evaluate(_ head: Head, _ store: FeatureStore, _ console: Console) throws -> Evaluation {
+  private func evaluate(_ head: any FeatureClassifier, _ store: FeatureStore, _ console: Console) throws -> Evaluation {
     try head.check(against: store, file: self.head)
     let samples = try samples(of: store)
     let places = try head.places(ofClassesIn: store, file: self.head)
@@ -102,7 +102,7 @@ extension FineTunedModel {
   }
 }
 
-extension Head {
+extension FeatureClassifier {
   /// The head's class for each of a store's, by name: a store may have been made of a folder with other classes.
   ///
   /// - Throws: `TrainingDataError` for a class the head does not know.
