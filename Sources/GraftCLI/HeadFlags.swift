@@ -76,8 +76,12 @@ struct HeadFlags: ParsableArguments {
 
   /// What trains such heads.
   ///
-  /// - Parameter seed: in place of `--seed`.
-  func fitting(_ device: any Device, seed given: UInt64? = nil) throws -> any HeadFitting {
+  /// - Parameters:
+  ///   - seed: in place of `--seed`.
+  ///   - onEpoch: gets all epochs so far, after each, of a head that is trained in epochs.
+  func fitting(
+    _ device: any Device, seed given: UInt64? = nil, onEpoch: @escaping ([EpochRecord]) throws -> Void = { _ in }
+  ) throws -> any HeadFitting {
     let backend = DeviceLinearBackend(device: device), seed = given ?? seed
     switch head {
     case .linear:
@@ -109,7 +113,7 @@ struct HeadFlags: ParsableArguments {
       options.training.labelSmoothing = labelSmoothing
       options.training.loss = Self.losses.first { $0.name == loss }?.loss ?? .crossEntropy
       options.balancesClasses = classWeight == "balanced"
-      return PerceptronFitting(options: options, device: device)
+      return PerceptronFitting(options: options, device: device, onEpoch: onEpoch)
     }
   }
 }

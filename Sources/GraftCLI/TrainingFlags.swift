@@ -72,7 +72,7 @@ func runTraining(
   let done = try trainer.resume()
   if done > 0 { console.note("going on after epoch \(done), from \(checkpoint)") }
   Interruption.shared.setRemedy("The state after the last epoch is in \(checkpoint); the same command goes on from there.")
-  let line = ProgressLine(console)
+  let line = ProgressLine(console), recorder = try flags.watching.recorder()
   defer { line.finish() }
   let tensors = try Interruption.shared.deferring { flag in
     try trainer.run(
@@ -89,7 +89,7 @@ func runTraining(
         console.note(
           String(
             format: "epoch %d: loss %.4f, top-1 %.3f%@, %.1f s", record.epoch, record.trainLoss, record.trainTop1, held, record.seconds))
-        try flags.watching.write(trainer.history)
+        try recorder(trainer.history)
       })
   }
   let kept = trainer.history.first { $0.epoch == trainer.bestEpoch }

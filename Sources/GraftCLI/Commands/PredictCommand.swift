@@ -95,7 +95,7 @@ struct PredictCommand: ReportingCommand {
         predictions.append(
           try ImagePrediction(
             path: path, logits: found[place * head.classCount..<(place + 1) * head.classCount], classes: head.metadata.classes,
-            topK: min(topK, head.classCount)))
+            topK: min(topK, head.classCount), temperature: head.metadata.temperature))
       }
     }
     for prediction in predictions {

@@ -81,6 +81,7 @@ struct TrainCommand: ReportingCommand {
     }
     let validation = store.samples(split: "val").isEmpty ? nil : try store.labelled(split: "val")
     let device = try computing.make(console)
+    // Folds train heads that nobody watches.
     let fitting = try head.fitting(device)
     let data = LinearTrainingData(train: train, validation: validation, classes: store.classNames)
     let line = ProgressLine(console)
@@ -91,10 +92,10 @@ struct TrainCommand: ReportingCommand {
       }
     }
     let strength = fitting.strengths.isEmpty ? nil : compared?.best.strength
-    let fitted = try fitting.fit(data, strength: strength, metadata: HeadMetadata(of: store)) { text in line.show(text) }
+    let final = try head.fitting(device, onEpoch: try watching.recorder())
+    let fitted = try final.fit(data, strength: strength, metadata: HeadMetadata(of: store)) { text in line.show(text) }
     line.finish()
     try fitted.classifier.write(to: headPath)
-    try watching.write(fitted.history)
     Interruption.shared.setRemedy(nil)
     let seconds = (ContinuousClock.now - started) / .seconds(1)
     show(fitted, compared, train: train, seconds: seconds, console)

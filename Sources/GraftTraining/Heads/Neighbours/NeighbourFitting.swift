@@ -39,10 +39,11 @@ public struct NeighbourFitting: HeadFitting {
     _ data: LinearTrainingData, strength: Double?, metadata: HeadMetadata, onProgress: @escaping (String) throws -> Void
   ) throws -> FittedHead {
     try data.check()
-    let counts = strength.map { [max(1, Int($0.rounded()))] } ?? neighbours
-    guard let most = counts.max(), most <= data.train.rowCount else {
+    let wanted = strength.map { [Int(min(max(1, $0.rounded()), 1e6))] } ?? neighbours
+    let counts = wanted.filter { $0 <= data.train.rowCount }
+    guard !counts.isEmpty else {
       throw TrainingDataError(
-        message: "\(counts.max() ?? 0) neighbours were asked for, and there are \(data.train.rowCount) training samples. Give a smaller --k.")
+        message: "\(wanted[0]) neighbours were asked for, and there are \(data.train.rowCount) training samples. Give a smaller --k.")
     }
     let whole = try head(data.train, counts[0], metadata)
     try onProgress("distances")
@@ -50,8 +51,9 @@ public struct NeighbourFitting: HeadFitting {
     if let split = data.validation {
       found = try tried(whole, counts, split, source: .split)
     } else {
-      // A single sample has no neighbour but itself.
-      let possible = counts.filter { $0 < data.train.rowCount }
+      // A class of one sample has none left without it, which would speak against every number.
+      let rarest = try data.train.classCounts(classCount: data.classes.count).min() ?? 0
+      let possible = rarest < 2 ? [] : counts.filter { $0 < data.train.rowCount }
       found = try zip(possible, try whole.leaveOneOut(neighbours: possible, backend: backend)).map { count, logits in
         (count, try HeldOutScores(logits: logits, labels: data.train.labels, classCount: data.classes.count, source: .leaveOneOut))
       }

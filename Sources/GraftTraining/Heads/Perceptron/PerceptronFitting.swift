@@ -37,8 +37,12 @@ public struct PerceptronOptions: Sendable {
 public struct PerceptronFitting: HeadFitting {
   public let options: PerceptronOptions
   private let device: any Device
+  private let onEpoch: ([EpochRecord]) throws -> Void
 
-  public init(options: PerceptronOptions = PerceptronOptions(), device: any Device) { (self.options, self.device) = (options, device) }
+  /// - Parameter onEpoch: gets all epochs so far, after each.
+  public init(options: PerceptronOptions = PerceptronOptions(), device: any Device, onEpoch: @escaping ([EpochRecord]) throws -> Void = { _ in }) {
+    (self.options, self.device, self.onEpoch) = (options, device, onEpoch)
+  }
 
   public var kind: HeadMetadata.Kind { .mlp }
   public var strengths: [Double] { [] }
@@ -75,7 +79,10 @@ public struct PerceptronFitting: HeadFitting {
       do {
         try onProgress("epoch \(progress.epoch): \(progress.step) of \(progress.stepsPerEpoch)")
       } catch { failure = failure ?? error }
-    }, onEpoch: { _ in if let failure { throw failure } })
+    }, onEpoch: { _ in
+      if let failure { throw failure }
+      try onEpoch(trainer.history)
+    })
     var metadata = metadata
     (metadata.kind, metadata.featureNormalisation, metadata.l2) = (.mlp, options.featureNormalisation, training.weightDecay)
     metadata.metrics["epochs"] = Double(trainer.bestEpoch)
