@@ -7,7 +7,8 @@ struct HeadFlags: ParsableArguments {
   @Option(help: ArgumentHelp("linear: λ, or several separated by commas to choose from (default: 1e-6 to 1e2 by decades).", valueName: "strength"))
   var l2: String?
   @Option(help: ArgumentHelp("ridge: α, or several to choose from (default: 1e-3 to 1e6 by decades).", valueName: "strength")) var alpha: String?
-  @Option(help: ArgumentHelp("knn: neighbours that vote, or several numbers to choose from (default: 1,3,5,10,20).", valueName: "count")) var k: String?
+  @Option(help: ArgumentHelp("knn: neighbours that vote, or several numbers to choose from (default: 1,3,5,10,20).", valueName: "count")) var k:
+    String?
   @Option(help: ArgumentHelp("knn: cosine or euclidean.", valueName: "kind")) var distance = NeighbourDistance.cosine
   @Option(help: ArgumentHelp("knn: votes count exp(-distance/number); without it all count alike.", valueName: "number")) var voteTemperature: Double?
   @Option(help: ArgumentHelp("knn: number format of the features in the head: float32 or float16.", valueName: "format")) var featureType = "float32"
@@ -18,8 +19,10 @@ struct HeadFlags: ParsableArguments {
   @Option(help: ArgumentHelp("mlp: the highest learning rate (default: 1e-3).", valueName: "rate")) var learningRate: Double?
   @Option(help: ArgumentHelp("mlp: weight decay (default: 0.01).", valueName: "number")) var weightDecay: Double?
   @Option(help: ArgumentHelp("mlp: samples a step (default: 128).", valueName: "count")) var batchSize: Int?
-  @Option(help: ArgumentHelp("mlp: stop after this many epochs without a lower validation loss (default: 10).", valueName: "count")) var patience: Int?
-  @Option(help: ArgumentHelp("What is done to each row of features: none, l2 or standardise.", valueName: "kind")) var normalise = FeatureNormalisation.none
+  @Option(help: ArgumentHelp("mlp: stop after this many epochs without a lower validation loss (default: 10).", valueName: "count")) var patience:
+    Int?
+  @Option(help: ArgumentHelp("What is done to each row of features: none, l2 or standardise.", valueName: "kind")) var normalise =
+    FeatureNormalisation.none
   @Option(help: ArgumentHelp("linear, mlp: what samples count: none (all alike) or balanced (every class alike).", valueName: "kind"))
   var classWeight = "none"
   @Option(help: ArgumentHelp("linear, mlp: share of each target that goes to all classes alike.", valueName: "share")) var labelSmoothing = 0.0
@@ -52,13 +55,17 @@ struct HeadFlags: ParsableArguments {
   func validate() throws {
     _ = try (Self.numbers(l2, "--l2"), Self.numbers(alpha, "--alpha"), Self.counts(k, "--k"), Self.counts(hidden, "--hidden"))
     guard ["none", "balanced"].contains(classWeight) else { throw ValidationError("--class-weight takes none or balanced, not '\(classWeight)'.") }
-    guard ["float32", "float16"].contains(featureType) else { throw ValidationError("--feature-type takes float32 or float16, not '\(featureType)'.") }
+    guard ["float32", "float16"].contains(featureType) else {
+      throw ValidationError("--feature-type takes float32 or float16, not '\(featureType)'.")
+    }
     guard Self.losses.contains(where: { $0.name == loss }) else {
       throw ValidationError("--loss takes \(Self.losses.map(\.name).joined(separator: ", ")), not '\(loss)'.")
     }
     if let tolerance, !(tolerance > 0 && tolerance.isFinite) { throw ValidationError("--tolerance takes a positive number, not \(tolerance).") }
     if let maxIterations, maxIterations < 1 { throw ValidationError("--max-iterations takes a positive number, not \(maxIterations).") }
-    guard (0..<1).contains(labelSmoothing) else { throw ValidationError("--label-smoothing takes a number from 0 to below 1, not \(labelSmoothing).") }
+    guard (0..<1).contains(labelSmoothing) else {
+      throw ValidationError("--label-smoothing takes a number from 0 to below 1, not \(labelSmoothing).")
+    }
     guard (0..<1).contains(dropout) else { throw ValidationError("--dropout takes a number from 0 to below 1, not \(dropout).") }
     // An option that the head has no use for is a misunderstanding.
     let given: [(String, Bool, Set<HeadMetadata.Kind>)] = [

@@ -250,7 +250,8 @@ private func softmax(_ logits: ArraySlice<Float>) -> [Double] {
       #expect(throws: HeadError.self, "\(name)") { try NeighbourHead(tensors: tensors, metadata: neighbours.strings, file: "h") }
     }
     for (name, tensor) in [
-      ("layers.0.weight", nil), ("layers.1.bias", nil), ("layers.2.weight", nil), ("layers.1.weight", HostTensor([5, 7], [Float](repeating: 0, count: 35))),
+      ("layers.0.weight", nil), ("layers.1.bias", nil), ("layers.2.weight", nil),
+      ("layers.1.weight", HostTensor([5, 7], [Float](repeating: 0, count: 35))),
       ("layers.0.bias", HostTensor([8], [Float](repeating: .infinity, count: 8))), ("layers.0.weight", HostTensor([8, 0], [])),
     ] as [(String, HostTensor?)] {
       var tensors = perceptron.tensors

@@ -91,7 +91,8 @@ struct CurveCommand: ReportingCommand {
     console.result(String(format: "%@: %d test samples, %.2f s", plotPath, test.rowCount, seconds))
     try console.object(
       Report(
-        output: plotPath, device: device.traits.identifier, head: head.head, classes: store.classNames.count, testSamples: test.rowCount, seeds: seeds,
+        output: plotPath, device: device.traits.identifier, head: head.head, classes: store.classNames.count, testSamples: test.rowCount,
+        seeds: seeds,
         points: curve.points.map {
           Report.Point(shots: $0.shots.map(String.init) ?? "all", samples: $0.samples, top1: $0.top1, draws: $0.values)
         }, seconds: seconds))

@@ -8,7 +8,7 @@ struct EvaluateCommand: ReportingCommand {
   @Argument(help: "The head's file.") var head: String
   @Argument(help: "The store.") var store: String
   @Option(help: ArgumentHelp("Which samples: test, val or train.", valueName: "split")) var split = "test"
-  @Option(help: ArgumentHelp("Find the confidence from which predictions have this precision on the val split.", valueName: "share"))
+  @Option(help: ArgumentHelp("Find the confidence from which predictions have this precision on validation data.", valueName: "share"))
   var precisionTarget: Double?
   @Option(help: ArgumentHelp("Draw the confusion matrix and the reliability diagram into this folder.", valueName: "folder")) var plots: String?
   @OptionGroup var computing: DeviceOptions
@@ -49,15 +49,19 @@ struct EvaluateCommand: ReportingCommand {
     let console = output.console
     let file = try SafetensorsFile(path: self.head)
     let store = try FeatureStore.open(reading: self.store)
-    let scorer = try FineTunedModel.isOne(file) ? scorer(try FineTunedModel(file, path: self.head), store, console) : scorer(try HeadFile.read(self.head), store, console)
+    let scorer =
+      try FineTunedModel.isOne(file)
+      ? scorer(try FineTunedModel(file, path: self.head), store, console) : scorer(try HeadFile.read(self.head), store, console)
     let scores = try scorer.scores(split: split)
     var evaluation = try scores.finish()
     if let precisionTarget {
-      guard !scorer.store.samples(split: "val").isEmpty else {
+      let held = scorer.store.samples(split: "val").isEmpty ? scorer.metadata.heldOut : try scorer.scores(split: "val").outcomes
+      guard !held.isEmpty else {
         throw TrainingDataError(
-          message: "\(scorer.store.path) has no val samples to choose a threshold on. Extract a data set with a val split, or leave --precision-target away.")
+          message: "\(scorer.store.path) has no val samples to choose a threshold on, and none were held out when \(self.head) was trained. "
+            + "Extract a data set with a val split, or train with several strengths to choose from.")
       }
-      evaluation.abstention = Abstention(try scorer.scores(split: "val").outcomes, target: precisionTarget).scored(on: scores.outcomes)
+      evaluation.abstention = Abstention(held, target: precisionTarget).scored(on: scores.outcomes)
     }
     if let plots { try draw(evaluation, in: plots, console) }
     console.result(evaluation.table())
@@ -140,7 +144,8 @@ extension FeatureClassifier {
     return try store.classNames.map { name in
       guard let place = places[name] else {
         throw TrainingDataError(
-          message: "the store's class '\(name)' is none of the head's: \(metadata.classes.prefix(8).joined(separator: ", ")). Train a head on this store.")
+          message:
+            "the store's class '\(name)' is none of the head's: \(metadata.classes.prefix(8).joined(separator: ", ")). Train a head on this store.")
       }
       return place
     }

@@ -31,7 +31,9 @@ struct TrainCommand: ReportingCommand {
     if let folds, !(2...1000).contains(folds) { throw ValidationError("--folds takes a number from 2 to 1000, not \(folds).") }
     guard (1...1000).contains(repeats) else { throw ValidationError("--repeats takes a number from 1 to 1000, not \(repeats).") }
     if repeats > 1, folds == nil { throw ValidationError("--repeats needs --folds.") }
-    if watching.isAsked, head.head != .mlp { throw ValidationError("--csv, --plot and --tensorboard are for --head mlp, which is trained in epochs.") }
+    if watching.isAsked, head.head != .mlp {
+      throw ValidationError("--csv, --plot and --tensorboard are for --head mlp, which is trained in epochs.")
+    }
   }
 
   private struct Report: Encodable {
@@ -52,9 +54,14 @@ struct TrainCommand: ReportingCommand {
     struct Point: Encodable {
       let strength: Double
       let l2: Double?
-      let top1, log_loss: Double
+      let top1, logLoss: Double
       let iterations: Int?
       let converged: Bool?
+
+      enum CodingKeys: String, CodingKey {
+        case strength, l2, top1, iterations, converged
+        case logLoss = "log_loss"
+      }
     }
 
     struct Folds: Encodable {
@@ -65,7 +72,12 @@ struct TrainCommand: ReportingCommand {
       struct Result: Encodable {
         let strength: Double
         let top1: ConfidenceInterval
-        let log_loss: Double
+        let logLoss: Double
+
+        enum CodingKeys: String, CodingKey {
+          case strength, top1
+          case logLoss = "log_loss"
+        }
       }
     }
   }
@@ -109,13 +121,13 @@ struct TrainCommand: ReportingCommand {
         calibration: fitted.calibration,
         sweep: fitted.sweep.map {
           Report.Point(
-            strength: $0.strength, l2: isLinear ? $0.strength : nil, top1: $0.top1, log_loss: $0.logLoss, iterations: $0.iterations,
+            strength: $0.strength, l2: isLinear ? $0.strength : nil, top1: $0.top1, logLoss: $0.logLoss, iterations: $0.iterations,
             converged: $0.converged)
         },
         folds: compared.map { compared in
           Report.Folds(
             folds: compared.folds, repeats: compared.repeats, top1: compared.best.top1,
-            results: compared.results.map { Report.Folds.Result(strength: $0.strength, top1: $0.top1, log_loss: $0.logLoss) })
+            results: compared.results.map { Report.Folds.Result(strength: $0.strength, top1: $0.top1, logLoss: $0.logLoss) })
         },
         epochs: fitted.history.isEmpty ? nil : fitted.history))
   }

@@ -27,7 +27,9 @@ public struct LearningCurve: Sendable {
     _ data: LinearTrainingData, test: LabelledFeatures, shots: [Int?], seeds: Int, seed: UInt64 = 0, backend: any LinearBackend = HostLinearBackend(),
     fitting: (UInt64) throws -> any HeadFitting, onProgress: (_ done: Int, _ total: Int) throws -> Void = { _, _ in }
   ) throws {
-    guard !shots.isEmpty, shots.allSatisfy({ ($0 ?? 1) >= 1 }) else { throw TrainingOptionError(message: "samples a class must be 1 or more, or all") }
+    guard !shots.isEmpty, shots.allSatisfy({ ($0 ?? 1) >= 1 }) else {
+      throw TrainingOptionError(message: "samples a class must be 1 or more, or all")
+    }
     guard (1...1000).contains(seeds) else { throw TrainingOptionError(message: "\(seeds) draws were asked for; 1 is the least, and 5 are usual") }
     guard test.rowCount > 0 else { throw TrainingDataError(message: "there are no test samples to measure accuracy on") }
     try data.check()

@@ -33,8 +33,7 @@ public struct CentroidFitting: HeadFitting {
     if let (train, validation, source) = try data.parted(fraction: holdoutFraction, seed: seed) {
       held = try head(train, HeadMetadata(unnamed: data.classes)).heldOutScores(validation, source: source, backend: backend)
     }
-    let calibration = held.flatMap(TemperatureFit.init)
-    metadata.temperature = calibration?.temperature ?? 1
+    let calibration = metadata.calibrate(held)
     if let held { metadata.metrics["validation_top1"] = held.score().top1 }
     var fitted = FittedHead(try head(data.train, metadata), strength: nil)
     (fitted.validation, fitted.calibration) = (held?.score(), calibration)

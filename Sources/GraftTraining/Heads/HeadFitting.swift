@@ -16,7 +16,8 @@ public protocol HeadFitting {
   ///   - metadata: what the head is to know; kind, strength and temperature are filled in here.
   /// - Throws: `TrainingDataError`, `TrainingOptionError`, or what reading the features or `onProgress` throws.
   func fit(
-    _ data: LinearTrainingData, strength: Double?, metadata: HeadMetadata, onProgress: @escaping (String) throws -> Void) throws -> FittedHead
+    _ data: LinearTrainingData, strength: Double?, metadata: HeadMetadata, onProgress: @escaping (String) throws -> Void
+  ) throws -> FittedHead
 }
 
 /// How one strength does on samples that were not trained on.

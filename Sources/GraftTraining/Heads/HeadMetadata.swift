@@ -6,6 +6,9 @@ public struct HeadMetadata: Sendable, Equatable {
   /// The version of the layout that this code writes, and the newest it reads.
   public static let currentFormatVersion = 1
 
+  /// Held-out samples that are kept; of more, every so many-th.
+  public static let heldOutLimit = 4096
+
   public enum Kind: String, Sendable, Codable, CaseIterable {
     /// Softmax regression.
     case linear
@@ -40,6 +43,9 @@ public struct HeadMetadata: Sendable, Equatable {
   public var l2: Double
   /// What logits are divided by before softmax, from held-out samples; 1: they are taken as they are.
   public var temperature: Double
+  /// What became of samples that the head was not trained on, with the temperature: what thresholds are chosen by. At most
+  /// `heldOutLimit`, from the least certain to the most.
+  public var heldOut: [Outcome] = []
   /// By the names that `graft evaluate --json` uses: "validation_top1", "objective".
   public var metrics: [String: Double]
   /// The version of Graft that trained the head.
@@ -76,6 +82,7 @@ public struct HeadMetadata: Sendable, Equatable {
     case preprocessing, precision
     case featureNormalisation = "feature_normalisation"
     case l2, temperature, metrics
+    case heldOut = "held_out"
     case graftVersion = "graft_version"
   }
 
@@ -91,6 +98,7 @@ public struct HeadMetadata: Sendable, Equatable {
       .featureNormalisation: featureNormalisation.rawValue, .l2: "\(l2)", .metrics: try Self.json(metrics), .graftVersion: graftVersion,
     ]
     if temperature != 1 { strings[.temperature] = "\(temperature)" }
+    if !heldOut.isEmpty { strings[.heldOut] = Self.text(heldOut) }
     strings[.cut] = cut
     strings[.backboneSHA256] = backboneSHA256
     strings[.backboneFile] = backboneFile
@@ -139,7 +147,33 @@ public struct HeadMetadata: Sendable, Equatable {
       backboneFile: strings[Key.backboneFile.rawValue], backbonePath: strings[Key.backbonePath.rawValue],
       preprocessing: strings[Key.preprocessing.rawValue], precision: precision,
       featureNormalisation: normalisation, l2: l2, temperature: temperature, metrics: metrics, graftVersion: try required(.graftVersion))
-    formatVersion = version
+    guard let heldOut = Self.outcomes(strings[Key.heldOut.rawValue] ?? "") else { throw damaged(.heldOut, "is not a list of confidences") }
+    (formatVersion, self.heldOut) = (version, heldOut)
+  }
+
+  /// Fits the temperature to held-out samples and remembers what became of them.
+  mutating func calibrate(_ held: HeldOutScores?) -> TemperatureFit? {
+    guard let held, let fit = TemperatureFit(held) else { return nil }
+    temperature = fit.temperature
+    let ordered = held.outcomes(temperature: fit.temperature).sorted { ($0.confidence, $0.isRight ? 1 : 0) < ($1.confidence, $1.isRight ? 1 : 0) }
+    let kept = min(ordered.count, Self.heldOutLimit)
+    // As the file holds them, so that a head read again says the same.
+    heldOut = Self.outcomes(Self.text((0..<kept).map { ordered[$0 * ordered.count / kept] })) ?? []
+    return fit
+  }
+
+  /// Confidences in millionths, those of wrong predictions negative.
+  private static func text(_ outcomes: [Outcome]) -> String {
+    outcomes.map { "\(Int(($0.confidence * 1e6).rounded()) * ($0.isRight ? 1 : -1))" }.joined(separator: " ")
+  }
+
+  private static func outcomes(_ text: String) -> [Outcome]? {
+    var result: [Outcome] = []
+    for part in text.split(separator: " ") {
+      guard let value = Int(part), value != 0, (-1_000_000...1_000_000).contains(value) else { return nil }
+      result.append(Outcome(confidence: Double(abs(value)) / 1e6, isRight: value > 0))
+    }
+    return result
   }
 
   /// Checks what every head must keep to, read or made.

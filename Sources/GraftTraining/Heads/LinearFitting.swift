@@ -33,15 +33,16 @@ public struct LinearFitting: HeadFitting {
     if let strength { options.l2 = .fixed(strength) }
     let result = try LinearHeadTrainer(options: options, backend: backend).train(data) { progress in
       try onProgress(
-        "\(progress.stage.rawValue): \(progress.solver.evaluations) evaluations, \(progress.solver.finishedHeads) of \(progress.solver.headCount) heads done")
+        "\(progress.stage.rawValue): \(progress.solver.evaluations) evaluations, \(progress.solver.finishedHeads) of \(progress.solver.headCount) heads done"
+      )
     }
     var metadata = metadata
     (metadata.kind, metadata.featureNormalisation, metadata.l2) = (.linear, result.featureNormalisation, result.l2)
-    metadata.temperature = result.calibration?.temperature ?? 1
+    let calibration = metadata.calibrate(result.heldOut)
     metadata.metrics["objective"] = result.objective
     if let score = result.validation { metadata.metrics["validation_top1"] = score.top1 }
     var fitted = FittedHead(try Head(result, metadata: metadata), strength: result.l2)
-    (fitted.validation, fitted.calibration) = (result.validation, result.calibration)
+    (fitted.validation, fitted.calibration) = (result.validation, calibration)
     fitted.sweep = result.sweep.map {
       StrengthScore(strength: $0.l2, top1: $0.top1, logLoss: $0.logLoss, iterations: $0.iterations, converged: $0.converged)
     }

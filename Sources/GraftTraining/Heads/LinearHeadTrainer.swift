@@ -36,10 +36,10 @@ public struct LinearHeadTrainer {
     }
     let solution = solutions[0]
     var validation = choice?.best.score
-    var calibration = choice?.calibration
+    var heldOut = choice?.heldOut
     if let split = data.validation {
       let held = try problem.heldOutScores(solution.parameters, on: split, source: .split)
-      (validation, calibration) = (held.score(), TemperatureFit(held))
+      (validation, heldOut) = (held.score(), held)
     }
     let (weight, bias) = problem.foldedLayer(solution.parameters)
     guard weight.allSatisfy({ $0.isFinite }), bias.allSatisfy({ $0.isFinite }) else {
@@ -48,7 +48,7 @@ public struct LinearHeadTrainer {
     return LinearTrainingResult(
       weight: weight, bias: bias, classCount: data.classes.count, dimension: problem.dimension,
       featureNormalisation: options.featureNormalisation, l2: l2, iterations: solution.iterations + (choice?.iterationsToContinue ?? 0),
-      objective: solution.loss, gradientMaximum: solution.gradientMaximum, status: solution.status, validation: validation, calibration: calibration,
+      objective: solution.loss, gradientMaximum: solution.gradientMaximum, status: solution.status, validation: validation, heldOut: heldOut,
       sweep: choice?.sweep ?? [], seconds: (clock.now - start) / .seconds(1))
   }
 
@@ -57,8 +57,8 @@ public struct LinearHeadTrainer {
     let sweep: [SweepPoint]
     /// Iterations already spent on the samples that the final fit sees; 0 if those were others.
     let iterationsToContinue: Int
-    /// From samples held out, where the final fit sees all that there are.
-    let calibration: TemperatureFit?
+    /// Of samples held out, where the final fit sees all that there are.
+    let heldOut: HeldOutScores?
   }
 
   private func choose(
@@ -67,7 +67,7 @@ public struct LinearHeadTrainer {
     if let split = data.validation {
       let sweep = Sweep(problem: whole, validation: split, source: .split, options: options)
       let (best, points) = try sweep.run(strengths, onProgress: onProgress)
-      return Choice(best: best, sweep: points, iterationsToContinue: best.iterations, calibration: nil)
+      return Choice(best: best, sweep: points, iterationsToContinue: best.iterations, heldOut: nil)
     }
     let holdout = Holdout(data.train, classCount: data.classes.count, fraction: options.holdoutFraction, seed: options.seed)
     guard !holdout.validation.isEmpty else {
@@ -78,7 +78,7 @@ public struct LinearHeadTrainer {
       data.train.selecting(rows: holdout.training), classes: data.classes, options: options, backend: backend)
     let held = try data.train.selecting(rows: holdout.validation)
     let (best, points) = try Sweep(problem: problem, validation: held, source: .holdout, options: options).run(strengths, onProgress: onProgress)
-    let calibration = TemperatureFit(try problem.heldOutScores(best.parameters, on: held, source: .holdout))
-    return Choice(best: best, sweep: points, iterationsToContinue: 0, calibration: calibration)
+    let scores = try problem.heldOutScores(best.parameters, on: held, source: .holdout)
+    return Choice(best: best, sweep: points, iterationsToContinue: 0, heldOut: scores)
   }
 }

@@ -18,8 +18,8 @@ public struct LinearTrainingResult: Sendable {
   public let status: SolverStatus
   /// How well λ does on samples not trained on; nil where λ was given and there is no validation split.
   public let validation: ValidationScore?
-  /// From the validation samples; `nil` where there were none.
-  public let calibration: TemperatureFit?
+  /// What a head that had not seen them says about the validation samples; `nil` where there were none.
+  public let heldOut: HeldOutScores?
   /// The sweep's strengths in ascending order; empty where λ was given.
   public let sweep: [SweepPoint]
   public let seconds: Double

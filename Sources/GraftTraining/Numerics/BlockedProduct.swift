@@ -31,7 +31,9 @@ enum BlockedProduct {
           guard let l = left.baseAddress, let r = right.baseAddress else { return }
           inParallel(rowPanels) { panel in
             for other in 0..<columnPanels {
-              store(tile(l + panel * terms, r + other * terms, terms), rowFirst: panel * width, rows: rows, columnFirst: other * width, columns: columns, c)
+              store(
+                tile(l + panel * terms, r + other * terms, terms), rowFirst: panel * width, rows: rows, columnFirst: other * width, columns: columns,
+                c)
             }
           }
         }
@@ -54,7 +56,9 @@ enum BlockedProduct {
         guard let p = packed.baseAddress else { return }
         inParallel(count) { panel in
           for other in panel..<count {
-            store(tile(p + panel * terms, p + other * terms, terms), rowFirst: panel * width, rows: columns, columnFirst: other * width, columns: columns, g)
+            store(
+              tile(p + panel * terms, p + other * terms, terms), rowFirst: panel * width, rows: columns, columnFirst: other * width, columns: columns,
+              g)
           }
         }
       }

@@ -31,11 +31,13 @@ extension Plot {
     document.rectangle(left, top, side, side, fill: "none", stroke: "#666666")
     document.text("true class", 18, top + side / 2, anchor: .middle, turned: -90)
     document.text("predicted class", left + side / 2, bottom + 4, anchor: .middle)
-    let steps = 20, bar = 160.0 / Double(steps), start = max(8, left + side / 2 - 80)
-    for step in 0..<steps { document.rectangle(start + Double(step) * bar, bottom + 22, bar + 0.5, 10, fill: shade(Double(step) / Double(steps - 1))) }
+    let steps = 30, length = 240.0, bar = length / Double(steps), start = max(16, min(left + side / 2, document.width - 140) - length / 2)
+    for step in 0..<steps {
+      document.rectangle(start + Double(step) * bar, bottom + 22, bar + 0.5, 10, fill: shade(Double(step) / Double(steps - 1)))
+    }
     document.text("0", start, bottom + 46, size: 11, anchor: .middle)
-    document.text("share of the true class (%)", start + 80, bottom + 46, size: 11, anchor: .middle)
-    document.text("100", start + 160, bottom + 46, size: 11, anchor: .middle)
+    document.text("share of the true class (%)", start + length / 2, bottom + 46, size: 11, anchor: .middle)
+    document.text("100", start + length, bottom + 46, size: 11, anchor: .middle)
     return Plot(document)
   }
 
@@ -43,16 +45,17 @@ extension Plot {
   private static func shade(_ share: Double) -> String {
     let ends = [(245.0, 8.0), (248.0, 64.0), (252.0, 129.0)]
     let share = max(0, min(1, share)).squareRoot()
-    return "#" + ends.map { from, to in
-      let text = String(Int((from + (to - from) * share).rounded()), radix: 16)
-      return text.count < 2 ? "0" + text : text
-    }.joined()
+    return "#"
+      + ends.map { from, to in
+        let text = String(Int((from + (to - from) * share).rounded()), radix: 16)
+        return text.count < 2 ? "0" + text : text
+      }.joined()
   }
 
   /// Accuracy against confidence in bins, with the line where they agree, and how many samples each bin has.
   public static func reliability(_ evaluation: Evaluation) -> Plot {
-    let (width, left, right, top, middle, bottom) = (520.0, 66.0, 496.0, 62.0, 382.0, 500.0)
-    var document = SVGDocument(width: width, height: 556)
+    let (width, left, right, top, middle, bottom) = (520.0, 66.0, 496.0, 82.0, 402.0, 520.0)
+    var document = SVGDocument(width: width, height: 576)
     document.text("Reliability", width / 2, 24, size: 15, anchor: .middle, bold: true)
     let before = evaluation.temperature == 1 ? "" : ", \(percent(evaluation.uncalibratedReliability.error)) without the temperature"
     document.text(
@@ -69,9 +72,7 @@ extension Plot {
     for bin in evaluation.reliability.bins where bin.samples > 0 {
       let (begin, end) = (x(bin.low) + 1, x(bin.high) - 1)
       document.rectangle(begin, y(bin.accuracy), end - begin, middle - y(bin.accuracy), fill: LineChart.palette[0], opacity: 0.8)
-      // The gap to what was claimed.
-      let (high, low) = (max(bin.accuracy, bin.confidence), min(bin.accuracy, bin.confidence))
-      document.rectangle(begin, y(high), end - begin, y(low) - y(high), fill: LineChart.palette[1], opacity: 0.45)
+      document.line(begin, y(bin.confidence), end, y(bin.confidence), stroke: LineChart.palette[1], width: 3)
       let tall = Double(bin.samples) / largest * (bottom - middle - 32)
       document.rectangle(begin, bottom - tall, end - begin, tall, fill: "#999999")
     }
@@ -81,10 +82,12 @@ extension Plot {
     document.line(left, middle + 24, left, bottom, stroke: "#666666")
     document.text("\(Int(largest))", left - 6, middle + 36, size: 11, anchor: .end)
     document.text("0", left - 6, bottom + 4, size: 11, anchor: .end)
-    document.rectangle(left + 10, top + 8, 12, 12, fill: LineChart.palette[0], opacity: 0.8)
-    document.text("accuracy", left + 28, top + 18, size: 11)
-    document.rectangle(left + 10, top + 28, 12, 12, fill: LineChart.palette[1], opacity: 0.45)
-    document.text("distance to the confidence", left + 28, top + 38, size: 11)
+    document.rectangle(left, 58, 12, 12, fill: LineChart.palette[0], opacity: 0.8)
+    document.text("accuracy", left + 18, 68, size: 11)
+    document.line(left + 92, 64, left + 112, 64, stroke: LineChart.palette[1], width: 3)
+    document.text("mean confidence", left + 118, 68, size: 11)
+    document.line(left + 236, 64, left + 262, 64, stroke: "#333333", dashed: true)
+    document.text("where they agree", left + 268, 68, size: 11)
     document.text("accuracy (%)", 18, (top + middle) / 2, anchor: .middle, turned: -90)
     document.text("samples", 18, (middle + 24 + bottom) / 2, anchor: .middle, turned: -90)
     document.text("confidence (%)", (left + right) / 2, bottom + 38, anchor: .middle)

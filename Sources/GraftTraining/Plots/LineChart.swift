@@ -21,9 +21,8 @@ struct LineChart {
   /// Draws into a rectangle of the document: title, legend, axes and all.
   func draw(into document: inout SVGDocument, left: Double, top: Double, width: Double, height: Double) {
     let tickWidth = y.ticks.map { SVGDocument.width(of: $0.text, size: 11) }.max() ?? 0
-    let inner = (
-      left: left + 34 + tickWidth, top: top + 54, right: left + width - 18, bottom: top + height - 48
-    )
+    let lastWidth = x.ticks.last.map { SVGDocument.width(of: $0.text, size: 11) } ?? 0
+    let inner = (left: left + 34 + tickWidth, top: top + 54, right: left + width - max(18, lastWidth / 2 + 8), bottom: top + height - 48)
     func position(_ px: Double, _ py: Double) -> (x: Double, y: Double) {
       (inner.left + x.place(px) * (inner.right - inner.left), inner.bottom - y.place(py) * (inner.bottom - inner.top))
     }
@@ -34,12 +33,13 @@ struct LineChart {
       document.line(inner.left, place, inner.right, place, stroke: Self.grid)
       document.text(tick.text, inner.left - 6, place + 4, size: 11, anchor: .end)
     }
-    // A tick whose text would run into the last one is left without.
+    // A tick whose text would run into the one before is left without; the last one has its text in any case.
     var free = -Double.infinity
-    for tick in x.ticks {
+    let lastBegin = x.ticks.last.map { position($0.value, y.low).x - lastWidth / 2 - 6 } ?? .infinity
+    for (index, tick) in x.ticks.enumerated() {
       let place = position(tick.value, y.low).x, half = SVGDocument.width(of: tick.text, size: 11) / 2
       document.line(place, inner.bottom, place, inner.bottom + 4, stroke: Self.frame)
-      guard place - half >= free else { continue }
+      guard place - half >= free, index + 1 == x.ticks.count || place + half <= lastBegin else { continue }
       document.text(tick.text, place, inner.bottom + 17, size: 11, anchor: .middle)
       free = place + half + 6
     }

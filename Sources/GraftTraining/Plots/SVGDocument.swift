@@ -17,7 +17,8 @@ struct SVGDocument {
   mutating func rectangle(_ x: Double, _ y: Double, _ width: Double, _ height: Double, fill: String, stroke: String? = nil, opacity: Double = 1) {
     let edge = stroke.map { " stroke=\"\($0)\"" } ?? "", clear = opacity < 1 ? " fill-opacity=\"\(Self.number(opacity))\"" : ""
     elements.append(
-      "<rect x=\"\(Self.number(x))\" y=\"\(Self.number(y))\" width=\"\(Self.number(width))\" height=\"\(Self.number(height))\" fill=\"\(fill)\"\(edge)\(clear)/>")
+      "<rect x=\"\(Self.number(x))\" y=\"\(Self.number(y))\" width=\"\(Self.number(width))\" height=\"\(Self.number(height))\" fill=\"\(fill)\"\(edge)\(clear)/>"
+    )
   }
 
   mutating func line(_ x1: Double, _ y1: Double, _ x2: Double, _ y2: Double, stroke: String, width: Double = 1, dashed: Bool = false) {
@@ -30,7 +31,8 @@ struct SVGDocument {
   mutating func polyline(_ points: [(x: Double, y: Double)], stroke: String, width: Double = 2, dashed: Bool = false) {
     let dashes = dashed ? " stroke-dasharray=\"5 4\"" : ""
     elements.append(
-      "<polyline points=\"\(Self.list(points))\" fill=\"none\" stroke=\"\(stroke)\" stroke-width=\"\(Self.number(width))\" stroke-linejoin=\"round\"\(dashes)/>")
+      "<polyline points=\"\(Self.list(points))\" fill=\"none\" stroke=\"\(stroke)\" stroke-width=\"\(Self.number(width))\" stroke-linejoin=\"round\"\(dashes)/>"
+    )
   }
 
   mutating func polygon(_ points: [(x: Double, y: Double)], fill: String, opacity: Double) {
@@ -55,7 +57,7 @@ struct SVGDocument {
   }
 
   /// About how wide text is, in a sans serif: what layouts reckon with.
-  static func width(of text: String, size: Double = 12) -> Double { Double(DisplayWidth.of(text)) * size * 0.58 }
+  static func width(of text: String, size: Double = 12) -> Double { Double(DisplayWidth.of(text)) * size * 0.64 }
 
   /// Text for humans from a file's or a folder's name, which may hold anything.
   static func escaped(_ text: String) -> String {
@@ -88,7 +90,8 @@ struct SVGDocument {
 
   var source: String {
     let size = "width=\"\(Self.number(width))\" height=\"\(Self.number(height))\" viewBox=\"0 0 \(Self.number(width)) \(Self.number(height))\""
-    return (["<?xml version=\"1.0\" encoding=\"UTF-8\"?>", "<svg xmlns=\"http://www.w3.org/2000/svg\" \(size) font-family=\"sans-serif\">"] + elements
+    return
+      (["<?xml version=\"1.0\" encoding=\"UTF-8\"?>", "<svg xmlns=\"http://www.w3.org/2000/svg\" \(size) font-family=\"sans-serif\">"] + elements
       + ["</svg>", ""]).joined(separator: "\n")
   }
 }

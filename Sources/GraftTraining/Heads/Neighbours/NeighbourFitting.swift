@@ -64,8 +64,7 @@ public struct NeighbourFitting: HeadFitting {
     let count = best.map { found[$0].count } ?? counts[0], held = best.map { found[$0].held }
     var metadata = metadata
     (metadata.kind, metadata.featureNormalisation) = (.knn, featureNormalisation)
-    let calibration = held.flatMap(TemperatureFit.init)
-    metadata.temperature = calibration?.temperature ?? 1
+    let calibration = metadata.calibrate(held)
     if let held { metadata.metrics["validation_top1"] = held.score().top1 }
     var voting = voting
     voting.neighbours = count

@@ -75,22 +75,23 @@ public struct PerceptronFitting: HeadFitting {
     let trainer = try Trainer(
       program, training: try inputs(train, transform), validation: try parts.map { try inputs($0.held, transform) })
     var failure: (any Error)?
-    let tensors = try trainer.run(onProgress: { progress in
-      do {
-        try onProgress("epoch \(progress.epoch): \(progress.step) of \(progress.stepsPerEpoch)")
-      } catch { failure = failure ?? error }
-    }, onEpoch: { _ in
-      if let failure { throw failure }
-      try onEpoch(trainer.history)
-    })
+    let tensors = try trainer.run(
+      onProgress: { progress in
+        do {
+          try onProgress("epoch \(progress.epoch): \(progress.step) of \(progress.stepsPerEpoch)")
+        } catch { failure = failure ?? error }
+      },
+      onEpoch: { _ in
+        if let failure { throw failure }
+        try onEpoch(trainer.history)
+      })
     var metadata = metadata
     (metadata.kind, metadata.featureNormalisation, metadata.l2) = (.mlp, options.featureNormalisation, training.weightDecay)
     metadata.metrics["epochs"] = Double(trainer.bestEpoch)
     let layers = try layers(tensors, count: options.hidden.count + 1, transform)
     var head = try PerceptronHead(layers: layers, metadata: metadata)
     let held = try parts.map { try head.heldOutScores($0.held, source: $0.source, backend: DeviceLinearBackend(device: device)) }
-    let calibration = held.flatMap(TemperatureFit.init)
-    metadata.temperature = calibration?.temperature ?? 1
+    let calibration = metadata.calibrate(held)
     if let held { metadata.metrics["validation_top1"] = held.score().top1 }
     head = try head.replacing(metadata: metadata)
     var fitted = FittedHead(head, strength: nil)

@@ -57,9 +57,9 @@ public struct RidgeFitting: HeadFitting {
       held = try HeldOutScores(logits: best.predictions, labels: data.train.labels, classCount: data.classes.count, source: .leaveOneOut)
     }
     var metadata = metadata
-    let calibration = TemperatureFit(held)
+    let calibration = metadata.calibrate(held)
     metadata.metrics["validation_top1"] = held.score().top1
-    var fitted = FittedHead(try head(path, alpha, metadata: metadata, temperature: calibration?.temperature), strength: alpha)
+    var fitted = FittedHead(try head(path, alpha, metadata: metadata), strength: alpha)
     (fitted.validation, fitted.calibration, fitted.sweep) = (held.score(), calibration, sweep)
     return fitted
   }
@@ -67,13 +67,12 @@ public struct RidgeFitting: HeadFitting {
   private func scored(
     _ path: RidgePath, _ alpha: Double, _ held: LabelledFeatures, _ classes: [String], source: ValidationScore.Source
   ) throws -> HeldOutScores {
-    try head(path, alpha, metadata: HeadMetadata(unnamed: classes), temperature: nil).heldOutScores(held, source: source, backend: backend)
+    try head(path, alpha, metadata: HeadMetadata(unnamed: classes)).heldOutScores(held, source: source, backend: backend)
   }
 
-  private func head(_ path: RidgePath, _ alpha: Double, metadata: HeadMetadata, temperature: Double?) throws -> Head {
+  private func head(_ path: RidgePath, _ alpha: Double, metadata: HeadMetadata) throws -> Head {
     var metadata = metadata
     (metadata.kind, metadata.featureNormalisation, metadata.l2) = (.ridge, featureNormalisation, alpha)
-    metadata.temperature = temperature ?? 1
     let (weight, bias) = try path.layer(alpha: alpha)
     return try Head(weight: weight.map(Float.init), bias: bias.map(Float.init), metadata: metadata)
   }
