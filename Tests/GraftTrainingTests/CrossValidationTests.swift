@@ -62,6 +62,21 @@ import Testing
     #expect(error?.message.contains("a has a single") == true)
   }
 
+  /// Rows of one key never lie on both sides: with views that are copies, parting them would make every neighbour right.
+  @Test func viewsOfASampleStayTogether() throws {
+    var random = Random(8)
+    let (x, y) = ((0..<60 * 4).map { _ in Float(random.normal()) }, (0..<60).map { $0 % 3 })
+    let twice = try LabelledFeatures(
+      features: ArrayFeatures(x + x, rowCount: 120, dimension: 4), labels: y + y, keys: (0..<120).map { "sample \($0 % 60)" })
+    let fitting = try NeighbourFitting(neighbours: [1])
+    let folded = try CrossValidation(fitting, twice, classes: Self.classes, folds: 5)
+    #expect(folded.best.top1.value < 0.7, "labels are random")
+    let curve = try LearningCurve(
+      LinearTrainingData(train: twice, classes: Self.classes), test: labelled(x, y), shots: [5, nil], seeds: 1
+    ) { _ in CentroidFitting() }
+    #expect(curve.points.map(\.samples) == [15, 60])
+  }
+
   // MARK: Learning curves
 
   @Test func drawsAreNestedAndBalanced() {

@@ -85,7 +85,6 @@ struct TrainCommand: ReportingCommand {
   func execute() throws {
     let console = output.console
     Interruption.shared.setRemedy("No head was written; run the same command again.")
-    let started = ContinuousClock.now
     let store = try FeatureStore.open(reading: self.store)
     let train = try store.labelled(split: "train")
     guard train.rowCount > 0 else {
@@ -96,7 +95,7 @@ struct TrainCommand: ReportingCommand {
     // Folds train heads that nobody watches.
     let fitting = try head.fitting(device)
     let data = LinearTrainingData(train: train, validation: validation, classes: store.classNames)
-    let line = ProgressLine(console)
+    let line = ProgressLine(console), started = ContinuousClock.now
     defer { line.finish() }
     let compared = try folds.map { folds in
       try CrossValidation(fitting, train, classes: store.classNames, folds: folds, repeats: repeats, seed: head.seed) {
@@ -107,9 +106,9 @@ struct TrainCommand: ReportingCommand {
     let final = try head.fitting(device, onEpoch: try watching.recorder())
     let fitted = try final.fit(data, strength: strength, metadata: HeadMetadata(of: store)) { text in line.show(text) }
     line.finish()
+    let seconds = (ContinuousClock.now - started) / .seconds(1)
     try fitted.classifier.write(to: headPath)
     Interruption.shared.setRemedy(nil)
-    let seconds = (ContinuousClock.now - started) / .seconds(1)
     show(fitted, compared, train: train, seconds: seconds, console)
     console.note("next: graft evaluate \(headPath) \(self.store)")
     let isLinear = fitting.kind == .linear

@@ -33,15 +33,19 @@ public struct LearningCurve: Sendable {
     guard (1...1000).contains(seeds) else { throw TrainingOptionError(message: "\(seeds) draws were asked for; 1 is the least, and 5 are usual") }
     guard test.rowCount > 0 else { throw TrainingDataError(message: "there are no test samples to measure accuracy on") }
     try data.check()
-    let counts = try data.train.classCounts(classCount: data.classes.count), most = counts.max() ?? 0
+    let samples = data.train.samples
+    var counts = [Int](repeating: 0, count: data.classes.count)
+    for sample in samples { counts[data.train.labels[sample[0]]] += 1 }
+    let most = counts.max() ?? 0
     skipped = shots.compactMap { $0 }.filter { $0 > most }
     let chosen = shots.filter { ($0 ?? 0) <= most }
     var points: [Point] = []
     for (index, shot) in chosen.enumerated() {
-      var values: [Double] = [], rowCount = 0
+      var values: [Double] = [], sampleCount = 0
       for draw in 0..<seeds {
         let own = seed &+ UInt64(draw)
-        let rows = Self.draw(data.train.labels, classCount: counts.count, shots: shot, seed: own)
+        let drawn = Self.draw(samples.map { data.train.labels[$0[0]] }, classCount: counts.count, shots: shot, seed: own)
+        let rows = drawn.flatMap { samples[$0] }.sorted()
         let part = LinearTrainingData(train: try data.train.selecting(rows: rows), validation: data.validation, classes: data.classes)
         let fitting = try fitting(own)
         // One sample a class leaves none to choose by: the middle of the strengths then.
@@ -49,18 +53,18 @@ public struct LearningCurve: Sendable {
         let strength = isSingle ? fitting.strengths[fitting.strengths.count / 2] : nil
         let fitted = try fitting.fit(part, strength: strength, metadata: HeadMetadata(unnamed: data.classes)) { _ in }
         values.append(try fitted.classifier.heldOutScores(test, source: .split, backend: backend).score().top1)
-        rowCount = rows.count
+        sampleCount = drawn.count
         try onProgress(index * seeds + draw + 1, chosen.count * seeds)
       }
       points.append(
         Point(
-          shots: shot, samples: rowCount, meanSamplesPerClass: Double(rowCount) / Double(counts.count), top1: ConfidenceInterval(mean: values),
+          shots: shot, samples: sampleCount, meanSamplesPerClass: Double(sampleCount) / Double(counts.count), top1: ConfidenceInterval(mean: values),
           values: values))
     }
     self.points = points
   }
 
-  /// Rows, ascending, of a draw: each class's samples in an order of the seed's, of which the first are taken, so that a larger draw
+  /// Samples, ascending, of a draw: each class's samples in an order of the seed's, of which the first are taken, so that a larger draw
   /// holds the smaller ones.
   package static func draw(_ labels: [Int], classCount: Int, shots: Int?, seed: UInt64) -> [Int] {
     var rows = [[Int]](repeating: [], count: classCount)

@@ -28,11 +28,14 @@ public struct CrossValidation: Sendable {
       throw TrainingDataError(
         message: "\(classes[rare]) has a single training sample, so that a fold without it knows nothing of it. Add samples, or leave --folds away.")
     }
+    let samples = data.samples
     var scores: [[StrengthScore]] = []
     for turn in 0..<repeats {
-      let fold = Self.folds(data.labels, classCount: classes.count, count: folds, seed: seed &+ UInt64(turn))
+      let fold = Self.folds(samples.map { data.labels[$0[0]] }, classCount: classes.count, count: folds, seed: seed &+ UInt64(turn))
       for index in 0..<folds {
-        let (train, held) = (fold.indices.filter { fold[$0] != index }, fold.indices.filter { fold[$0] == index })
+        // Of a sample that is held out the first view alone is looked at.
+        let train = fold.indices.filter { fold[$0] != index }.flatMap { samples[$0] }.sorted()
+        let held = fold.indices.filter { fold[$0] == index }.map { samples[$0][0] }.sorted()
         guard !held.isEmpty else {
           throw TrainingDataError(message: "\(data.rowCount) training samples are too few for \(folds) folds. Give a smaller --folds.")
         }

@@ -37,7 +37,7 @@ public struct StrengthScore: Sendable, Equatable {
 
 /// A trained head and how it came about.
 public struct FittedHead: Sendable {
-  public let classifier: any FeatureClassifier
+  public internal(set) var classifier: any FeatureClassifier
   /// What was chosen or given; `nil` for a kind without strengths.
   public let strength: Double?
   /// How it does on samples not trained on, where there were any.
@@ -62,5 +62,13 @@ extension LinearTrainingData {
     let holdout = Holdout(train, classCount: classes.count, fraction: fraction, seed: seed)
     guard !holdout.validation.isEmpty else { return nil }
     return (try train.selecting(rows: holdout.training), try train.selecting(rows: holdout.validation), .holdout)
+  }
+
+  /// Where samples have several views leaving out one row leaves the others in: then a part of the samples is held out instead.
+  ///
+  /// `nil` where every row is a sample of its own.
+  func partedViews() throws -> LinearTrainingData? {
+    guard train.samples.count < train.rowCount, let parts = try parted(fraction: 0.2, seed: 0) else { return nil }
+    return LinearTrainingData(train: parts.train, validation: parts.held, classes: classes)
   }
 }

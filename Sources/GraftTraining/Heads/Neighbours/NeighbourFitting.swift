@@ -39,6 +39,14 @@ public struct NeighbourFitting: HeadFitting {
     _ data: LinearTrainingData, strength: Double?, metadata: HeadMetadata, onProgress: @escaping (String) throws -> Void
   ) throws -> FittedHead {
     try data.check()
+    if data.validation == nil, let parts = try data.partedViews() {
+      var chosen = try fit(parts, strength: strength, metadata: metadata, onProgress: onProgress)
+      var voting = voting
+      voting.neighbours = Int(chosen.strength ?? 1)
+      let whole = try head(data.train, voting.neighbours, metadata)
+      chosen.classifier = try whole.replacing(voting: voting, metadata: chosen.classifier.metadata)
+      return chosen
+    }
     let wanted = strength.map { [Int(min(max(1, $0.rounded()), 1e6))] } ?? neighbours
     let counts = wanted.filter { $0 <= data.train.rowCount }
     guard !counts.isEmpty else {

@@ -34,6 +34,12 @@ public struct RidgeFitting: HeadFitting {
     _ data: LinearTrainingData, strength: Double?, metadata: HeadMetadata, onProgress: @escaping (String) throws -> Void
   ) throws -> FittedHead {
     try data.check()
+    if data.validation == nil, let parts = try data.partedViews() {
+      var chosen = try fit(parts, strength: strength, metadata: metadata, onProgress: onProgress)
+      let path = try RidgePath(data.train, classCount: data.classes.count, normalisation: featureNormalisation)
+      chosen.classifier = try head(path, chosen.strength ?? strengths[0], metadata: chosen.classifier.metadata)
+      return chosen
+    }
     try onProgress("the matrix of \(min(data.train.features.dimension, data.train.rowCount)) rows")
     let path = try RidgePath(data.train, classCount: data.classes.count, normalisation: featureNormalisation)
     let alpha: Double, held: HeldOutScores
