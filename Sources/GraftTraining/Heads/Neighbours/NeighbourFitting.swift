@@ -89,10 +89,9 @@ public struct NeighbourFitting: HeadFitting {
   private func tried(
     _ head: NeighbourHead, _ counts: [Int], _ held: LabelledFeatures, source: ValidationScore.Source
   ) throws -> [(count: Int, held: HeldOutScores)] {
-    try counts.filter { $0 <= head.sampleCount }.map { count in
-      var voting = voting
-      voting.neighbours = count
-      return (count, try head.replacing(voting: voting, metadata: head.metadata).heldOutScores(held, source: source, backend: backend))
+    let possible = counts.filter { $0 <= head.sampleCount }
+    return try zip(possible, try head.logits(of: held.features, neighbours: possible, backend: backend)).map { count, logits in
+      (count, try HeldOutScores(logits: logits, labels: held.labels, classCount: head.classCount, source: source))
     }
   }
 

@@ -106,6 +106,18 @@ public struct NeighbourHead: FeatureClassifier {
     return results
   }
 
+  /// What different numbers of neighbours say about samples, from one search: `[k][rows, C]`.
+  func logits(of features: any FeatureSource, neighbours counts: [Int], backend: any LinearBackend) throws -> [[Float]] {
+    var results = counts.map { _ in [Float]() }
+    guard let most = counts.max() else { return results }
+    try NormalisedFeatures(base: features, transform: transform).forEachChunk { chunk in
+      try search.forEachNeighbours(of: chunk, count: most, backend: backend) { _, found in
+        for (index, count) in counts.enumerated() { results[index] += logits(found.prefix(count)) }
+      }
+    }
+    return results
+  }
+
   /// log of each class's share of the votes, `[C]`.
   func logits(_ found: some Collection<NeighbourSearch.Neighbour>) -> [Float] {
     var votes = [Double](repeating: 0, count: classCount)
