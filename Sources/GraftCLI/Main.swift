@@ -23,8 +23,7 @@ struct GraftCommand: ParsableCommand {
       """,
     version: GraftVersion.text,
     subcommands: [
-      ExtractCommand.self, TrainCommand.self, FinetuneCommand.self, PretrainCommand.self, EvaluateCommand.self, PredictCommand.self,
-      ImportCommand.self, InspectCommand.self, RunCommand.self,
-      BenchCommand.self, TuneCommand.self, DevicesCommand.self,
+      ExtractCommand.self, TrainCommand.self, FinetuneCommand.self, PretrainCommand.self, EvaluateCommand.self, CurveCommand.self,
+      PredictCommand.self, ImportCommand.self, InspectCommand.self, RunCommand.self, BenchCommand.self, TuneCommand.self, DevicesCommand.self,
     ])
 }

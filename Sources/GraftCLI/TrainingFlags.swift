@@ -20,7 +20,7 @@ struct TrainingFlags: ParsableArguments {
   @Option(help: ArgumentHelp("Keep a running average of the parameters with this decay, as 0.999.", valueName: "number")) var average = 0.0
   @Option(help: ArgumentHelp("Stop after this many epochs without a lower validation loss; 0: never.", valueName: "count")) var patience = 0
   @Option(help: ArgumentHelp("Decides the order of samples and everything random.", valueName: "number")) var seed: UInt64 = 0
-  @Option(help: ArgumentHelp("Write what happened in each epoch to this file.", valueName: "log.csv")) var csv: String?
+  @OptionGroup var watching: WatchingFlags
 
   func validate() throws {
     guard classWeight == "none" || classWeight == "balanced" else {
@@ -74,7 +74,7 @@ func runTraining(
   let done = try trainer.resume()
   if done > 0 { console.note("going on after epoch \(done), from \(checkpoint)") }
   Interruption.shared.setRemedy("The state after the last epoch is in \(checkpoint); the same command goes on from there.")
-  let line = ProgressLine(console)
+  let line = ProgressLine(console), recorder = try flags.watching.recorder()
   defer { line.finish() }
   let tensors = try Interruption.shared.deferring { flag in
     try trainer.run(
@@ -91,7 +91,7 @@ func runTraining(
         console.note(
           String(
             format: "epoch %d: loss %.4f, top-1 %.3f%@, %.1f s", record.epoch, record.trainLoss, record.trainTop1, held, record.seconds))
-        if let csv = flags.csv { try trainer.history.writeCSV(to: csv) }
+        try recorder(trainer.history)
       })
   }
   let kept = trainer.history.first { $0.epoch == trainer.bestEpoch }

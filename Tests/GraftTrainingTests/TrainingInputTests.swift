@@ -46,7 +46,7 @@ import Testing
 
   @Test func refusesFeaturesTooLargeForFloat32UnlessStandardised() throws {
     let (x, y): ([Float], [Int]) = ([1e30, 2e30, -1e30, -3e30], [0, 0, 1, 1])
-    #expect(message { try train(x, y) }.contains("--feature-normalisation standardise"))
+    #expect(message { try train(x, y) }.contains("--normalise standardise"))
     let result = try train(x, y, options: LinearTrainingOptions(l2: .fixed(0.1), featureNormalisation: .standardise))
     #expect(result.weight.allSatisfy { $0.isFinite && $0 != 0 })
   }

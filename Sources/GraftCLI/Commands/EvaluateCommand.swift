@@ -8,54 +8,91 @@ struct EvaluateCommand: ReportingCommand {
   @Argument(help: "The head's file.") var head: String
   @Argument(help: "The store.") var store: String
   @Option(help: ArgumentHelp("Which samples: test, val or train.", valueName: "split")) var split = "test"
+  @Option(help: ArgumentHelp("Find the confidence from which predictions have this precision on validation data.", valueName: "share"))
+  var precisionTarget: Double?
+  @Option(help: ArgumentHelp("Draw the confusion matrix and the reliability diagram into this folder.", valueName: "folder")) var plots: String?
   @OptionGroup var computing: DeviceOptions
   @OptionGroup var output: OutputOptions
 
   func validate() throws {
     guard ["train", "val", "test"].contains(split) else { throw ValidationError("--split takes train, val or test, not '\(split)'.") }
+    if let precisionTarget, !(precisionTarget > 0 && precisionTarget <= 1) {
+      throw ValidationError("--precision-target takes a number above 0 and up to 1, not \(precisionTarget).")
+    }
+  }
+
+  /// A head or a tuned model on a store whose rows it takes.
+  private struct Scorer {
+    let store: FeatureStore
+    let metadata: HeadMetadata
+    /// The head's class for each of the store's.
+    let places: [Int]
+    let logits: (_ samples: [StoredSample], _ labels: [Int], _ body: (Int, [Float]) throws -> Void) throws -> Void
+
+    /// - Throws: `TrainingDataError` for a split without samples.
+    func scores(split: String) throws -> EvaluationAccumulator {
+      let samples = store.samples(split: split)
+      guard !samples.isEmpty else {
+        let known = store.samplesBySplit.map { "\($0.value.count) \($0.key)" }.sorted().joined(separator: ", ")
+        throw TrainingDataError(message: "\(store.path) has no \(split) samples. It has: \(known).")
+      }
+      let labels = samples.map { places[$0.label] }, classCount = metadata.classes.count
+      var scores = try EvaluationAccumulator(classes: metadata.classes, temperature: metadata.temperature)
+      try logits(samples, labels) { first, logits in
+        try scores.add(logits: logits, labels: labels[first..<first + logits.count / classCount], firstRow: first)
+      }
+      return scores
+    }
   }
 
   func execute() throws {
     let console = output.console
     let file = try SafetensorsFile(path: self.head)
     let store = try FeatureStore.open(reading: self.store)
-    let evaluation =
-      FineTunedModel.isOne(file)
-      ? try evaluate(try FineTunedModel(file, path: self.head), store, console) : try evaluate(try Head(path: self.head), store, console)
+    let scorer =
+      try FineTunedModel.isOne(file)
+      ? scorer(try FineTunedModel(file, path: self.head), store, console) : scorer(try HeadFile.read(self.head), store, console)
+    let scores = try scorer.scores(split: split)
+    var evaluation = try scores.finish()
+    if let precisionTarget {
+      let held = scorer.store.samples(split: "val").isEmpty ? scorer.metadata.heldOut : try scorer.scores(split: "val").outcomes
+      guard !held.isEmpty else {
+        throw TrainingDataError(
+          message: "\(scorer.store.path) has no val samples to choose a threshold on, and none were held out when \(self.head) was trained. "
+            + "Extract a data set with a val split, or train with several strengths to choose from.")
+      }
+      evaluation.abstention = Abstention(held, target: precisionTarget).scored(on: scores.outcomes)
+    }
+    if let plots { try draw(evaluation, in: plots, console) }
     console.result(evaluation.table())
     try console.object(evaluation)
   }
 
-  private func samples(of store: FeatureStore) throws -> [StoredSample] {
-    let samples = store.samples(split: split)
-    guard !samples.isEmpty else {
-      throw TrainingDataError(
-        message:
-          "\(store.path) has no \(split) samples. It has: \(store.samplesBySplit.map { "\($0.value.count) \($0.key)" }.sorted().joined(separator: ", "))."
-      )
+  private func draw(_ evaluation: Evaluation, in folder: String, _ console: Console) throws {
+    do {
+      try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+    } catch {
+      throw FileError(path: folder, action: "make the folder", code: errno)
     }
-    return samples
+    for (name, plot) in [("confusion.svg", Plot.confusion(evaluation)), ("reliability.svg", Plot.reliability(evaluation))] {
+      try plot.write(to: folder + "/" + name)
+      console.note("\(folder)/\(name)")
+    }
   }
 
-  private func evaluate(_ head: Head, _ store: FeatureStore, _ console: Console) throws -> Evaluation {
+  private func scorer(_ head: any FeatureClassifier, _ store: FeatureStore, _ console: Console) throws -> Scorer {
     try head.check(against: store, file: self.head)
-    let samples = try samples(of: store)
     let places = try head.places(ofClassesIn: store, file: self.head)
-    let labels = samples.map { places[$0.label] }
-    let device = try computing.make(console)
-    var scores = try EvaluationAccumulator(classes: head.metadata.classes)
-    let classCount = head.classCount
-    try head.forEachLogits(of: StoreFeatures(store, samples: samples), file: self.head, backend: DeviceLinearBackend(device: device)) {
-      first, logits in
-      try scores.add(logits: logits, labels: labels[first..<first + logits.count / classCount], firstRow: first)
+    let backend = DeviceLinearBackend(device: try computing.make(console))
+    return Scorer(store: store, metadata: head.metadata, places: places) { samples, _, body in
+      try head.forEachLogits(of: StoreFeatures(store, samples: samples), file: self.head, backend: backend, body)
     }
-    return try scores.finish()
   }
 
   /// From the rows at the model's cut, which lie in a store of their own; a model trained from pictures looks at the pictures again.
-  private func evaluate(_ model: FineTunedModel, _ given: FeatureStore, _ console: Console) throws -> Evaluation {
+  private func scorer(_ model: FineTunedModel, _ given: FeatureStore, _ console: Console) throws -> Scorer {
     let head = model.head
-    var store = given
+    var found = given
     if let cut = model.cut, given.key.cut != cut {
       let path = FineTunedModel.cutStorePath(of: self.store, cut: cut)
       guard FileManager.default.fileExists(atPath: path) else {
@@ -64,29 +101,25 @@ struct EvaluateCommand: ReportingCommand {
           remedy: "Name the store at that cut; 'graft extract --cut \(cut)' makes one.")
       }
       console.note("rows at '\(cut)' from \(path)")
-      store = try FeatureStore.open(reading: path)
+      found = try FeatureStore.open(reading: path)
     }
+    let store = found
     try model.check(against: store, file: self.head)
     guard let preprocessing = head.preprocessing else { throw HeadError(file: self.head, problem: "it does not say how pictures are prepared") }
     let (backbone, _) = try loadBackbone(try findBackbone(of: head, headPath: self.head, given: nil), console)
     guard try backbone.hash() == head.metadata.backboneSHA256 else {
       throw HeadError(file: self.head, problem: "it was trained with another backbone than \(backbone.path)", remedy: "Put the right one beside it.")
     }
-    let samples = try samples(of: store), places = try head.places(ofClassesIn: store, file: self.head)
-    let labels = samples.map { places[$0.label] }
-    let inputs: any TrainingSamples =
-      model.cut == nil
-      ? try ImageInputs(store, samples: samples, labels: labels, preprocessing: preprocessing)
-      : StoredInputs(store, samples: samples, labels: labels)
-    let device = try computing.make(console)
     let network = try TunedNetwork(
-      model, backbone: backbone, preprocessing: preprocessing, batchSize: min(16, samples.count), device: device,
-      options: computing.planOptions(head.metadata.precision ?? .float32))
-    var scores = try EvaluationAccumulator(classes: head.metadata.classes)
-    try network.forEachLogits(of: inputs) { first, logits in
-      try scores.add(logits: logits, labels: labels[first..<first + logits.count / head.classCount], firstRow: first)
+      model, backbone: backbone, preprocessing: preprocessing, batchSize: min(16, max(1, store.samples(split: split).count)),
+      device: try computing.make(console), options: computing.planOptions(head.metadata.precision ?? .float32))
+    return Scorer(store: store, metadata: head.metadata, places: try head.places(ofClassesIn: store, file: self.head)) { samples, labels, body in
+      let inputs: any TrainingSamples =
+        model.cut == nil
+        ? try ImageInputs(store, samples: samples, labels: labels, preprocessing: preprocessing)
+        : StoredInputs(store, samples: samples, labels: labels)
+      try network.forEachLogits(of: inputs, body)
     }
-    return try scores.finish()
   }
 }
 
@@ -102,7 +135,7 @@ extension FineTunedModel {
   }
 }
 
-extension Head {
+extension FeatureClassifier {
   /// The head's class for each of a store's, by name: a store may have been made of a folder with other classes.
   ///
   /// - Throws: `TrainingDataError` for a class the head does not know.

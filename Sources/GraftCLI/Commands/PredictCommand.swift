@@ -33,7 +33,7 @@ struct PredictCommand: ReportingCommand {
     let console = output.console
     let file = try SafetensorsFile(path: self.head)
     let tuned = FineTunedModel.isOne(file) ? try FineTunedModel(file, path: self.head) : nil
-    let head = try tuned?.head ?? Head(path: self.head)
+    let head: any FeatureClassifier = try tuned?.head ?? HeadFile.read(self.head)
     guard let hash = head.metadata.backboneSHA256, let text = head.metadata.preprocessing, let cut = head.metadata.cut else {
       throw HeadError(
         file: self.head, problem: "it was trained on imported features, so there is no backbone to show pictures to",
@@ -95,7 +95,7 @@ struct PredictCommand: ReportingCommand {
         predictions.append(
           try ImagePrediction(
             path: path, logits: found[place * head.classCount..<(place + 1) * head.classCount], classes: head.metadata.classes,
-            topK: min(topK, head.classCount)))
+            topK: min(topK, head.classCount), temperature: head.metadata.temperature))
       }
     }
     for prediction in predictions {
@@ -110,7 +110,7 @@ struct PredictCommand: ReportingCommand {
 /// The backbone's file: as told, beside the head, or where it was when the head was trained.
 ///
 /// - Throws: `HeadError` that says where it was looked for.
-func findBackbone(of head: Head, headPath: String, given: String?) throws -> String {
+func findBackbone(of head: any FeatureClassifier, headPath: String, given: String?) throws -> String {
   if let given { return given }
   let folder = URL(fileURLWithPath: headPath).deletingLastPathComponent()
   var places: [String] = []

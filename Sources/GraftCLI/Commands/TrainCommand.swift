@@ -1,51 +1,85 @@
 import ArgumentParser
+import Foundation
 import Graft
 
 struct TrainCommand: ReportingCommand {
   static let configuration = CommandConfiguration(
     commandName: "train", abstract: "Train a head on a store's features.",
     discussion: """
-      A linear classifier: mean cross-entropy + λ/2 ‖W‖², the bias not penalised, by L-BFGS. λ is 1/(C·N) of \
-      scikit-learn's LogisticRegression. Without --l2 a sweep chooses λ on the validation split, or on a fifth of the \
-      training data where there is none; the head is then trained on all training data. Test data is never looked at.
+      --head linear   mean cross-entropy + λ/2 ‖W‖², the bias not penalised, by L-BFGS; λ is 1/(C·N) of scikit-learn's \
+      LogisticRegression
+      --head ridge    least squares on targets of ±1, the sum + α‖W‖²; all α at once, chosen by leave-one-out error
+      --head knn      the nearest training samples vote
+      --head centroid the nearest of the classes' means
+      --head mlp      hidden layers with dropout, by steps, until validation loss stops falling
+
+      Where there are several strengths (--l2, --alpha, --k) one is chosen on the validation split; without one on samples \
+      held out of the training data, or by --folds; the head is then trained on all training data. The same samples give \
+      the temperature that makes its probabilities honest. Test data is never looked at.
       """)
 
   @Argument(help: "The store.") var store: String
   @Option(name: .customLong("output"), help: ArgumentHelp("Where the head goes.", valueName: "head.safetensors")) var headPath: String
-  @Option(help: ArgumentHelp("λ, or several separated by commas to choose from (default: 1e-6 to 1e2 by decades).", valueName: "strength")) var l2:
-    String?
-  @Option(help: ArgumentHelp("What is done to each row of features: none, l2 or standardise.", valueName: "kind")) var normalise = "none"
-  @Option(help: ArgumentHelp("Stop when no entry of the gradient is larger.", valueName: "number")) var tolerance: Double?
-  @Option(help: ArgumentHelp("The most iterations of the solver.", valueName: "count")) var maxIterations: Int?
-  @Option(help: ArgumentHelp("Draws the samples that are held out.", valueName: "number")) var seed: UInt64 = 0
+  @OptionGroup var head: HeadFlags
+  @Option(help: ArgumentHelp("Choose the strength by this many folds of the training data.", valueName: "count")) var folds: Int?
+  @Option(help: ArgumentHelp("Draw the folds this many times.", valueName: "count")) var repeats = 1
+  @OptionGroup var watching: WatchingFlags
   @OptionGroup var computing: DeviceOptions
   @OptionGroup var output: OutputOptions
 
-  private func strengths() throws -> [Double]? {
-    guard let l2 else { return nil }
-    let values = l2.split(separator: ",").map { Double($0) }
-    guard !values.isEmpty, values.allSatisfy({ $0.map { $0 >= 0 && $0.isFinite } ?? false }) else {
-      throw ValidationError("--l2 takes a number that is not negative, or several separated by commas, not '\(l2)'.")
-    }
-    return values.compactMap(\.self)
-  }
-
   func validate() throws {
-    _ = try strengths()
-    guard FeatureNormalisation(rawValue: normalise) != nil else {
-      throw ValidationError("--normalise takes \(FeatureNormalisation.allCases.map(\.rawValue).joined(separator: ", ")), not '\(normalise)'.")
+    if let folds, !(2...1000).contains(folds) { throw ValidationError("--folds takes a number from 2 to 1000, not \(folds).") }
+    guard (1...1000).contains(repeats) else { throw ValidationError("--repeats takes a number from 1 to 1000, not \(repeats).") }
+    if repeats > 1, folds == nil { throw ValidationError("--repeats needs --folds.") }
+    if watching.isAsked, head.head != .mlp {
+      throw ValidationError("--csv, --plot and --tensorboard are for --head mlp, which is trained in epochs.")
     }
-    if let tolerance, !(tolerance > 0 && tolerance.isFinite) { throw ValidationError("--tolerance takes a positive number, not \(tolerance).") }
-    if let maxIterations, maxIterations < 1 { throw ValidationError("--max-iterations takes a positive number, not \(maxIterations).") }
   }
 
   private struct Report: Encodable {
-    let output, device, status: String
+    let output, device: String
+    let head: HeadMetadata.Kind
+    let status: String?
     let classes, samples, features: Int
-    let l2, objective, seconds: Double
-    let iterations: Int
+    /// The strength; `l2` is its name for a linear head.
+    let strength, l2, objective: Double?
+    let seconds: Double
+    let iterations: Int?
     let validation: ValidationScore?
-    let sweep: [SweepPoint]
+    let calibration: TemperatureFit?
+    let sweep: [Point]
+    let folds: Folds?
+    let epochs: [EpochRecord]?
+
+    struct Point: Encodable {
+      let strength: Double
+      let l2: Double?
+      let top1, logLoss: Double
+      let iterations: Int?
+      let converged: Bool?
+
+      enum CodingKeys: String, CodingKey {
+        case strength, l2, top1, iterations, converged
+        case logLoss = "log_loss"
+      }
+    }
+
+    struct Folds: Encodable {
+      let folds, repeats: Int
+      let top1: ConfidenceInterval
+      let results: [Result]
+
+      struct Result: Encodable {
+        let strength: Double
+        let top1: ConfidenceInterval
+        let logLoss: Double
+
+        enum CodingKeys: String, CodingKey {
+          case strength, top1
+          case logLoss = "log_loss"
+        }
+      }
+    }
   }
 
   func execute() throws {
@@ -58,59 +92,89 @@ struct TrainCommand: ReportingCommand {
     }
     let validation = store.samples(split: "val").isEmpty ? nil : try store.labelled(split: "val")
     let device = try computing.make(console)
-    var options = LinearTrainingOptions(featureNormalisation: FeatureNormalisation(rawValue: normalise) ?? .none, seed: seed)
-    if let values = try strengths() { options.l2 = values.count == 1 ? .fixed(values[0]) : .sweep(values) }
-    if let tolerance {
-      options.solver.gradientTolerance = tolerance
-      options.solver.relativeGap = .infinity
-    }
-    if let maxIterations { options.solver.maximumIterations = maxIterations }
-    let line = ProgressLine(console)
-    let result: LinearTrainingResult
-    do {
-      result = try LinearHeadTrainer(options: options, backend: DeviceLinearBackend(device: device)).train(
-        LinearTrainingData(train: train, validation: validation, classes: store.classNames)
-      ) { progress in
-        line.show(
-          "\(progress.stage.rawValue): \(progress.solver.evaluations) evaluations, \(progress.solver.finishedHeads) of \(progress.solver.headCount) heads done"
-        )
+    // Folds train heads that nobody watches.
+    let fitting = try head.fitting(device)
+    let data = LinearTrainingData(train: train, validation: validation, classes: store.classNames)
+    let line = ProgressLine(console), started = ContinuousClock.now
+    defer { line.finish() }
+    let compared = try folds.map { folds in
+      try CrossValidation(fitting, train, classes: store.classNames, folds: folds, repeats: repeats, seed: head.seed) {
+        line.show("fold \($0) of \($1)")
       }
-    } catch {
-      line.finish()
-      throw error
     }
+    let strength = fitting.strengths.isEmpty ? nil : compared?.best.strength
+    let final = try head.fitting(device, onEpoch: try watching.recorder())
+    let fitted = try final.fit(data, strength: strength, metadata: HeadMetadata(of: store)) { text in line.show(text) }
     line.finish()
-    var metrics = ["objective": result.objective]
-    if let score = result.validation { metrics["validation_top1"] = score.top1 }
-    let isExtracted = store.key.source == .extraction
-    let head = try Head(
-      result,
-      metadata: HeadMetadata(
-        classes: store.classNames, cut: isExtracted ? store.key.cut : nil, backboneSHA256: isExtracted ? store.key.backboneSHA256 : nil,
-        backboneFile: store.entries["backbone_file"], backbonePath: store.entries["backbone_path"],
-        preprocessing: isExtracted ? store.key.preprocessing : nil, precision: isExtracted ? Precision(rawValue: store.key.precision) : nil,
-        featureNormalisation: result.featureNormalisation, l2: result.l2, metrics: metrics, graftVersion: GraftVersion.text))
-    try head.write(to: headPath)
+    let seconds = (ContinuousClock.now - started) / .seconds(1)
+    try fitted.classifier.write(to: headPath)
     Interruption.shared.setRemedy(nil)
-    if result.sweep.count > 1 {
+    show(fitted, compared, train: train, seconds: seconds, console)
+    console.note("next: graft evaluate \(headPath) \(self.store)")
+    let isLinear = fitting.kind == .linear
+    try console.object(
+      Report(
+        output: headPath, device: device.traits.identifier, head: fitting.kind, status: fitted.status, classes: store.classNames.count,
+        samples: train.rowCount, features: train.features.dimension, strength: fitted.strength, l2: isLinear ? fitted.strength : nil,
+        objective: fitted.objective, seconds: seconds, iterations: fitted.iterations, validation: fitted.validation,
+        calibration: fitted.calibration,
+        sweep: fitted.sweep.map {
+          Report.Point(
+            strength: $0.strength, l2: isLinear ? $0.strength : nil, top1: $0.top1, logLoss: $0.logLoss, iterations: $0.iterations,
+            converged: $0.converged)
+        },
+        folds: compared.map { compared in
+          Report.Folds(
+            folds: compared.folds, repeats: compared.repeats, top1: compared.best.top1,
+            results: compared.results.map { Report.Folds.Result(strength: $0.strength, top1: $0.top1, logLoss: $0.logLoss) })
+        },
+        epochs: fitted.history.isEmpty ? nil : fitted.history))
+  }
+
+  private func show(_ fitted: FittedHead, _ compared: CrossValidation?, train: LabelledFeatures, seconds: Double, _ console: Console) {
+    let symbol = [.linear: "λ", .ridge: "α", .knn: "k"][head.head] ?? ""
+    func text(_ strength: Double) -> String { head.head == .knn ? "\(Int(strength))" : String(format: "%.0e", strength) }
+    if let compared {
+      let rows = compared.results.map {
+        [text($0.strength), String(format: "%.3f ± %.3f", $0.top1.value, ($0.top1.high - $0.top1.low) / 2), String(format: "%.4f", $0.logLoss)]
+      }
+      let title = "\(compared.folds) folds" + (compared.repeats > 1 ? ", \(compared.repeats) times" : "")
+      let isChoice = compared.results.count > 1
       console.result(
         tableText(
-          [["λ", "validation", "log loss"]]
-            + result.sweep.map { [String(format: "%.0e", $0.l2), String(format: "%.3f", $0.top1), String(format: "%.4f", $0.logLoss)] },
+          ([[symbol, title, "log loss"]] + rows).map { isChoice ? $0 : Array($0.dropFirst()) }, rightAligned: isChoice ? [1, 2] : [0, 1]))
+      console.result("")
+    } else if fitted.sweep.count > 1 {
+      console.result(
+        tableText(
+          [[symbol, "validation", "log loss"]]
+            + fitted.sweep.map { [text($0.strength), String(format: "%.3f", $0.top1), String(format: "%.4f", $0.logLoss)] },
           rightAligned: [1, 2]))
       console.result("")
     }
-    let score = result.validation.map { String(format: "%.3f on %d validation samples (%@), ", $0.top1, $0.samples, $0.source.rawValue) } ?? ""
-    console.result(
-      String(
-        format: "%@: %d classes, %d samples, λ %g, %@objective %.6f after %d iterations, %.2f s", headPath, result.classCount, train.rowCount,
-        result.l2,
-        score, result.objective, result.iterations, result.seconds))
-    console.note("next: graft evaluate \(headPath) \(self.store)")
-    try console.object(
-      Report(
-        output: headPath, device: device.traits.identifier, status: result.status.rawValue, classes: result.classCount, samples: train.rowCount,
-        features: result.dimension, l2: result.l2, objective: result.objective, seconds: result.seconds, iterations: result.iterations,
-        validation: result.validation, sweep: result.sweep))
+    var parts = ["\(fitted.classifier.classCount) classes", "\(train.rowCount) samples"]
+    if let strength = fitted.strength { parts.append(symbol + " " + String(format: "%g", strength)) }
+    if let score = fitted.validation {
+      parts.append(String(format: "%.3f on %d validation samples (%@)", score.top1, score.samples, score.source.rawValue))
+    }
+    if let objective = fitted.objective, let iterations = fitted.iterations {
+      parts.append(String(format: "objective %.6f after %d iterations", objective, iterations))
+    }
+    if !fitted.history.isEmpty { parts.append("\(fitted.history.count) epochs") }
+    if let calibration = fitted.calibration { parts.append(String(format: "temperature %.3f", calibration.temperature)) }
+    parts.append(String(format: "%.2f s", seconds))
+    console.result("\(headPath): " + parts.joined(separator: ", "))
+  }
+}
+
+extension HeadMetadata {
+  /// What a head trained on a store has to know of it.
+  init(of store: FeatureStore) {
+    let isExtracted = store.key.source == .extraction
+    self.init(
+      classes: store.classNames, cut: isExtracted ? store.key.cut : nil, backboneSHA256: isExtracted ? store.key.backboneSHA256 : nil,
+      backboneFile: store.entries["backbone_file"], backbonePath: store.entries["backbone_path"],
+      preprocessing: isExtracted ? store.key.preprocessing : nil, precision: isExtracted ? Precision(rawValue: store.key.precision) : nil,
+      featureNormalisation: .none, l2: 0, graftVersion: GraftVersion.text)
   }
 }

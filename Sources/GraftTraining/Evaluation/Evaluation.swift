@@ -12,6 +12,8 @@ public struct Evaluation: Sendable, Equatable, Codable {
 
   public let samples: Int
   public let top1: Double
+  /// 95 %, by Wilson.
+  public let top1Interval: ConfidenceInterval
   /// The label is among the best min(5, C).
   public let top5: Double
   /// Averages over the classes that occur among the labels or the predictions: what scikit-learn's `average="macro"`
@@ -19,14 +21,25 @@ public struct Evaluation: Sendable, Equatable, Codable {
   public let macroPrecision: Double
   public let macroRecall: Double
   public let macroF1: Double
-  /// −mean log p(label), p clipped to [ε, 1 − ε] of double precision.
+  /// −mean log p(label), p clipped to [ε, 1 − ε] of double precision. Probabilities are those of the temperature.
   public let logLoss: Double
+  /// What logits were divided by; 1: nothing was.
+  public let temperature: Double
+  /// Without a temperature: as without calibration.
+  public let uncalibratedLogLoss: Double
+  /// How far confidences can be trusted, and how far they could without a temperature.
+  public let reliability, uncalibratedReliability: Reliability
+  /// Where a precision was asked for.
+  public var abstention: Abstention?
   public let classes: [ClassScore]
   /// `confusion[i][j]`: samples of class i predicted as j.
   public let confusion: [[Int]]
 
   private enum CodingKeys: String, CodingKey {
-    case samples, top1, top5
+    case samples, top1, top5, temperature, reliability, abstention
+    case top1Interval = "top1_interval"
+    case uncalibratedLogLoss = "log_loss_uncalibrated"
+    case uncalibratedReliability = "reliability_uncalibrated"
     case macroPrecision = "macro_precision"
     case macroRecall = "macro_recall"
     case macroF1 = "macro_f1"
@@ -34,7 +47,10 @@ public struct Evaluation: Sendable, Equatable, Codable {
     case classes, confusion
   }
 
-  init(accuracy: TopAccuracy, confusion: [[Int]], labels: [String]) {
+  init(
+    accuracy: TopAccuracy, uncalibratedLogLoss: Double, temperature: Double, outcomes: [Outcome], uncalibrated: [Outcome], confusion: [[Int]],
+    labels: [String]
+  ) {
     let actual = confusion.map { $0.reduce(0, +) }
     let predicted = confusion.indices.map { column in confusion.reduce(0) { $0 + $1[column] } }
     func ratio(_ part: Int, _ whole: Int) -> Double { whole == 0 ? 0 : Double(part) / Double(whole) }
@@ -52,6 +68,9 @@ public struct Evaluation: Sendable, Equatable, Codable {
     classes = scores
     (samples, top1, top5, logLoss) = (accuracy.samples, accuracy.top1, accuracy.top5, accuracy.logLoss)
     self.confusion = confusion
+    (self.temperature, self.uncalibratedLogLoss) = (temperature, uncalibratedLogLoss)
+    (reliability, uncalibratedReliability) = (Reliability(outcomes), Reliability(uncalibrated))
+    top1Interval = ConfidenceInterval(successes: outcomes.count(where: \.isRight), of: outcomes.count)
   }
 }
 
@@ -60,14 +79,22 @@ public struct Evaluation: Sendable, Equatable, Codable {
 /// Classes with equal logits are ranked by index, the lower first.
 public struct EvaluationAccumulator {
   private let labels: [String]
-  private var accuracy: TopAccuracy
+  private let temperature: Double
+  private var accuracy, uncalibrated: TopAccuracy
   private var confusion: [[Int]]
+  /// What became of every sample, with the temperature and without.
+  public private(set) var outcomes: [Outcome] = []
+  private var uncalibratedOutcomes: [Outcome] = []
 
-  /// - Throws: `EvaluationError` if there is no class.
-  public init(classes: [String]) throws(EvaluationError) {
+  /// - Parameter temperature: what logits are divided by before softmax.
+  /// - Throws: `EvaluationError` if there is no class, or the temperature isn't positive.
+  public init(classes: [String], temperature: Double = 1) throws(EvaluationError) {
+    guard temperature > 0, temperature.isFinite else { throw EvaluationError(message: "the temperature is \(temperature); it must be positive") }
+    self.temperature = temperature
     guard !classes.isEmpty else { throw EvaluationError(message: "there are no classes to evaluate") }
     labels = classes
     accuracy = TopAccuracy(classCount: classes.count)
+    uncalibrated = accuracy
     confusion = Array(repeating: Array(repeating: 0, count: classes.count), count: classes.count)
   }
 
@@ -91,12 +118,14 @@ public struct EvaluationAccumulator {
           failure = EvaluationError(message: "row \(firstRow + row) has label \(label), and the head knows \(classCount) classes")
           return
         }
-        guard accuracy.add(own, label: label) else {
+        guard accuracy.add(own, label: label, temperature: temperature), uncalibrated.add(own, label: label) else {
           failure = EvaluationError(
             message: "the logits of row \(firstRow + row) contain NaN or infinity. Extract that sample's features again, or leave it out.")
           return
         }
         confusion[label][TopAccuracy.prediction(own)] += 1
+        outcomes.append(Outcome(own, label: label, temperature: temperature))
+        uncalibratedOutcomes.append(Outcome(own, label: label, temperature: 1))
       }
     }
     if let failure { throw failure }
@@ -107,7 +136,9 @@ public struct EvaluationAccumulator {
     guard accuracy.samples > 0 else {
       throw EvaluationError(message: "there are no samples to evaluate in this split. Choose another with --split, or add samples.")
     }
-    return Evaluation(accuracy: accuracy, confusion: confusion, labels: labels)
+    return Evaluation(
+      accuracy: accuracy, uncalibratedLogLoss: uncalibrated.logLoss, temperature: temperature, outcomes: outcomes, uncalibrated: uncalibratedOutcomes,
+      confusion: confusion, labels: labels)
   }
 }
 

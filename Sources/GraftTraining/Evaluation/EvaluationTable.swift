@@ -17,7 +17,25 @@ extension Evaluation {
       ("macro precision", Self.decimal(macroPrecision)), ("macro recall", Self.decimal(macroRecall)), ("macro F1", Self.decimal(macroF1)),
       ("log loss", Self.decimal(logLoss)),
     ]
-    return lines.map { DisplayWidth.left($0.0, columns: 17) + DisplayWidth.right($0.1, columns: 8) }.joined(separator: "\n")
+    lines.append(("calibration error", Self.decimal(reliability.error)))
+    var notes = ["top-1": "  95 % interval \(Self.decimal(top1Interval.low)) to \(Self.decimal(top1Interval.high))"]
+    if temperature != 1 {
+      notes["log loss"] = "  \(Self.decimal(uncalibratedLogLoss)) without the temperature of \(Self.decimal(temperature))"
+      notes["calibration error"] = "  \(Self.decimal(uncalibratedReliability.error)) without"
+    }
+    var text = lines.map { DisplayWidth.left($0.0, columns: 17) + DisplayWidth.right($0.1, columns: 8) + (notes[$0.0] ?? "") }
+    if let abstention { text += ["", abstentionText(abstention)] }
+    return text.joined(separator: "\n")
+  }
+
+  private func abstentionText(_ abstention: Abstention) -> String {
+    guard let threshold = abstention.threshold else {
+      return "no threshold reaches a precision of \(Self.decimal(abstention.target)) on the validation samples"
+    }
+    func percent(_ share: Double) -> String { "\((share * 1000).rounded() / 10) %" }
+    let answered = abstention.test.map { "\(percent($0.coverage)) of these samples answered, \(percent($0.precision)) of them right; " } ?? ""
+    return "answering from a confidence of \(Self.decimal(threshold)) on: \(answered)on the \(abstention.validation.samples) validation samples, "
+      + "which it was chosen on, \(percent(abstention.validation.coverage)) and \(percent(abstention.validation.precision))"
   }
 
   private var names: [String] {

@@ -18,9 +18,11 @@ public struct ImagePrediction: Sendable, Equatable, Codable {
 
   /// The k most likely classes by softmax; equal logits in the order of the classes. All classes if k exceeds them.
   ///
-  /// - Parameter logits: `[C]`
+  /// - Parameters:
+  ///   - logits: `[C]`
+  ///   - temperature: what they are divided by.
   /// - Throws: `EvaluationError` if logits and classes differ in number, k is below 1, or a logit isn't finite.
-  public init(path: String, logits: some Collection<Float>, classes: [String], topK: Int) throws(EvaluationError) {
+  public init(path: String, logits: some Collection<Float>, classes: [String], topK: Int, temperature: Double = 1) throws(EvaluationError) {
     let values = logits.map(Double.init)
     guard values.count == classes.count, !classes.isEmpty else {
       throw EvaluationError(message: "\(path): \(values.count) logits for \(classes.count) classes")
@@ -29,7 +31,7 @@ public struct ImagePrediction: Sendable, Equatable, Codable {
     guard values.allSatisfy(\.isFinite), let largest = values.max() else {
       throw EvaluationError(message: "\(path): the prediction contains NaN or infinity; the picture or the head is damaged")
     }
-    let exponentials = values.map { exp($0 - largest) }
+    let exponentials = values.map { exp(($0 - largest) / temperature) }
     let total = exponentials.reduce(0, +)
     let order = values.indices.sorted { (-values[$0], $0) < (-values[$1], $1) }
     self.init(path: path, predictions: order.prefix(topK).map { Label(label: classes[$0], probability: exponentials[$0] / total) })

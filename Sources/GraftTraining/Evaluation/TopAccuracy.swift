@@ -21,7 +21,9 @@ struct TopAccuracy {
   var logLoss: Double { lossSum / Double(max(1, samples)) }
 
   /// Counts a sample; false, and nothing counted, if a logit isn't finite.
-  mutating func add(_ logits: UnsafeBufferPointer<Float>, label: Int) -> Bool {
+  ///
+  /// - Parameter temperature: what logits are divided by for the log loss.
+  mutating func add(_ logits: UnsafeBufferPointer<Float>, label: Int, temperature: Double = 1) -> Bool {
     let own = logits[label]
     var rank = 0
     var largest = own
@@ -31,8 +33,8 @@ struct TopAccuracy {
       largest = max(largest, logit)
     }
     var total = 0.0
-    for logit in logits { total += exp(Double(logit) - Double(largest)) }
-    let probability = exp(Double(own) - Double(largest)) / total
+    for logit in logits { total += exp((Double(logit) - Double(largest)) / temperature) }
+    let probability = exp((Double(own) - Double(largest)) / temperature) / total
     samples += 1
     if rank == 0 { firstHits += 1 }
     if rank < min(5, classCount) { fifthHits += 1 }

@@ -70,4 +70,8 @@ extension TrainingDataError {
       message: "the features of \(row) contain \(value.isNaN ? "NaN" : "infinity"). Extract that sample again, or leave it out; "
         + "features in float16 overflow above 65504, so --precision float32 may help.")
   }
+
+  static func tooLarge(_ magnitude: Float) -> TrainingDataError {
+    TrainingDataError(message: "features are as large as \(magnitude), too large to multiply in float32. Train with --normalise standardise.")
+  }
 }

@@ -20,6 +20,21 @@ public struct LabelledFeatures {
   /// How a message calls a row: "row 7 (cats/7.png)".
   func name(ofRow row: Int) -> String { keys.indices.contains(row) ? "row \(row) (\(keys[row]))" : "row \(row)" }
 
+  /// The rows of each sample, in order: one, or all rows of one key, which are views of the same sample and must not be parted.
+  var samples: [[Int]] {
+    if keys.isEmpty { return labels.indices.map { [$0] } }
+    var (places, groups): ([String: Int], [[Int]]) = ([:], [])
+    for (row, key) in keys.enumerated() {
+      if let place = places[key] {
+        groups[place].append(row)
+      } else {
+        places[key] = groups.count
+        groups.append([row])
+      }
+    }
+    return groups
+  }
+
   /// Our own invariant: `rows` ascend.
   func selecting(rows: [Int]) throws(TrainingDataError) -> LabelledFeatures {
     try LabelledFeatures(

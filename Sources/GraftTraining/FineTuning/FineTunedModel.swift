@@ -99,6 +99,8 @@ public struct FineTunedModel: Sendable {
     }
     var metadata = head.metadata
     metadata.metrics = metrics
+    // What calibrated the head before says nothing of this one.
+    (metadata.temperature, metadata.heldOut) = (1, [])
     return FineTunedModel(head: try Head(weight: weight, bias: bias, metadata: metadata), cut: cut, parameters: parameters)
   }
 

@@ -15,10 +15,10 @@ public final class DeviceLinearBackend: LinearBackend {
 
   public init(device: any Device) { self.device = device }
 
-  public func objective(_ data: LabelledFeatures, classCount: Int) throws -> any LinearObjective {
+  public func objective(_ data: LabelledFeatures, classCount: Int, targets: SoftmaxTargets) throws -> any LinearObjective {
     guard data.rowCount > 0 else { throw TrainingDataError(message: "there are no samples to train on") }
     _ = try data.classCounts(classCount: classCount)
-    return DeviceLinearObjective(data, classCount: classCount, backend: self)
+    return DeviceLinearObjective(data, classCount: classCount, targets: targets, backend: self)
   }
 
   public func logits(_ chunk: FeatureChunk, weight: [Float], bias: [Float], into logits: inout [Float]) throws {
@@ -105,10 +105,11 @@ private final class LinearPlan {
 private final class DeviceLinearObjective: LinearObjective {
   let classCount: Int
   private let data: LabelledFeatures
+  private let targets: SoftmaxTargets
   private let backend: DeviceLinearBackend
 
-  init(_ data: LabelledFeatures, classCount: Int, backend: DeviceLinearBackend) {
-    (self.data, self.classCount, self.backend) = (data, classCount, backend)
+  init(_ data: LabelledFeatures, classCount: Int, targets: SoftmaxTargets, backend: DeviceLinearBackend) {
+    (self.data, self.classCount, self.targets, self.backend) = (data, classCount, targets, backend)
   }
 
   var rowCount: Int { data.rowCount }
@@ -122,7 +123,7 @@ private final class DeviceLinearObjective: LinearObjective {
     let rows = min(DeviceLinearBackend.blockRowCount, rowCount)
     let plan = try backend.plan(rows: rows, depth: width, outputs: outputs)
     try plan.setHeads(weight: weight, bias: bias)
-    var sums = SoftmaxSums(heads: heads.count, classes: classCount)
+    var sums = SoftmaxSums(heads: heads.count, classes: classCount, targets: targets)
     var weightGradient = [Double](repeating: 0, count: outputs * width)
     try data.features.forEachChunk { chunk in
       for first in stride(from: 0, to: chunk.rowCount, by: rows) {

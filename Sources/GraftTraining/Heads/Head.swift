@@ -1,9 +1,11 @@
 import GraftGraph
 
-/// A trained classifier on top of a backbone's features: logits = W·x + b.
+/// A trained linear classifier on top of a backbone's features: logits = W·x + b.
+///
+/// Softmax regression, ridge regression and nearest centroids differ in how W and b came about, not in what they are.
 ///
 /// Its file is a `.safetensors` with `weight` `[C, D]` and `bias` `[C]`, as PyTorch's Linear names and lays them out.
-public struct Head: Sendable {
+public struct Head: FeatureClassifier {
   /// W, `[C, D]`, row-major.
   public let weight: [Float]
   /// b, `[C]`
@@ -50,6 +52,11 @@ public struct Head: Sendable {
   /// - Throws: `HeadError` that says what is missing or damaged.
   public init(tensors: [String: HostTensor], metadata strings: [String: String], file: String) throws(HeadError) {
     let metadata = try HeadMetadata(decoding: strings, file: file)
+    guard metadata.kind.isLinear else {
+      throw HeadError(
+        file: file, problem: "it is a head of the kind \(metadata.kind.rawValue), and a linear one is needed here",
+        remedy: "Train one with --head linear, ridge or centroid.")
+    }
     func tensor(_ name: String, rank: Int) throws(HeadError) -> HostTensor {
       guard let tensor = tensors[name] else { throw HeadError(file: file, problem: "it has no tensor \(name)") }
       guard tensor.elementType.isFloatingPoint else {
@@ -70,22 +77,11 @@ public struct Head: Sendable {
     try self.init(weight: weight.floats(), bias: bias.floats(), metadata: metadata, file: file)
   }
 
-  /// Checks that features are of the kind this head was trained on.
-  ///
-  /// - Throws: `HeadError` with both counts.
-  public func check(dimension found: Int, file: String) throws(HeadError) {
-    guard found == dimension else {
-      throw HeadError(
-        file: file, problem: "the head takes \(dimension) features a sample, and there are \(found)",
-        remedy: "Use the backbone and the cut it was trained with, or train a head on these features.")
-    }
-  }
-
   /// Computes the logits `[rows, C]` of all samples, a chunk at a time and in order.
   ///
   /// - Throws: `HeadError` if `features` have another dimension; what reading or `body` throws.
   public func forEachLogits(
-    of features: any FeatureSource, file: String, backend: any LinearBackend = HostLinearBackend(),
+    of features: any FeatureSource, file: String, backend: any LinearBackend,
     _ body: (_ firstRow: Int, _ logits: [Float]) throws -> Void
   ) throws {
     try check(dimension: features.dimension, file: file)

@@ -1,11 +1,21 @@
 import GraftBackbones
 import GraftGraph
 
-extension Head {
-  /// Reads a head's file.
+/// Heads' files.
+public enum HeadFile {
+  /// Reads a head of whatever kind.
   ///
   /// - Throws: `FileError`, `ImportError`, `HeadError`.
-  public init(path: String) throws {
+  public static func read(_ path: String) throws -> any FeatureClassifier {
+    let (tensors, strings) = try contents(path)
+    switch try HeadMetadata(decoding: strings, file: path).kind {
+    case .linear, .ridge, .centroid: return try Head(tensors: tensors, metadata: strings, file: path)
+    case .knn: return try NeighbourHead(tensors: tensors, metadata: strings, file: path)
+    case .mlp: return try PerceptronHead(tensors: tensors, metadata: strings, file: path)
+    }
+  }
+
+  fileprivate static func contents(_ path: String) throws -> (tensors: [String: HostTensor], metadata: [String: String]) {
     let file = try SafetensorsFile(path: path)
     if FineTunedModel.isOne(file) {
       throw HeadError(
@@ -14,14 +24,18 @@ extension Head {
     }
     var tensors: [String: HostTensor] = [:]
     for name in file.names { tensors[name] = file[name] }
-    try self.init(tensors: tensors, metadata: file.metadata, file: path)
+    return (tensors, file.metadata)
+  }
+}
+
+extension Head {
+  /// Reads a linear head's file.
+  ///
+  /// - Throws: `FileError`, `ImportError`, `HeadError`, also for a head of another kind.
+  public init(path: String) throws {
+    let (tensors, strings) = try HeadFile.contents(path)
+    try self.init(tensors: tensors, metadata: strings, file: path)
   }
 
-  /// Writes a head's file; it appears whole or not at all.
-  ///
-  /// - Throws: `FileError`, `HeadError`.
-  public func write(to path: String) throws {
-    let parts = try encoded()
-    try SafetensorsFile.write(tensors: parts.tensors, metadata: parts.metadata, to: path)
-  }
+  public func replacing(metadata: HeadMetadata) throws(HeadError) -> Head { try Head(weight: weight, bias: bias, metadata: metadata) }
 }

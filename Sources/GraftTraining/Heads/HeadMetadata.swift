@@ -6,8 +6,20 @@ public struct HeadMetadata: Sendable, Equatable {
   /// The version of the layout that this code writes, and the newest it reads.
   public static let currentFormatVersion = 1
 
-  public enum Kind: String, Sendable, CaseIterable {
+  /// Held-out samples that are kept; of more, every so many-th.
+  public static let heldOutLimit = 4096
+
+  public enum Kind: String, Sendable, Codable, CaseIterable {
+    /// Softmax regression.
     case linear
+    /// Ridge regression on targets of ±1.
+    case ridge
+    /// Votes of the nearest training samples.
+    case knn
+    /// The nearest of the classes' means.
+    case centroid
+    /// Layers with rectifiers between them.
+    case mlp
   }
 
   public var formatVersion: Int
@@ -27,8 +39,13 @@ public struct HeadMetadata: Sendable, Equatable {
   /// The number format the features were computed in; nil for heads that don't say.
   public var precision: Precision?
   public var featureNormalisation: FeatureNormalisation
-  /// λ
+  /// The strength of the penalty: λ of `linear`, α of `ridge`, weight decay of `mlp`; 0 without one.
   public var l2: Double
+  /// What logits are divided by before softmax, from held-out samples; 1: they are taken as they are.
+  public var temperature: Double
+  /// What became of samples that the head was not trained on, with the temperature: what thresholds are chosen by. At most
+  /// `heldOutLimit`, from the least certain to the most.
+  public var heldOut: [Outcome] = []
   /// By the names that `graft evaluate --json` uses: "validation_top1", "objective".
   public var metrics: [String: Double]
   /// The version of Graft that trained the head.
@@ -37,7 +54,7 @@ public struct HeadMetadata: Sendable, Equatable {
   public init(
     kind: Kind = .linear, classes: [String], cut: String?, backboneSHA256: String?, backboneFile: String?, backbonePath: String? = nil,
     preprocessing: String?, precision: Precision? = nil,
-    featureNormalisation: FeatureNormalisation, l2: Double, metrics: [String: Double] = [:], graftVersion: String
+    featureNormalisation: FeatureNormalisation, l2: Double, temperature: Double = 1, metrics: [String: Double] = [:], graftVersion: String
   ) {
     formatVersion = Self.currentFormatVersion
     self.kind = kind
@@ -50,6 +67,7 @@ public struct HeadMetadata: Sendable, Equatable {
     self.precision = precision
     self.featureNormalisation = featureNormalisation
     self.l2 = l2
+    self.temperature = temperature
     self.metrics = metrics
     self.graftVersion = graftVersion
   }
@@ -63,7 +81,8 @@ public struct HeadMetadata: Sendable, Equatable {
     case backbonePath = "backbone_path"
     case preprocessing, precision
     case featureNormalisation = "feature_normalisation"
-    case l2, metrics
+    case l2, temperature, metrics
+    case heldOut = "held_out"
     case graftVersion = "graft_version"
   }
 
@@ -78,6 +97,8 @@ public struct HeadMetadata: Sendable, Equatable {
       .format: Self.formatName, .formatVersion: "\(formatVersion)", .kind: kind.rawValue, .classes: try Self.json(classes),
       .featureNormalisation: featureNormalisation.rawValue, .l2: "\(l2)", .metrics: try Self.json(metrics), .graftVersion: graftVersion,
     ]
+    if temperature != 1 { strings[.temperature] = "\(temperature)" }
+    if !heldOut.isEmpty { strings[.heldOut] = Self.text(heldOut) }
     strings[.cut] = cut
     strings[.backboneSHA256] = backboneSHA256
     strings[.backboneFile] = backboneFile
@@ -112,6 +133,7 @@ public struct HeadMetadata: Sendable, Equatable {
       throw damaged(.featureNormalisation, "is \(normalisationName), which this Graft doesn't know")
     }
     guard let l2 = Double(try required(.l2)) else { throw damaged(.l2, "is not a number") }
+    guard let temperature = Double(strings[Key.temperature.rawValue] ?? "1") else { throw damaged(.temperature, "is not a number") }
     guard let metrics = try? JSONDecoder().decode([String: Double].self, from: Data(try required(.metrics).utf8)) else {
       throw damaged(.metrics, "is not a JSON object of numbers")
     }
@@ -124,8 +146,34 @@ public struct HeadMetadata: Sendable, Equatable {
       kind: kind, classes: classes, cut: strings[Key.cut.rawValue], backboneSHA256: strings[Key.backboneSHA256.rawValue],
       backboneFile: strings[Key.backboneFile.rawValue], backbonePath: strings[Key.backbonePath.rawValue],
       preprocessing: strings[Key.preprocessing.rawValue], precision: precision,
-      featureNormalisation: normalisation, l2: l2, metrics: metrics, graftVersion: try required(.graftVersion))
-    formatVersion = version
+      featureNormalisation: normalisation, l2: l2, temperature: temperature, metrics: metrics, graftVersion: try required(.graftVersion))
+    guard let heldOut = Self.outcomes(strings[Key.heldOut.rawValue] ?? "") else { throw damaged(.heldOut, "is not a list of confidences") }
+    (formatVersion, self.heldOut) = (version, heldOut)
+  }
+
+  /// Fits the temperature to held-out samples and remembers what became of them.
+  mutating func calibrate(_ held: HeldOutScores?) -> TemperatureFit? {
+    guard let held, let fit = TemperatureFit(held) else { return nil }
+    temperature = fit.temperature
+    let ordered = held.outcomes(temperature: fit.temperature).sorted { ($0.confidence, $0.isRight ? 1 : 0) < ($1.confidence, $1.isRight ? 1 : 0) }
+    let kept = min(ordered.count, Self.heldOutLimit)
+    // As the file holds them, so that a head read again says the same.
+    heldOut = Self.outcomes(Self.text((0..<kept).map { ordered[$0 * ordered.count / kept] })) ?? []
+    return fit
+  }
+
+  /// Confidences in millionths, those of wrong predictions negative.
+  private static func text(_ outcomes: [Outcome]) -> String {
+    outcomes.map { "\(Int(($0.confidence * 1e6).rounded()) * ($0.isRight ? 1 : -1))" }.joined(separator: " ")
+  }
+
+  private static func outcomes(_ text: String) -> [Outcome]? {
+    var result: [Outcome] = []
+    for part in text.split(separator: " ") {
+      guard let value = Int(part), value != 0, (-1_000_000...1_000_000).contains(value) else { return nil }
+      result.append(Outcome(confidence: Double(abs(value)) / 1e6, isRight: value > 0))
+    }
+    return result
   }
 
   /// Checks what every head must keep to, read or made.
@@ -133,6 +181,7 @@ public struct HeadMetadata: Sendable, Equatable {
     guard classes.count >= 2 else { throw HeadError(file: file, problem: "it names \(classes.count) classes, and a classifier has two or more") }
     guard Set(classes).count == classes.count else { throw HeadError(file: file, problem: "two of its classes have the same name") }
     guard l2.isFinite, l2 >= 0 else { throw HeadError(file: file, problem: "its λ is \(l2)") }
+    guard temperature > 0, temperature.isFinite else { throw HeadError(file: file, problem: "its temperature is \(temperature)") }
     if let hash = backboneSHA256, hash.utf8.count != 64 || !hash.utf8.allSatisfy({ (48...57).contains($0) || (97...102).contains($0) }) {
       throw HeadError(file: file, problem: "the backbone's SHA-256 is not 64 hexadecimal digits in lower case")
     }

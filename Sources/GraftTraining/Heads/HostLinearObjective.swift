@@ -4,8 +4,8 @@ import Foundation
 public struct HostLinearBackend: LinearBackend {
   public init() {}
 
-  public func objective(_ data: LabelledFeatures, classCount: Int) throws -> any LinearObjective {
-    try HostLinearObjective(data, classCount: classCount)
+  public func objective(_ data: LabelledFeatures, classCount: Int, targets: SoftmaxTargets) throws -> any LinearObjective {
+    try HostLinearObjective(data, classCount: classCount, targets: targets)
   }
 
   public func logits(_ chunk: FeatureChunk, weight: [Float], bias: [Float], into logits: inout [Float]) throws {
@@ -33,13 +33,14 @@ final class HostLinearObjective: LinearObjective {
 
   let classCount: Int
   private let data: LabelledFeatures
+  private let targets: SoftmaxTargets
   private let backend = HostLinearBackend()
 
   /// - Throws: `TrainingDataError` without rows or for a label that is no class's.
-  init(_ data: LabelledFeatures, classCount: Int) throws(TrainingDataError) {
+  init(_ data: LabelledFeatures, classCount: Int, targets: SoftmaxTargets) throws(TrainingDataError) {
     guard data.rowCount > 0 else { throw TrainingDataError(message: "there are no samples to train on") }
     _ = try data.classCounts(classCount: classCount)
-    (self.data, self.classCount) = (data, classCount)
+    (self.data, self.classCount, self.targets) = (data, classCount, targets)
   }
 
   var rowCount: Int { data.rowCount }
@@ -50,7 +51,7 @@ final class HostLinearObjective: LinearObjective {
   ) throws {
     let (width, outputs) = (dimension, heads.count * classCount)
     let (weight, bias) = floats(parameters, of: heads)
-    var sums = SoftmaxSums(heads: heads.count, classes: classCount)
+    var sums = SoftmaxSums(heads: heads.count, classes: classCount, targets: targets)
     var weightGradient = [Double](repeating: 0, count: outputs * width)
     var logits: [Float] = []
     try data.features.forEachChunk { chunk in
@@ -78,29 +79,62 @@ final class HostLinearObjective: LinearObjective {
   }
 }
 
+/// What softmax regression is to say about a sample, and how much that counts.
+public struct SoftmaxTargets: Sendable {
+  /// What a sample of each class counts, `[C]`; `nil`: all alike.
+  let classWeights: [Double]?
+  /// Share of a target that goes to all classes alike (Szegedy et al., 2016).
+  let smoothing: Double
+
+  /// One class a sample, all samples alike.
+  public static let plain = SoftmaxTargets()
+
+  private init() { (classWeights, smoothing) = (nil, 0) }
+
+  /// - Parameter classWeights: `[C]`, brought to a mean of 1 over the samples: the loss is a weighted mean.
+  /// - Throws: `TrainingOptionError` if they leave no sample, or the smoothing is none.
+  init(classWeights: [Double]?, smoothing: Double, classCounts: [Int]) throws(TrainingOptionError) {
+    guard (0..<1).contains(smoothing) else {
+      throw TrainingOptionError(message: "the label smoothing is \(smoothing); it must be at least 0 and below 1")
+    }
+    self.smoothing = smoothing
+    guard let classWeights else {
+      self.classWeights = nil
+      return
+    }
+    let total = zip(classWeights, classCounts).reduce(0) { $0 + $1.0 * Double($1.1) }
+    guard classWeights.count == classCounts.count, classWeights.allSatisfy({ $0 >= 0 }), total > 0, total.isFinite else {
+      throw TrainingOptionError(message: "class weights must be \(classCounts.count) numbers that are not negative, and not all of them 0")
+    }
+    self.classWeights = classWeights.map { $0 * Double(classCounts.reduce(0, +)) / total }
+  }
+}
+
 /// Sums of softmax cross-entropy over rows.
 struct SoftmaxSums {
   let classes: Int
+  private let targets: SoftmaxTargets
   /// `[H]`
   var losses: [Double]
-  /// `[H, C]`, p − 1 for the label, p elsewhere
+  /// `[H, C]`, p − t: with one class a sample, p − 1 for the label and p elsewhere
   var residuals: [Double]
   /// `[H, C]`, p(1 − p)
   var curvatures: [Double]
   private var exponentials: [Double]
 
-  init(heads: Int, classes: Int) {
-    self.classes = classes
+  init(heads: Int, classes: Int, targets: SoftmaxTargets) {
+    (self.classes, self.targets) = (classes, targets)
     losses = [Double](repeating: 0, count: heads)
     residuals = [Double](repeating: 0, count: heads * classes)
     curvatures = residuals
     exponentials = [Double](repeating: 0, count: classes)
   }
 
-  /// Adds rows of logits `[rows, H, C]` and replaces them by p − [class = label].
+  /// Adds rows of logits `[rows, H, C]` and replaces them by the residuals p − t times what the sample counts.
   mutating func add(_ logits: inout [Float], labels: ArraySlice<Int>) {
-    let heads = losses.count
+    let heads = losses.count, shared = targets.smoothing / Double(classes)
     for (row, label) in labels.enumerated() {
+      let weight = targets.classWeights?[label] ?? 1
       for head in 0..<heads {
         let begin = (row * heads + head) * classes
         var largest = -Float.infinity
@@ -110,13 +144,15 @@ struct SoftmaxSums {
           exponentials[index] = exp(Double(logits[begin + index] - largest))
           total += exponentials[index]
         }
-        losses[head] += log(total) - Double(logits[begin + label] - largest)
+        var aim = (1 - targets.smoothing) * Double(logits[begin + label] - largest)
+        if shared > 0 { for index in 0..<classes { aim += shared * Double(logits[begin + index] - largest) } }
+        losses[head] += weight * (log(total) - aim)
         for index in 0..<classes {
           let probability = exponentials[index] / total
-          let residual = index == label ? probability - 1 : probability
+          let residual = weight * (probability - shared - (index == label ? 1 - targets.smoothing : 0))
           logits[begin + index] = Float(residual)
           residuals[head * classes + index] += residual
-          curvatures[head * classes + index] += probability * (1 - probability)
+          curvatures[head * classes + index] += weight * probability * (1 - probability)
         }
       }
     }

@@ -22,7 +22,7 @@ public struct LinearHeadTrainer {
     try options.validate()
     try data.check()
 
-    let problem = try LinearProblem(data.train, classes: data.classes, normalisation: options.featureNormalisation, backend: backend)
+    let problem = try LinearProblem(data.train, classes: data.classes, options: options, backend: backend)
     let l2: Double
     var choice: Choice?
     switch options.l2 {
@@ -36,8 +36,10 @@ public struct LinearHeadTrainer {
     }
     let solution = solutions[0]
     var validation = choice?.best.score
+    var heldOut = choice?.heldOut
     if let split = data.validation {
-      validation = try problem.score(solutions.map(\.parameters), on: split, source: .split).first
+      let held = try problem.heldOutScores(solution.parameters, on: split, source: .split)
+      (validation, heldOut) = (held.score(), held)
     }
     let (weight, bias) = problem.foldedLayer(solution.parameters)
     guard weight.allSatisfy({ $0.isFinite }), bias.allSatisfy({ $0.isFinite }) else {
@@ -46,7 +48,7 @@ public struct LinearHeadTrainer {
     return LinearTrainingResult(
       weight: weight, bias: bias, classCount: data.classes.count, dimension: problem.dimension,
       featureNormalisation: options.featureNormalisation, l2: l2, iterations: solution.iterations + (choice?.iterationsToContinue ?? 0),
-      objective: solution.loss, gradientMaximum: solution.gradientMaximum, status: solution.status, validation: validation,
+      objective: solution.loss, gradientMaximum: solution.gradientMaximum, status: solution.status, validation: validation, heldOut: heldOut,
       sweep: choice?.sweep ?? [], seconds: (clock.now - start) / .seconds(1))
   }
 
@@ -55,6 +57,8 @@ public struct LinearHeadTrainer {
     let sweep: [SweepPoint]
     /// Iterations already spent on the samples that the final fit sees; 0 if those were others.
     let iterationsToContinue: Int
+    /// Of samples held out, where the final fit sees all that there are.
+    let heldOut: HeldOutScores?
   }
 
   private func choose(
@@ -63,7 +67,7 @@ public struct LinearHeadTrainer {
     if let split = data.validation {
       let sweep = Sweep(problem: whole, validation: split, source: .split, options: options)
       let (best, points) = try sweep.run(strengths, onProgress: onProgress)
-      return Choice(best: best, sweep: points, iterationsToContinue: best.iterations)
+      return Choice(best: best, sweep: points, iterationsToContinue: best.iterations, heldOut: nil)
     }
     let holdout = Holdout(data.train, classCount: data.classes.count, fraction: options.holdoutFraction, seed: options.seed)
     guard !holdout.validation.isEmpty else {
@@ -71,9 +75,10 @@ public struct LinearHeadTrainer {
         message: "every class has a single training sample, so that none can be held out to choose λ on. Give λ with --l2, or add samples.")
     }
     let problem = try LinearProblem(
-      data.train.selecting(rows: holdout.training), classes: data.classes, normalisation: options.featureNormalisation, backend: backend)
-    let sweep = Sweep(problem: problem, validation: try data.train.selecting(rows: holdout.validation), source: .holdout, options: options)
-    let (best, points) = try sweep.run(strengths, onProgress: onProgress)
-    return Choice(best: best, sweep: points, iterationsToContinue: 0)
+      data.train.selecting(rows: holdout.training), classes: data.classes, options: options, backend: backend)
+    let held = try data.train.selecting(rows: holdout.validation)
+    let (best, points) = try Sweep(problem: problem, validation: held, source: .holdout, options: options).run(strengths, onProgress: onProgress)
+    let scores = try problem.heldOutScores(best.parameters, on: held, source: .holdout)
+    return Choice(best: best, sweep: points, iterationsToContinue: 0, heldOut: scores)
   }
 }

@@ -58,7 +58,7 @@ extension LinearObjective {
 /// What computes linear heads: the processor in plain Swift, or a device.
 public protocol LinearBackend {
   /// The data term of heads on `data`; labels are below `classCount`.
-  func objective(_ data: LabelledFeatures, classCount: Int) throws -> any LinearObjective
+  func objective(_ data: LabelledFeatures, classCount: Int, targets: SoftmaxTargets) throws -> any LinearObjective
 
   /// Logits x·Wᵀ + b of K outputs for a chunk of rows.
   ///
@@ -67,4 +67,11 @@ public protocol LinearBackend {
   ///   - bias: `[K]`
   ///   - logits: becomes `[rows, K]`
   func logits(_ chunk: FeatureChunk, weight: [Float], bias: [Float], into logits: inout [Float]) throws
+}
+
+extension LinearBackend {
+  /// The data term with one class a sample and all samples alike.
+  public func objective(_ data: LabelledFeatures, classCount: Int) throws -> any LinearObjective {
+    try objective(data, classCount: classCount, targets: .plain)
+  }
 }

@@ -12,20 +12,23 @@ final class LinearProblem {
   private let backend: any LinearBackend
 
   /// - Throws: `TrainingDataError`, or what reading the features throws.
-  init(_ data: LabelledFeatures, classes: [String], normalisation: FeatureNormalisation, backend: any LinearBackend) throws {
+  init(_ data: LabelledFeatures, classes: [String], options: LinearTrainingOptions, backend: any LinearBackend) throws {
     dimension = data.features.dimension
     classCount = classes.count
+    let normalisation = options.featureNormalisation
     classCounts = try data.classCounts(classCount: classes.count)
     let statistics = try FeatureStatistics(data, sampleLimit: CurvatureModel.sampleLimit)
     guard normalisation != .none || statistics.largestMagnitude <= Self.largestFeature else {
-      throw TrainingDataError(
-        message: "features are as large as \(statistics.largestMagnitude), too large to multiply in float32. "
-          + "Train with --feature-normalisation standardise.")
+      throw TrainingDataError.tooLarge(statistics.largestMagnitude)
     }
     transform = FeatureTransform(normalisation, statistics: statistics)
     curvatureModel = CurvatureModel(statistics, transform: transform)
     let seen = try data.replacing(features: NormalisedFeatures(base: data.features, transform: transform))
-    dataTerm = try backend.objective(seen, classCount: classes.count)
+    dataTerm = try backend.objective(
+      seen, classCount: classes.count,
+      targets: SoftmaxTargets(
+        classWeights: options.balancesClasses ? TrainingOptions.balancedWeights(labels: data.labels, classes: classes.count) : nil,
+        smoothing: options.labelSmoothing, classCounts: classCounts))
     self.backend = backend
   }
 
@@ -67,6 +70,19 @@ final class LinearProblem {
       }
     }
     return evaluators.map { ValidationScore(top1: $0.top1, logLoss: $0.logLoss, samples: $0.samples, source: source) }
+  }
+
+  /// What one head says about samples with raw features.
+  func heldOutScores(_ parameters: [Double], on data: LabelledFeatures, source: ValidationScore.Source) throws -> HeldOutScores {
+    let weightCount = classCount * dimension
+    let (weight, bias) = (parameters[..<weightCount].map(Float.init), parameters[weightCount...].map(Float.init))
+    var all: [Float] = [], logits: [Float] = []
+    all.reserveCapacity(data.rowCount * classCount)
+    try NormalisedFeatures(base: data.features, transform: transform).forEachChunk { chunk in
+      try backend.logits(chunk, weight: weight, bias: bias, into: &logits)
+      all += logits
+    }
+    return try HeldOutScores(logits: all, labels: data.labels, classCount: classCount, source: source)
   }
 
   /// W `[C, D]` and b `[C]` for raw features (but for the division by length).

@@ -26,6 +26,10 @@ public struct LinearTrainingOptions: Sendable {
   /// The share of the training samples that chooses λ when there is no validation split.
   public var holdoutFraction: Double
   public var seed: UInt64
+  /// Whether every class counts alike, however many samples it has: scikit-learn's `class_weight="balanced"`.
+  public var balancesClasses = false
+  /// Share of each target that goes to all classes alike.
+  public var labelSmoothing = 0.0
   /// Tolerances of the head that is kept.
   public var solver: LBFGSOptions
   /// What the solver may keep in memory for the heads that train together; a sweep that needs more goes in groups.
@@ -53,6 +57,9 @@ public struct LinearTrainingOptions: Sendable {
     guard !strengths.isEmpty else { throw TrainingOptionError(message: "a sweep needs at least one λ") }
     for value in strengths where !(value >= 0 && value <= 1e12) {
       throw TrainingOptionError(message: "λ is \(value); it must be a number from 0 to 1e12, and 1e-3 is a fair first guess")
+    }
+    guard (0..<1).contains(labelSmoothing) else {
+      throw TrainingOptionError(message: "the label smoothing is \(labelSmoothing); it must be at least 0 and below 1")
     }
     guard holdoutFraction > 0, holdoutFraction < 1 else {
       throw TrainingOptionError(message: "the share of samples held out is \(holdoutFraction); it must lie between 0 and 1, such as 0.2")

@@ -18,6 +18,8 @@ public struct LinearTrainingResult: Sendable {
   public let status: SolverStatus
   /// How well λ does on samples not trained on; nil where λ was given and there is no validation split.
   public let validation: ValidationScore?
+  /// What a head that had not seen them says about the validation samples; `nil` where there were none.
+  public let heldOut: HeldOutScores?
   /// The sweep's strengths in ascending order; empty where λ was given.
   public let sweep: [SweepPoint]
   public let seconds: Double
@@ -30,11 +32,19 @@ public struct ValidationScore: Sendable, Equatable, Codable {
     case split = "val"
     /// Training samples held out; the head that is kept has been trained on them since.
     case holdout
+    /// Each training sample by a fit without it.
+    case leaveOneOut = "leave-one-out"
+    /// Each training sample by a fit without its fold.
+    case folds
   }
   public let top1: Double
   public let logLoss: Double
   public let samples: Int
   public let source: Source
+
+  public init(top1: Double, logLoss: Double, samples: Int, source: Source) {
+    (self.top1, self.logLoss, self.samples, self.source) = (top1, logLoss, samples, source)
+  }
 
   private enum CodingKeys: String, CodingKey {
     case top1

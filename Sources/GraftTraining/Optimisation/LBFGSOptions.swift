@@ -76,7 +76,7 @@ public struct DivergenceError: Error, CustomStringConvertible, Equatable {
   public init(head: Int, reason: String) { (self.head, self.reason) = (head, reason) }
 
   public var description: String {
-    "training diverged: \(reason). Raise --l2, or train with --feature-normalisation standardise; if the features come from "
+    "training diverged: \(reason). Raise --l2, or train with --normalise standardise; if the features come from "
       + "elsewhere, check them for enormous values."
   }
 }

@@ -1,0 +1,130 @@
+import ArgumentParser
+import Graft
+
+/// Which head is trained, and how: the same for every command that trains heads on a store's features.
+struct HeadFlags: ParsableArguments {
+  @Option(help: ArgumentHelp("linear, ridge, knn, centroid or mlp.", valueName: "kind")) var head = HeadMetadata.Kind.linear
+  @Option(help: ArgumentHelp("linear: λ, or several separated by commas to choose from (default: 1e-6 to 1e2 by decades).", valueName: "strength"))
+  var l2: String?
+  @Option(help: ArgumentHelp("ridge: α, or several to choose from (default: 1e-3 to 1e6 by decades).", valueName: "strength")) var alpha: String?
+  @Option(help: ArgumentHelp("knn: neighbours that vote, or several numbers to choose from (default: 1,3,5,10,20).", valueName: "count")) var k:
+    String?
+  @Option(help: ArgumentHelp("knn: cosine or euclidean.", valueName: "kind")) var distance = NeighbourDistance.cosine
+  @Option(help: ArgumentHelp("knn: votes count exp(-distance/number); without it all count alike.", valueName: "number")) var voteTemperature: Double?
+  @Option(help: ArgumentHelp("knn: number format of the features in the head: float32 or float16.", valueName: "format")) var featureType = "float32"
+  @Option(help: ArgumentHelp("mlp: units of the hidden layers (default: 512).", valueName: "counts")) var hidden: String?
+  @Option(help: ArgumentHelp("mlp: share of the hidden units that a step leaves out.", valueName: "share")) var dropout = 0.2
+  @Option(help: ArgumentHelp("mlp: cross-entropy, sigmoid, squared or huber.", valueName: "kind")) var loss = "cross-entropy"
+  @Option(help: ArgumentHelp("mlp: the most passes over the training data (default: 100).", valueName: "count")) var epochs: Int?
+  @Option(help: ArgumentHelp("mlp: the highest learning rate (default: 1e-3).", valueName: "rate")) var learningRate: Double?
+  @Option(help: ArgumentHelp("mlp: weight decay (default: 0.01).", valueName: "number")) var weightDecay: Double?
+  @Option(help: ArgumentHelp("mlp: samples a step (default: 128).", valueName: "count")) var batchSize: Int?
+  @Option(help: ArgumentHelp("mlp: stop after this many epochs without a lower validation loss (default: 10).", valueName: "count")) var patience:
+    Int?
+  @Option(help: ArgumentHelp("What is done to each row of features: none, l2 or standardise.", valueName: "kind")) var normalise =
+    FeatureNormalisation.none
+  @Option(help: ArgumentHelp("linear, mlp: what samples count: none (all alike) or balanced (every class alike).", valueName: "kind"))
+  var classWeight = "none"
+  @Option(help: ArgumentHelp("linear, mlp: share of each target that goes to all classes alike.", valueName: "share")) var labelSmoothing = 0.0
+  @Option(help: ArgumentHelp("linear: stop when no entry of the gradient is larger.", valueName: "number")) var tolerance: Double?
+  @Option(help: ArgumentHelp("linear: the most iterations of the solver.", valueName: "count")) var maxIterations: Int?
+  @Option(help: ArgumentHelp("Draws the samples that are held out, and everything random.", valueName: "number")) var seed: UInt64 = 0
+
+  private static func numbers(_ text: String?, _ option: String) throws -> [Double]? {
+    guard let text else { return nil }
+    let values = text.split(separator: ",").map { Double($0) }
+    guard !values.isEmpty, values.allSatisfy({ $0.map { $0 >= 0 && $0.isFinite } ?? false }) else {
+      throw ValidationError("\(option) takes a number that is not negative, or several separated by commas, not '\(text)'.")
+    }
+    return values.compactMap(\.self)
+  }
+
+  private static func counts(_ text: String?, _ option: String) throws -> [Int]? {
+    guard let text else { return nil }
+    let values = text.split(separator: ",").map { Int($0) }
+    guard !values.isEmpty, values.allSatisfy({ ($0 ?? 0) >= 1 }) else {
+      throw ValidationError("\(option) takes a positive number, or several separated by commas, not '\(text)'.")
+    }
+    return values.compactMap(\.self)
+  }
+
+  private static let losses: [(name: String, loss: Loss)] = [
+    ("cross-entropy", .crossEntropy), ("sigmoid", .binaryCrossEntropy), ("squared", .squared), ("huber", .huber(1)),
+  ]
+
+  func validate() throws {
+    _ = try (Self.numbers(l2, "--l2"), Self.numbers(alpha, "--alpha"), Self.counts(k, "--k"), Self.counts(hidden, "--hidden"))
+    guard ["none", "balanced"].contains(classWeight) else { throw ValidationError("--class-weight takes none or balanced, not '\(classWeight)'.") }
+    guard ["float32", "float16"].contains(featureType) else {
+      throw ValidationError("--feature-type takes float32 or float16, not '\(featureType)'.")
+    }
+    guard Self.losses.contains(where: { $0.name == loss }) else {
+      throw ValidationError("--loss takes \(Self.losses.map(\.name).joined(separator: ", ")), not '\(loss)'.")
+    }
+    if let tolerance, !(tolerance > 0 && tolerance.isFinite) { throw ValidationError("--tolerance takes a positive number, not \(tolerance).") }
+    if let maxIterations, maxIterations < 1 { throw ValidationError("--max-iterations takes a positive number, not \(maxIterations).") }
+    guard (0..<1).contains(labelSmoothing) else {
+      throw ValidationError("--label-smoothing takes a number from 0 to below 1, not \(labelSmoothing).")
+    }
+    guard (0..<1).contains(dropout) else { throw ValidationError("--dropout takes a number from 0 to below 1, not \(dropout).") }
+    // An option that the head has no use for is a misunderstanding.
+    let given: [(String, Bool, Set<HeadMetadata.Kind>)] = [
+      ("--l2", l2 != nil, [.linear]), ("--tolerance", tolerance != nil, [.linear]), ("--max-iterations", maxIterations != nil, [.linear]),
+      ("--alpha", alpha != nil, [.ridge]), ("--k", k != nil, [.knn]), ("--vote-temperature", voteTemperature != nil, [.knn]),
+      ("--feature-type", featureType != "float32", [.knn]), ("--hidden", hidden != nil, [.mlp]), ("--epochs", epochs != nil, [.mlp]),
+      ("--learning-rate", learningRate != nil, [.mlp]), ("--weight-decay", weightDecay != nil, [.mlp]), ("--batch-size", batchSize != nil, [.mlp]),
+      ("--patience", patience != nil, [.mlp]), ("--loss", loss != "cross-entropy", [.mlp]),
+      ("--class-weight", classWeight != "none", [.linear, .mlp]), ("--label-smoothing", labelSmoothing > 0, [.linear, .mlp]),
+    ]
+    for (option, isGiven, kinds) in given where isGiven && !kinds.contains(head) {
+      throw ValidationError("\(option) is for --head \(kinds.map(\.rawValue).sorted().joined(separator: " and ")), not \(head.rawValue).")
+    }
+  }
+
+  /// What trains such heads.
+  ///
+  /// - Parameters:
+  ///   - seed: in place of `--seed`.
+  ///   - onEpoch: gets all epochs so far, after each, of a head that is trained in epochs.
+  func fitting(
+    _ device: any Device, seed given: UInt64? = nil, onEpoch: @escaping ([EpochRecord]) throws -> Void = { _ in }
+  ) throws -> any HeadFitting {
+    let backend = DeviceLinearBackend(device: device), seed = given ?? seed
+    switch head {
+    case .linear:
+      var options = LinearTrainingOptions(featureNormalisation: normalise, seed: seed)
+      if let values = try Self.numbers(l2, "--l2") { options.l2 = values.count == 1 ? .fixed(values[0]) : .sweep(values) }
+      if let tolerance {
+        options.solver.gradientTolerance = tolerance
+        options.solver.relativeGap = .infinity
+      }
+      if let maxIterations { options.solver.maximumIterations = maxIterations }
+      (options.balancesClasses, options.labelSmoothing) = (classWeight == "balanced", labelSmoothing)
+      return LinearFitting(options: options, backend: backend)
+    case .ridge:
+      return try RidgeFitting(
+        strengths: Self.numbers(alpha, "--alpha") ?? RidgeFitting.defaultStrengths, featureNormalisation: normalise, backend: backend)
+    case .knn:
+      return try NeighbourFitting(
+        neighbours: Self.counts(k, "--k") ?? [1, 3, 5, 10, 20], distance: distance, voteTemperature: voteTemperature,
+        featureNormalisation: normalise, storesFloat16: featureType == "float16", backend: backend)
+    case .centroid: return CentroidFitting(featureNormalisation: normalise, seed: seed, backend: backend)
+    case .mlp:
+      var options = PerceptronOptions(hidden: try Self.counts(hidden, "--hidden") ?? [512], dropout: dropout, featureNormalisation: normalise)
+      options.training.seed = seed
+      if let epochs { options.training.epochs = epochs }
+      if let learningRate { options.training.learningRate = learningRate }
+      if let weightDecay { options.training.weightDecay = weightDecay }
+      if let batchSize { options.training.batchSize = batchSize }
+      if let patience { options.training.patience = patience }
+      options.training.labelSmoothing = labelSmoothing
+      options.training.loss = Self.losses.first { $0.name == loss }?.loss ?? .crossEntropy
+      options.balancesClasses = classWeight == "balanced"
+      return PerceptronFitting(options: options, device: device, onEpoch: onEpoch)
+    }
+  }
+}
+
+extension HeadMetadata.Kind: ExpressibleByArgument {}
+extension NeighbourDistance: ExpressibleByArgument {}
+extension FeatureNormalisation: ExpressibleByArgument {}

@@ -1,0 +1,42 @@
+extension Plot {
+  /// Loss and accuracy by epoch, on training and on validation data.
+  ///
+  /// - Throws: `EvaluationError` without epochs.
+  public static func training(_ history: [EpochRecord]) throws -> Plot {
+    guard !history.isEmpty else { throw EvaluationError(message: "there are no epochs to plot") }
+    let epochs = Axis(history.map { Double($0.epoch) }, label: "epoch", ticks: 8, whole: true)
+    func lines(_ train: KeyPath<EpochRecord, Double>, _ validation: KeyPath<EpochRecord, Double?>, scale: Double) -> [LineChart.Series] {
+      let held = history.compactMap { record in record[keyPath: validation].map { (x: Double(record.epoch), y: $0 * scale) } }
+      let own = LineChart.Series(
+        name: "training", points: history.map { (Double($0.epoch), $0[keyPath: train] * scale) }, color: LineChart.palette[0])
+      return [own] + (held.isEmpty ? [] : [LineChart.Series(name: "validation", points: held, color: LineChart.palette[1], isDashed: true)])
+    }
+    let losses = lines(\.trainLoss, \.validationLoss, scale: 1), hits = lines(\.trainTop1, \.validationTop1, scale: 100)
+    func values(_ series: [LineChart.Series]) -> [Double] { series.flatMap { $0.points.map(\.y) } }
+    var document = SVGDocument(width: 980, height: 400)
+    LineChart(title: "Loss", x: epochs, y: Axis(values(losses), label: "mean loss a sample"), series: losses)
+      .draw(into: &document, left: 0, top: 8, width: 490, height: 388)
+    LineChart(title: "Accuracy", x: epochs, y: Axis(values(hits), label: "top-1 (%)", bounds: 0...100), series: hits)
+      .draw(into: &document, left: 490, top: 8, width: 490, height: 388)
+    return Plot(document)
+  }
+
+  /// Accuracy against the number of labelled samples a class: the mean over several draws, and its 95 % interval.
+  ///
+  /// - Throws: `EvaluationError` without points.
+  public static func learningCurve(_ points: [LearningCurve.Point], title: String) throws -> Plot {
+    guard !points.isEmpty else { throw EvaluationError(message: "there are no points to plot") }
+    let places = points.map(\.meanSamplesPerClass)
+    let x = Axis(
+      logarithmic: zip(places, points).map { ($0, $1.shots.map(String.init) ?? "all (\(Axis.text($0, step: $0 == $0.rounded() ? 1 : 0.1)))") },
+      label: "labelled samples a class")
+    let y = Axis(
+      points.flatMap { [max(0, $0.top1.low), min(1, $0.top1.high)].map { $0 * 100 } }, label: "top-1 on test samples (%)", bounds: 0...100)
+    let curve = LineChart.Series(
+      name: "mean, with its 95 % interval", points: zip(places, points).map { ($0, $1.top1.value * 100) },
+      band: zip(places, points).map { ($0, $1.top1.low * 100, $1.top1.high * 100) }, color: LineChart.palette[0], hasMarks: true)
+    var document = SVGDocument(width: 640, height: 420)
+    LineChart(title: title, x: x, y: y, series: [curve]).draw(into: &document, left: 0, top: 8, width: 640, height: 408)
+    return Plot(document)
+  }
+}

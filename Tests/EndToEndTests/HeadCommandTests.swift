@@ -1,0 +1,105 @@
+import Foundation
+import Graft
+import Testing
+
+/// Heads of every kind through the command: trained, scored, shown pictures, drawn.
+@Suite(.serialized) struct HeadCommandTests {
+  private let model = Fixture.path("tiny.onnx")
+
+  private func store(_ folder: TemporaryFolder, count: Int = 20, arguments: [String] = []) throws {
+    try Photos.write(to: folder["photos"], count: count)
+    let extract = ["extract", "--backbone", model, "--data", folder["photos"], "--output", folder["store"], "--device", "cpu"] + arguments
+    let done = try GraftProcess(extract, folder: folder).wait()
+    #expect(done.status == 0, "\(done.messages)")
+  }
+
+  private func run(_ arguments: [String], _ folder: TemporaryFolder) throws -> [String: Any] {
+    let done = try GraftProcess(arguments + ["--device", "cpu", "--json"], folder: folder).wait()
+    #expect(done.status == 0, "\(arguments): \(done.messages)")
+    return try done.json()
+  }
+
+  @Test func everyKindOfHead() throws {
+    let folder = try TemporaryFolder()
+    try store(folder)
+    let picture = folder["photos/red brick/0-3.tiff"]
+    for (kind, options) in [
+      ("linear", ["--class-weight", "balanced", "--label-smoothing", "0.05"]), ("ridge", ["--alpha", "0.1,1,10"]),
+      ("knn", ["--k", "1,3", "--distance", "euclidean", "--feature-type", "float16"]), ("centroid", ["--normalise", "standardise"]),
+      ("mlp", ["--hidden", "16,8", "--epochs", "40", "--learning-rate", "0.01", "--normalise", "standardise", "--batch-size", "8"]),
+    ] {
+      let head = folder["\(kind).safetensors"]
+      let report = try run(["train", folder["store"], "--output", head, "--head", kind] + options, folder)
+      #expect(report["head"] as? String == kind && report["classes"] as? Int == 3)
+      let calibration = try #require(report["calibration"] as? [String: Any])
+      #expect(try #require(calibration["log_loss_after"] as? Double) <= #require(calibration["log_loss_before"] as? Double) + 1e-12)
+      let scored = try run(["evaluate", head, folder["store"], "--precision-target", "0.9"], folder)
+      #expect(try #require(scored["top1"] as? Double) > 0.9, "\(kind)")
+      #expect(scored["temperature"] as? Double == calibration["temperature"] as? Double)
+      let interval = try #require(scored["top1_interval"] as? [String: Double]), abstention = try #require(scored["abstention"] as? [String: Any])
+      #expect(interval["low"]! < interval["high"]! && abstention["target"] as? Double == 0.9)
+      let predicted = try GraftProcess(["predict", head, picture, "--device", "cpu"], folder: folder).wait()
+      #expect(predicted.status == 0 && predicted.output.contains("red brick"), "\(kind): \(predicted.output)\(predicted.messages)")
+    }
+    // What is no layer can't be fine-tuned, and says so.
+    let tuned = try GraftProcess(
+      ["finetune", folder["knn.safetensors"], folder["store"], "--unfreeze", "1", "--output", folder["t.safetensors"]], folder: folder
+    ).wait()
+    #expect(tuned.status == 65 && tuned.messages.contains("--head linear"), "\(tuned.messages)")
+  }
+
+  @Test func foldsCurvesAndPlots() throws {
+    let folder = try TemporaryFolder()
+    try store(folder)
+    let folded = try run(
+      ["train", folder["store"], "--output", folder["h.safetensors"], "--head", "ridge", "--folds", "4", "--repeats", "2"], folder)
+    let folds = try #require(folded["folds"] as? [String: Any]), results = try #require(folds["results"] as? [[String: Any]])
+    #expect(folds["folds"] as? Int == 4 && results.count == 10 && results.contains { $0["strength"] as? Double == folded["strength"] as? Double })
+    _ = try run(["evaluate", folder["h.safetensors"], folder["store"], "--plots", folder["plots"]], folder)
+    let curve = try run(
+      ["curve", folder["store"], "--head", "centroid", "--shots", "1,4,all", "--seeds", "3", "--output", folder["c.svg"], "--csv", folder["c.csv"]],
+      folder)
+    #expect((curve["points"] as? [[String: Any]])?.map { $0["shots"] as? String } == ["1", "4", "all"])
+    let watched = [
+      "train", folder["store"], "--head", "mlp", "--epochs", "3", "--output", folder["m.safetensors"], "--plot", folder["m.svg"], "--tensorboard",
+      folder["board"], "--csv", folder["m.csv"],
+    ]
+    #expect((try run(watched, folder)["epochs"] as? [[String: Any]])?.count == 3)
+    for name in ["plots/confusion.svg", "plots/reliability.svg", "c.svg", "m.svg"] {
+      #expect(try String(contentsOfFile: folder[name], encoding: .utf8).hasSuffix("</svg>\n"), "\(name)")
+    }
+    #expect(try String(contentsOfFile: folder["m.csv"], encoding: .utf8).split(separator: "\n").count == 4)
+    #expect(try FileManager.default.contentsOfDirectory(atPath: folder["board"]).count == 1)
+  }
+
+  @Test func mistakes() throws {
+    let folder = try TemporaryFolder()
+    try store(folder)
+    _ = try run(["train", folder["store"], "--output", folder["h.safetensors"], "--l2", "0.1"], folder)
+    try Photos.write(to: folder["others"], count: 6)
+    try FileManager.default.moveItem(atPath: folder["others/grass"], toPath: folder["others/gravel"])
+    let extract = ["extract", "--backbone", model, "--data", folder["others"], "--output", folder["elsewhere"], "--device", "cpu"]
+    #expect(try GraftProcess(extract, folder: folder).wait().status == 0)
+    #expect(
+      try GraftProcess(extract.dropLast(4) + ["--output", folder["all"], "--test-fraction", "0", "--device", "cpu"], folder: folder).wait().status
+        == 0)
+    let train = ["train", folder["store"], "--output", folder["x.safetensors"]], head = folder["h.safetensors"]
+    for (arguments, status, words) in [
+      (train + ["--head", "ridge", "--l2", "1"], 64, "--l2 is for --head linear"), (train + ["--head", "forest"], 64, "forest"),
+      (train + ["--k", "0", "--head", "knn"], 64, "--k"), (train + ["--head", "knn", "--k", "5000"], 65, "5000 neighbours"),
+      (train + ["--head", "mlp", "--hidden", "a"], 64, "--hidden"), (train + ["--csv", "x.csv"], 64, "--head mlp"),
+      (train + ["--repeats", "3"], 64, "--folds"), (train + ["--folds", "1"], 64, "--folds"),
+      (train + ["--head", "centroid", "--folds", "500"], 65, "folds"),
+      (["evaluate", head, folder["elsewhere"]], 65, "'gravel'"), (["evaluate", head, folder["all"]], 65, "has no test samples"),
+      (["evaluate", head, folder["store"], "--precision-target", "2"], 64, "--precision-target"),
+      (["evaluate", head, folder["store"], "--precision-target", "0.9"], 65, "no val samples"),
+      (["curve", folder["all"], "--output", folder["c.svg"]], 65, "has no test samples"),
+      (["curve", folder["store"], "--output", folder["c.svg"], "--shots", "none"], 64, "--shots"),
+      (["evaluate", folder["store"] + "/index.sqlite", folder["store"]], 65, "index.sqlite"),
+    ] as [([String], Int32, String)] {
+      let done = try GraftProcess(arguments + (status == 64 ? [] : ["--device", "cpu"]), folder: folder).wait()
+      #expect(done.status == status && done.messages.contains(words), "\(arguments): \(done.status) \(done.messages)")
+    }
+    #expect(!FileManager.default.fileExists(atPath: folder["x.safetensors"]))
+  }
+}

@@ -1,0 +1,125 @@
+import Foundation
+import GraftTraining
+import Testing
+
+@Suite struct CalibrationTests {
+  private static func held(_ rows: Int = 300, classes: Int = 4, scale: Double = 1, seed: UInt64 = 3) throws -> HeldOutScores {
+    var random = Random(seed)
+    var (logits, labels): ([Float], [Int]) = ([], [])
+    for _ in 0..<rows {
+      let label = random.index(classes)
+      labels.append(label)
+      for output in 0..<classes { logits.append(Float((random.normal() + (output == label ? 1.5 : 0)) * scale)) }
+    }
+    return try HeldOutScores(logits: logits, labels: labels, classCount: classes, source: .split)
+  }
+
+  private static func loss(_ held: HeldOutScores, _ temperature: Double) -> Double {
+    (0..<held.count).reduce(0) { sum, row in
+      let own = held.logits[row * held.classCount..<(row + 1) * held.classCount].map { Double($0) / temperature }
+      let largest = own.max()!
+      return sum + (log(own.reduce(0) { $0 + exp($1 - largest) }) + largest - own[held.labels[row]]) / Double(held.count)
+    }
+  }
+
+  @Test(arguments: [0.01, 0.3, 1, 7, 100])
+  func theTemperatureIsTheBest(scale: Double) throws {
+    let held = try Self.held(scale: scale)
+    let fit = try #require(TemperatureFit(held))
+    #expect(abs(fit.logLossBefore - Self.loss(held, 1)) < 1e-9 * max(1, fit.logLossBefore))
+    #expect(abs(fit.logLossAfter - Self.loss(held, fit.temperature)) < 1e-9)
+    for factor in [0.9, 0.999, 1.001, 1.1] { #expect(Self.loss(held, fit.temperature * factor) > fit.logLossAfter) }
+    // Logits so many times as large need a temperature so many times as high.
+    let plain = try #require(TemperatureFit(Self.held()))
+    #expect(abs(fit.temperature / scale - plain.temperature) < 1e-4 * plain.temperature)
+  }
+
+  /// All right, all wrong, and undecided: the ends of the range, and no numbers that are none.
+  @Test func extremes() throws {
+    let right = try #require(TemperatureFit(HeldOutScores(logits: [1, 0, 0, 1], labels: [0, 1], classCount: 2, source: .split)))
+    #expect(right.temperature < 0.05 && right.logLossAfter < right.logLossBefore)
+    let wrong = try #require(TemperatureFit(HeldOutScores(logits: [1, 0, 0, 1], labels: [1, 0], classCount: 2, source: .split)))
+    #expect(wrong.temperature > 900 && wrong.temperature.isFinite)
+    let flat = try #require(TemperatureFit(HeldOutScores(logits: [0, 0], labels: [0], classCount: 2, source: .split)))
+    #expect(flat.temperature == 1)
+    #expect(TemperatureFit(try HeldOutScores(logits: [], labels: [], classCount: 2, source: .split)) == nil)
+    let vast = try #require(
+      TemperatureFit(HeldOutScores(logits: [3e38, -3e38, 0, 3e38], labels: [0, 0], classCount: 2, source: .split)))
+    #expect(vast.temperature.isFinite && vast.temperature > 0)
+  }
+
+  @Test func scoresThatAreNoneAreRefused() {
+    #expect(throws: TrainingDataError.self) { try HeldOutScores(logits: [1, .nan], labels: [0], classCount: 2, source: .split) }
+    #expect(throws: TrainingDataError.self) { try HeldOutScores(logits: [1, 2], labels: [2], classCount: 2, source: .split) }
+    #expect(throws: TrainingDataError.self) { try HeldOutScores(logits: [1, 2, 3], labels: [0], classCount: 2, source: .split) }
+    #expect(throws: EvaluationError.self) { try EvaluationAccumulator(classes: ["a", "b"], temperature: 0) }
+  }
+
+  @Test(arguments: [1.0, 0.5, 2])
+  func reliabilityIsTheDefinition(temperature: Double) throws {
+    let held = try Self.held(), outcomes = held.outcomes(temperature: temperature)
+    let found = Reliability(outcomes)
+    var error = 0.0
+    for bin in 0..<15 {
+      let own = outcomes.filter { $0.confidence > Double(bin) / 15 && $0.confidence <= Double(bin + 1) / 15 }
+      #expect(found.bins[bin].samples == own.count)
+      guard !own.isEmpty else { continue }
+      let confidence = own.reduce(0) { $0 + $1.confidence } / Double(own.count), accuracy = Double(own.count(where: \.isRight)) / Double(own.count)
+      #expect(abs(found.bins[bin].confidence - confidence) < 1e-12 && abs(found.bins[bin].accuracy - accuracy) < 1e-12)
+      error += Double(own.count) / Double(outcomes.count) * abs(confidence - accuracy)
+    }
+    #expect(abs(found.error - error) < 1e-12 && found.bins.reduce(0) { $0 + $1.samples } == 300)
+    // Ends belong to a bin.
+    #expect(
+      Reliability([Outcome(confidence: 1, isRight: true), Outcome(confidence: 0, isRight: false)]).bins.map(\.samples) == [1]
+        + Array(repeating: 0, count: 13) + [1])
+  }
+
+  @Test func anEvaluationKnowsWhatCalibrationBrings() throws {
+    let held = try Self.held(scale: 6), temperature = try #require(TemperatureFit(held)).temperature
+    var scores = try EvaluationAccumulator(classes: ["a", "b", "c", "d"], temperature: temperature)
+    try scores.add(logits: held.logits, labels: held.labels)
+    let evaluation = try scores.finish()
+    #expect(evaluation.reliability.error < evaluation.uncalibratedReliability.error && evaluation.logLoss < evaluation.uncalibratedLogLoss)
+    #expect(evaluation.reliability == Reliability(held.outcomes(temperature: temperature)))
+    #expect(abs(evaluation.logLoss - held.score(temperature: temperature).logLoss) < 1e-12)
+    #expect(evaluation.top1 == held.score().top1 && evaluation.top1Interval.low < evaluation.top1 && evaluation.top1 < evaluation.top1Interval.high)
+    #expect(evaluation.table().contains("without the temperature"))
+    let prediction = try ImagePrediction(path: "p", logits: [6, 0], classes: ["a", "b"], topK: 1, temperature: 3)
+    #expect(abs(prediction.predictions[0].probability - 1 / (1 + exp(-2))) < 1e-12)
+  }
+
+  @Test(arguments: [0.5, 0.8, 0.95, 1])
+  func thresholdsAcceptTheMost(target: Double) throws {
+    let outcomes = try Self.held(120).outcomes(temperature: 1)
+    let found = Abstention(outcomes, target: target)
+    let possible = outcomes.map(\.confidence).filter { threshold in
+      let accepted = outcomes.filter { $0.confidence >= threshold }
+      return Double(accepted.count(where: \.isRight)) >= target * Double(accepted.count)
+    }
+    #expect(found.threshold == possible.min())
+    if found.threshold != nil { #expect(found.validation.precision >= target && found.validation.coverage > 0) }
+    let scored = found.scored(on: try Self.held(80, seed: 8).outcomes(temperature: 1))
+    #expect(scored.test?.samples == 80 && scored.validation == found.validation)
+  }
+
+  @Test func aThresholdThatCannotBe() {
+    let found = Abstention([Outcome(confidence: 0.9, isRight: false), Outcome(confidence: 0.9, isRight: true)], target: 0.9)
+    #expect(found.threshold == nil && found.validation.coverage == 0)
+  }
+
+  /// Values of Wilson's interval from the literature (Newcombe, 1998, table I).
+  @Test(
+    arguments: [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0, 0.1611), (1, 29, 0.0061, 0.1718)] as [(Int, Int, Double, Double)])
+  func wilson(hits: Int, trials: Int, low: Double, high: Double) {
+    let interval = ConfidenceInterval(successes: hits, of: trials)
+    #expect(abs(interval.low - low) < 5e-5 && abs(interval.high - high) < 5e-5, "\(interval)")
+  }
+
+  @Test func meansByStudentsT() {
+    let interval = ConfidenceInterval(mean: [1, 2, 3, 4])
+    // 2.5 ± 3.182446 · 1.290994 / 2
+    #expect(abs(interval.low - 0.445739) < 1e-5 && abs(interval.high - 4.554261) < 1e-5 && interval.value == 2.5)
+    #expect(ConfidenceInterval(mean: [0.3]) == ConfidenceInterval(value: 0.3, low: 0.3, high: 0.3))
+  }
+}

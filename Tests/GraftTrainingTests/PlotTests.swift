@@ -1,0 +1,110 @@
+import Foundation
+import GraftTraining
+import Testing
+
+/// Plots are text, so what a person would trip over can be looked for: labels that overlap, points outside the frame, names that break
+/// the file.
+@Suite struct PlotTests {
+  private struct Label {
+    let text: String
+    let left, right, top, bottom: Double
+  }
+
+  private func attribute(_ name: String, _ tag: Substring) -> String? {
+    guard let range = tag.range(of: " \(name)=\"") else { return nil }
+    return tag[range.upperBound...].split(separator: "\"", maxSplits: 1, omittingEmptySubsequences: false).first.map(String.init)
+  }
+
+  private func number(_ name: String, _ tag: Substring) throws -> Double { try #require(attribute(name, tag).flatMap(Double.init), "\(tag)") }
+
+  /// The boxes of all labels, turned ones included, at half of a sans serif's usual widths or more.
+  private func labels(_ plot: Plot) throws -> [Label] {
+    try plot.source.split(separator: "\n").filter { $0.hasPrefix("<text") }.map { line in
+      let text = String(line[line.index(after: try #require(line.firstIndex(of: ">")))...].dropLast("</text>".count))
+      let (x, y, size) = (try number("x", line), try number("y", line), try number("font-size", line))
+      let width = Double(text.count) * size * 0.5, turned = line.contains("rotate(-90")
+      let before = ["start": 0, "middle": 0.5, "end": 1][attribute("text-anchor", line) ?? ""] ?? 0
+      return turned
+        ? Label(text: text, left: x - size * 0.7, right: x, top: y - width * (1 - before), bottom: y + width * before)
+        : Label(text: text, left: x - width * before, right: x + width * (1 - before), top: y - size * 0.7, bottom: y)
+    }
+  }
+
+  private func expectReadable(_ plot: Plot, _ comment: Comment, sourceLocation: SourceLocation = #_sourceLocation) throws {
+    let found = try labels(plot), header = try #require(plot.source.split(separator: "\n").first { $0.hasPrefix("<svg") })
+    let (width, height) = (try number("width", header), try number("height", header))
+    for (index, label) in found.enumerated() {
+      #expect(
+        label.left >= 0 && label.right <= width && label.top >= 0 && label.bottom <= height, "\(label.text) leaves the page",
+        sourceLocation: sourceLocation)
+      for other in found[(index + 1)...] {
+        let overlaps = label.left < other.right && other.left < label.right && label.top < other.bottom && other.top < label.bottom
+        #expect(!overlaps, "\(label.text) overlaps \(other.text): \(comment)", sourceLocation: sourceLocation)
+      }
+    }
+    #expect(!plot.source.contains("nan") && !plot.source.contains("inf\""), sourceLocation: sourceLocation)
+  }
+
+  private func history(_ count: Int, validation: Bool = true, scale: Double = 1) throws -> [EpochRecord] {
+    try (1...count).map { epoch in
+      let loss = scale * (1 + 2 / Double(epoch))
+      var fields: [String: Any] = [
+        "epoch": epoch, "steps": epoch * 10, "learning_rate": 0.1, "train_loss": loss, "train_top1": 1 - 1 / Double(epoch + 1), "gradient_norm": 1,
+        "seconds": 1,
+      ]
+      if validation { (fields["validation_loss"], fields["validation_top1"]) = (loss * 1.1, 0.5) }
+      return try JSONDecoder().decode(EpochRecord.self, from: JSONSerialization.data(withJSONObject: fields))
+    }
+  }
+
+  @Test(arguments: [1, 2, 7, 33, 100, 1234], [1e-5, 1, 4321])
+  func trainingIsReadable(epochs: Int, scale: Double) throws {
+    for validation in [true, false] {
+      let plot = try Plot.training(history(epochs, validation: validation, scale: scale))
+      try expectReadable(plot, "\(epochs) epochs, losses about \(scale)")
+      #expect(plot.source.contains(">epoch<") && plot.source.contains(">top-1 (%)<") && plot.source.contains(">validation<") == validation)
+    }
+    #expect(throws: EvaluationError.self) { try Plot.training([]) }
+  }
+
+  private func evaluation(_ names: [String], perClass: Int = 6) throws -> Evaluation {
+    var random = Random(5)
+    var scores = try EvaluationAccumulator(classes: names, temperature: 1.3)
+    for label in names.indices {
+      for _ in 0..<perClass {
+        try scores.add(logits: names.indices.map { Float(random.normal() + ($0 == label ? 3 : 0)) }, labels: [label])
+      }
+    }
+    return try scores.finish()
+  }
+
+  @Test(arguments: [2, 5, 29, 45, 200])
+  func evaluationsAreReadable(classes: Int) throws {
+    let names = (0..<classes).map { "class number \($0)" }
+    let evaluation = try evaluation(names)
+    try expectReadable(Plot.confusion(evaluation), "\(classes) classes")
+    try expectReadable(Plot.reliability(evaluation), "\(classes) classes")
+    // Every count is there where there is room for it.
+    if classes <= 30 {
+      let shown = try labels(Plot.confusion(evaluation)).compactMap { Int($0.text) }.reduce(0, +)
+      #expect(shown == evaluation.samples + 100)
+    }
+  }
+
+  @Test func namesFromFilesDoNotBreakTheFile() throws {
+    let plot = Plot.confusion(try evaluation(["a<b>&\"c\"", "x\u{0}\u{1B}[31m", String(repeating: "long ", count: 40), "花"]))
+    #expect(plot.source.contains("a&lt;b&gt;&amp;&quot;c&quot;") && !plot.source.contains("\u{1B}") && !plot.source.contains("\u{0}"))
+    try expectReadable(plot, "names")
+  }
+
+  @Test(arguments: [[1, 2, 5, 10, 25, 31], [1], [3, 3000], [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]])
+  func learningCurvesAreReadable(counts: [Int]) throws {
+    let (x, y) = syntheticSamples(rows: 120, dimension: 3, classes: 3, seed: 2)
+    let data = LinearTrainingData(train: try labelled(x, y), classes: ["a", "b", "c"])
+    let curve = try LearningCurve(data, test: labelled(x, y), shots: counts.map { $0 } + [nil], seeds: 2) { _ in CentroidFitting() }
+    let plot = try Plot.learningCurve(curve.points, title: "centroid head, 3 classes, 2 draws")
+    try expectReadable(plot, "\(counts)")
+    #expect(plot.source.contains(">labelled samples a class<") && plot.source.contains(">all (40)<"))
+    #expect(throws: EvaluationError.self) { try Plot.learningCurve([], title: "") }
+  }
+}
