@@ -28,6 +28,7 @@ struct FinetuneCommand: ReportingCommand {
   @Option(help: ArgumentHelp("The store at the new cut (default: STORE.at-CUT).", valueName: "store")) var cutStore: String?
   @Option(help: ArgumentHelp("Number format of the rows stored at the new cut: float32 or float16.", valueName: "format")) var featureType = "float16"
   @OptionGroup var training: TrainingFlags
+  @OptionGroup(title: "Random changes of pictures (with --unfreeze all; default: --augment standard)") var augmenting: AugmentationFlags
   @Option(help: "Samples a step.") var batchSize = 32
   @Flag(help: "Say what would be trained and stored, and stop.") var dryRun = false
   @OptionGroup var format: PrecisionOptions
@@ -37,6 +38,10 @@ struct FinetuneCommand: ReportingCommand {
   func validate() throws {
     guard Unfreezing(unfreeze) != nil else { throw ValidationError("--unfreeze takes a positive number, a pattern or all, not '\(unfreeze)'.") }
     guard (1...65536).contains(batchSize) else { throw ValidationError("--batch-size takes a positive number, not \(batchSize).") }
+    guard !augmenting.isGiven || unfreeze == "all" else {
+      throw ValidationError(
+        "pictures are changed at random where they are trained on, with --unfreeze all; stored rows are varied by 'graft extract --views'.")
+    }
     guard featureType == "float32" || featureType == "float16" else {
       throw ValidationError("--feature-type takes float32 or float16, not '\(featureType)'.")
     }
@@ -106,6 +111,7 @@ struct FinetuneCommand: ReportingCommand {
     let device = try computing.make(console)
     let started = ContinuousClock.now
     let cutPath = cutStore ?? FineTunedModel.cutStorePath(of: self.store, cut: cut.name ?? "")
+    let augmentation = augmenting.augmentation(default: .standard, for: preprocessing)
     let training: any TrainingSamples
     let validation: (any TrainingSamples)?
     let places = try head.places(ofClassesIn: store, file: self.head)
@@ -122,7 +128,7 @@ struct FinetuneCommand: ReportingCommand {
       func inputs(_ samples: [StoredSample], drawing: Bool) throws -> ImageInputs {
         try ImageInputs(
           store, samples: samples, labels: samples.map { places[$0.label] }, root: data, preprocessing: preprocessing,
-          views: drawing ? self.training.views : nil, seed: self.training.seed)
+          views: drawing && !augmentation.isIdentity ? augmentation : nil, seed: self.training.seed)
       }
       training = try inputs(train, drawing: true)
       validation = held.isEmpty ? nil : try inputs(held, drawing: false)
@@ -130,6 +136,7 @@ struct FinetuneCommand: ReportingCommand {
     let extractionSeconds = (ContinuousClock.now - started) / .seconds(1)
 
     var options = try self.training.options(batchSize: min(batchSize, training.count), precision: format.precision, labels: training.labels, classes: head.classCount)
+    options.mixing = augmenting.mixing
     options.planOptions = computing.planOptions(format.precision)
     let base = FineTunedModel(head: head, cut: cut.name, parameters: [:])
     let program = try model.namingFile {
@@ -138,7 +145,7 @@ struct FinetuneCommand: ReportingCommand {
     console.note("training step: \(byteText(program.memory.byteCount)) on \(device.traits.identifier)")
     let trainer = try Trainer(program, training: training, validation: validation)
     let outcome = try runTraining(
-      trainer, output: outputPath, identity: "\(hash) \(cut.name ?? "image") \(self.training.identity) \(training.count) \(batchSize) \(format.precision)",
+      trainer, output: outputPath, identity: "\(hash) \(cut.name ?? "image \(augmentation.canonicalJSON) \(augmenting.mixup) \(augmenting.cutmix)") \(self.training.identity) \(training.count) \(batchSize) \(format.precision)",
       flags: self.training, console: console, keepsInitial: true)
     var metrics = ["epochs": Double(outcome.bestEpoch)]
     if let score = outcome.score { metrics["validation_top1"] = score.top1 }

@@ -8,11 +8,17 @@ public protocol TrainingSamples: Sendable {
   var sampleByteCount: Int { get }
   /// Indices of classes, one a sample.
   var labels: [Int] { get }
+  /// Where samples are prepared pictures, [height, width, 3] bytes: their size.
+  var imageSize: (width: Int, height: Int)? { get }
 
   /// Writes the inputs of some samples, one after the other.
   ///
   /// - Parameter epoch: what random changes are drawn by, with the seed and the sample's number; `nil` for none.
   func write(_ samples: [Int], epoch: Int?, into target: UnsafeMutableRawBufferPointer) throws
+}
+
+extension TrainingSamples {
+  public var imageSize: (width: Int, height: Int)? { nil }
 }
 
 /// Rows of a store at a cut, as they lie on the disk.
@@ -39,18 +45,20 @@ public struct ArrayInputs: TrainingSamples {
   private let bytes: [UInt8]
   public let sampleByteCount: Int
   public let labels: [Int]
+  public let imageSize: (width: Int, height: Int)?
 
   /// Our own invariant: `values` are as many rows as there are labels.
   public init(_ values: [Float], labels: [Int]) {
     bytes = values.withUnsafeBytes { Array($0) }
-    (self.labels, sampleByteCount) = (labels, labels.isEmpty ? 0 : bytes.count / labels.count)
+    (self.labels, sampleByteCount, imageSize) = (labels, labels.isEmpty ? 0 : bytes.count / labels.count, nil)
     precondition(sampleByteCount * labels.count == bytes.count)
   }
 
   /// Prepared images, `labels.count` of them one after the other.
-  public init(bytes: [UInt8], labels: [Int]) {
+  public init(bytes: [UInt8], labels: [Int], imageSize: (width: Int, height: Int)? = nil) {
     (self.bytes, self.labels, sampleByteCount) = (bytes, labels, labels.isEmpty ? 0 : bytes.count / labels.count)
-    precondition(sampleByteCount * labels.count == bytes.count)
+    self.imageSize = imageSize
+    precondition(sampleByteCount * labels.count == bytes.count && imageSize.map { $0.width * $0.height * 3 == sampleByteCount } ?? true)
   }
 
   public var count: Int { labels.count }

@@ -66,6 +66,7 @@ public final class ImageInputs: TrainingSamples {
 
   public var count: Int { paths.count }
   public var sampleByteCount: Int { preprocessing.byteCount }
+  public var imageSize: (width: Int, height: Int)? { (preprocessing.width, preprocessing.height) }
 
   public func write(_ chosen: [Int], epoch: Int?, into target: UnsafeMutableRawBufferPointer) throws {
     let failure = Mutex<(any Error)?>(nil)
