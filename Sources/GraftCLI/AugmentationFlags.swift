@@ -20,13 +20,7 @@ struct AugmentationFlags: ParsableArguments {
   var randaugment: NumberList?
   @Option(help: ArgumentHelp("Paint a rectangle over this share of the pictures.", valueName: "share")) var erase: Double?
 
-  @Option(help: ArgumentHelp("Mix pictures of a batch with each other by shares of Beta(A, A), as 0.2; 0: not.", valueName: "a")) var mixup = 0.0
-  @Option(help: ArgumentHelp("Put rectangles of pictures into others, of areas by Beta(A, A), as 1; 0: not.", valueName: "a")) var cutmix = 0.0
-
   func validate() throws {
-    for (name, value) in [("mixup", mixup), ("cutmix", cutmix)] {
-      guard (0...1000).contains(value) else { throw ValidationError("--\(name) takes a number from 0 (not at all), as 0.2, not \(value).") }
-    }
     if let values = cropScale?.values {
       guard values.count == 2, 0 < values[0], values[0] <= values[1], values[1] <= 1 else {
         throw ValidationError("--crop-scale takes two shares of the picture's area, as 0.08,1.")
@@ -48,10 +42,8 @@ struct AugmentationFlags: ParsableArguments {
 
   /// Whether any was given.
   var isGiven: Bool {
-    augment != nil || flip != nil || cropScale != nil || pad != nil || jitter != nil || randaugment != nil || erase != nil || mixing.isOn
+    augment != nil || flip != nil || cropScale != nil || pad != nil || jitter != nil || randaugment != nil || erase != nil
   }
-
-  var mixing: Mixing { Mixing(mixup: mixup, cutmix: cutmix) }
 
   /// The preset, and over it what was given.
   func augmentation(default preset: Augmentation.Preset, for preprocessing: Preprocessing) -> Augmentation {
@@ -68,6 +60,20 @@ struct AugmentationFlags: ParsableArguments {
     if let erase { augmentation.erasing = erase }
     return augmentation
   }
+}
+
+/// How pictures of a batch are mixed.
+struct MixingFlags: ParsableArguments {
+  @Option(help: ArgumentHelp("Mix pictures of a batch with each other by shares of Beta(A, A), as 0.2; 0: not.", valueName: "a")) var mixup = 0.0
+  @Option(help: ArgumentHelp("Put rectangles of pictures into others, of areas by Beta(A, A), as 1; 0: not.", valueName: "a")) var cutmix = 0.0
+
+  func validate() throws {
+    for (name, value) in [("mixup", mixup), ("cutmix", cutmix)] {
+      guard (0...1000).contains(value) else { throw ValidationError("--\(name) takes a number from 0 (not at all), as 0.2, not \(value).") }
+    }
+  }
+
+  var mixing: Mixing { Mixing(mixup: mixup, cutmix: cutmix) }
 }
 
 /// Numbers with commas between them.

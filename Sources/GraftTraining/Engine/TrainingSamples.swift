@@ -21,14 +21,18 @@ extension TrainingSamples {
   public var imageSize: (width: Int, height: Int)? { nil }
 }
 
-/// Rows of a store at a cut, as they lie on the disk.
+/// Rows of a store at a cut, as they lie on the disk. Of several views each epoch draws one; without an epoch it is view 0.
 public struct StoredInputs: TrainingSamples {
   private let store: FeatureStore
   private let samples: [StoredSample]
+  private let seed: UInt64
   public let labels: [Int]
 
-  /// - Parameter labels: one a sample, where they are not the store's own.
-  public init(_ store: FeatureStore, samples: [StoredSample], labels: [Int]? = nil) {
+  /// - Parameters:
+  ///   - labels: one a sample, where they are not the store's own.
+  ///   - seed: what views are drawn by, with the epoch and the sample's number.
+  public init(_ store: FeatureStore, samples: [StoredSample], labels: [Int]? = nil, seed: UInt64 = 0) {
+    self.seed = seed
     (self.store, self.samples, self.labels) = (store, samples, labels ?? samples.map(\.label))
   }
 
@@ -36,7 +40,13 @@ public struct StoredInputs: TrainingSamples {
   public var sampleByteCount: Int { store.featureCount * MemoryLayout<Float>.size }
 
   public func write(_ chosen: [Int], epoch: Int?, into target: UnsafeMutableRawBufferPointer) throws {
-    store.gather(chosen.map { samples[$0] }, into: target.bindMemory(to: Float.self))
+    let views = store.key.views
+    let rows = chosen.map { number in
+      guard let epoch, views > 1 else { return samples[number] }
+      var random = SplitMix(seed ^ UInt64(epoch) &* 0xBF58_476D_1CE4_E5B9 ^ UInt64(number) &* 0x94D0_49BB_1331_11EB)
+      return store.view(random.below(views), of: samples[number])
+    }
+    store.gather(rows, into: target.bindMemory(to: Float.self))
   }
 }
 
