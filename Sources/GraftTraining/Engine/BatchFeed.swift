@@ -6,7 +6,7 @@ import Foundation
 /// Two pieces of memory take turns. What a batch holds depends on its number alone, and an error is thrown when its batch is asked for.
 ///
 /// Used by one thread. `@unchecked Sendable`: the writing thread has one piece and its result until `next` or `stop` has waited for it.
-final class BatchFeed: @unchecked Sendable {
+package final class BatchFeed: @unchecked Sendable {
   private let samples: any TrainingSamples
   private let batches: [[Int]]
   private let epoch: Int?
@@ -22,7 +22,7 @@ final class BatchFeed: @unchecked Sendable {
   /// - Parameters:
   ///   - batches: the samples of each, `batchSize` at most.
   ///   - change: may change what a batch's samples have written, by the batch's number.
-  init(
+  package init(
     _ samples: any TrainingSamples, batches: [[Int]], batchSize: Int, epoch: Int?,
     change: @escaping @Sendable (_ index: Int, _ filled: UnsafeMutableRawBufferPointer) -> Void = { _, _ in }
   ) {
@@ -41,7 +41,7 @@ final class BatchFeed: @unchecked Sendable {
   /// Waits for the next batch and begins with the one after it; `nil` after the last.
   ///
   /// - Returns: `batchSize` samples; beyond a batch that is shorter, zeros. They stay until the next call.
-  func next() throws -> UnsafeRawBufferPointer? {
+  package func next() throws -> UnsafeRawBufferPointer? {
     guard index < batches.count else { return nil }
     pending?.wait()
     pending = nil
@@ -53,7 +53,7 @@ final class BatchFeed: @unchecked Sendable {
   }
 
   /// Waits until nobody writes any more: at most for one batch.
-  func stop() {
+  package func stop() {
     pending?.wait()
     (pending, index) = (nil, batches.count)
   }

@@ -193,7 +193,7 @@ public final class Trainer {
   }
 
   /// How each batch of an epoch is mixed; `nil`: none is.
-  private func mixing(_ count: Int, epoch: Int) -> [Mixing.Draw]? {
+  package func mixing(_ count: Int, epoch: Int) -> [Mixing.Draw]? {
     guard options.mixing.isOn, let size = training.imageSize else { return nil }
     var random = SplitMix(options.seed &* 0xD1B5_4A32_D192_ED03 &+ UInt64(epoch))
     return (0..<count).map { _ in options.mixing.draw(width: size.width, height: size.height, using: &random) ?? Mixing.Draw(share: 1) }
