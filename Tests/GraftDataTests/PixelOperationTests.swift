@@ -18,7 +18,7 @@ import Testing
     #expect(names.count == 16 && ViewFixtures.all.cases.count == 5 * 64, "\(names.count) operations, \(ViewFixtures.all.cases.count) cases")
   }
 
-  @Test func croppedPartsAreResizedAsByPillow() throws {
+  @Test func croppedPartsAreResizedAsByPillow() {
     let fixtures = ViewFixtures.all
     #expect(!fixtures.crops.isEmpty)
     for example in fixtures.crops {
@@ -33,7 +33,8 @@ import Testing
   }
 
   @Test func flipsShiftsAndFills() throws {
-    let image = try #require(DecodedImage(width: 3, height: 2, pixels: (1...6).flatMap { [UInt8($0), UInt8($0 * 10), UInt8($0 * 20)] }))
+    let pixels: [UInt8] = (1...6).flatMap { (value: UInt8) -> [UInt8] in [value, value * 10, value * 20] }
+    let image = try #require(DecodedImage(width: 3, height: 2, pixels: pixels))
     func reds(_ bytes: [UInt8]) -> [UInt8] { stride(from: 0, to: bytes.count, by: 3).map { bytes[$0] } }
     #expect(reds(image.changed { $0.flip() }) == [3, 2, 1, 6, 5, 4])
     #expect(reds(image.changed { $0.shift(x: 1, y: 0) }) == [2, 3, 0, 5, 6, 0])

@@ -68,7 +68,7 @@ import Testing
     #expect(found.count == Self.count)
     for (path, rows) in found {
       #expect(rows.count == count)
-      let bytes = try photos.read(path), image = try ImageDecoder().decode(bytes), hash = ContentHash.of(bytes)
+      let bytes = try photos.read(path), image = try ImageDecoder().decode(bytes), hash = bytes.withUnsafeBytes { ContentHash.of($0) }
       for (view, row) in rows.enumerated() {
         var pixels = preprocessing.apply(to: image)
         if view > 0 {

@@ -37,7 +37,7 @@ import Testing
       #expect(abs(draw.share - (1 - Double(box.width * box.height) / 240)) < 1e-12)
       for y in box.y..<box.y + box.height { for x in box.x..<box.x + box.width { covered[y * 20 + x] = true } }
     }
-    #expect(covered.allSatisfy(\.self))
+    #expect(covered.allSatisfy { $0 })
     let both = draws(Mixing(mixup: 0.2, cutmix: 1))
     #expect((1840...2160).contains(both.count { $0.box == nil }))
     #expect(draws(Mixing()).isEmpty)

@@ -12,6 +12,8 @@ package struct RandomCrop: Sendable {
 
   package struct Box: Equatable, Sendable {
     package var x, y, width, height: Int
+
+    package init(x: Int, y: Int, width: Int, height: Int) { (self.x, self.y, self.width, self.height) = (x, y, width, height) }
   }
 
   /// Ten attempts; where none fits into the picture, the middle, with the nearest ratio allowed.
