@@ -12,10 +12,12 @@ struct AugmentationFlags: ParsableArguments {
       instead of cropped.
       """, valueName: "none|light|standard|strong")) var augment: Augmentation.Preset?
   @Flag(inversion: .prefixedNo, help: "Mirror half of the pictures.") var flip: Bool?
-  @Option(help: ArgumentHelp("Show a part of this area, as 0.08,1; 1,1: the middle as it is looked at.", valueName: "min,max")) var cropScale: NumberList?
+  @Option(help: ArgumentHelp("Show a part of this area, as 0.08,1; 1,1: the middle as it is looked at.", valueName: "min,max")) var cropScale:
+    NumberList?
   @Option(help: ArgumentHelp("Move pictures by up to so many pixels of the input; black comes in.", valueName: "pixels")) var pad: Int?
   @Option(
-    help: ArgumentHelp("How far brightness, contrast, saturation and hue may move, as 0.4,0.4,0.4,0.1.", valueName: "b,c,s,h")) var jitter: NumberList?
+    help: ArgumentHelp("How far brightness, contrast, saturation and hue may move, as 0.4,0.4,0.4,0.1.", valueName: "b,c,s,h")) var jitter:
+    NumberList?
   @Option(help: ArgumentHelp("RandAugment: draw N operations a picture, of strength M of 10, as 2,9; 0,0: none.", valueName: "n,m"))
   var randaugment: NumberList?
   @Option(help: ArgumentHelp("Paint a rectangle over this share of the pictures.", valueName: "share")) var erase: Double?
@@ -52,7 +54,8 @@ struct AugmentationFlags: ParsableArguments {
     if let values = cropScale?.values { augmentation.cropScale = values[0] == 1 ? nil : values[0]...values[1] }
     if let pad { augmentation.padding = pad }
     if let values = jitter?.values {
-      augmentation.jitter = values.allSatisfy { $0 == 0 } ? nil : ColorJitter(brightness: values[0], contrast: values[1], saturation: values[2], hue: values[3])
+      augmentation.jitter =
+        values.allSatisfy { $0 == 0 } ? nil : ColorJitter(brightness: values[0], contrast: values[1], saturation: values[2], hue: values[3])
     }
     if let values = randaugment?.values {
       augmentation.randAugment = values[0] == 0 ? nil : RandAugment(count: Int(values[0]), magnitude: values[1])

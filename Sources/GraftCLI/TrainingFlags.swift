@@ -9,7 +9,8 @@ struct TrainingFlags: ParsableArguments {
   @Option(help: ArgumentHelp("adamw or sgd.", valueName: "method")) var optimizer = OptimizerStep.Method.adamW
   @Option(help: ArgumentHelp("SGD's momentum, AdamW's first average.", valueName: "number")) var momentum = 0.9
   @Option(help: ArgumentHelp("Weight decay; biases, scales and shifts are left alone.", valueName: "number")) var weightDecay: Double?
-  @Option(help: ArgumentHelp("How the rate goes: constant, cosine, one-cycle, step or linear.", valueName: "shape")) var schedule = RateSchedule.Shape.cosine
+  @Option(help: ArgumentHelp("How the rate goes: constant, cosine, one-cycle, step or linear.", valueName: "shape")) var schedule = RateSchedule.Shape
+    .cosine
   @Option(help: ArgumentHelp("Epochs in which the rate grows from zero.", valueName: "count")) var warmup = 0.5
   @Option(help: ArgumentHelp("What each block's learning rate is of the next one's.", valueName: "factor")) var layerDecay = 1.0
   @Option(help: ArgumentHelp("Share of each target that goes to all classes alike.", valueName: "share")) var labelSmoothing = 0.0
@@ -35,7 +36,8 @@ struct TrainingFlags: ParsableArguments {
 
   func options(batchSize: Int, precision: Precision, labels: [Int], classes: Int) throws -> TrainingOptions {
     var options = TrainingOptions(
-      method: optimizer, learningRate: learningRate ?? (optimizer == .sgd ? 1e-3 : 1e-4), weightDecay: weightDecay ?? (optimizer == .sgd ? 1e-4 : 0.01),
+      method: optimizer, learningRate: learningRate ?? (optimizer == .sgd ? 1e-3 : 1e-4),
+      weightDecay: weightDecay ?? (optimizer == .sgd ? 1e-4 : 0.01),
       momentum: momentum, epochs: epochs, batchSize: batchSize, schedule: schedule, warmupEpochs: warmup, labelSmoothing: labelSmoothing,
       gradientNormLimit: clipNorm, layerDecay: layerDecay, patience: patience, precision: precision, seed: seed)
     (options.accumulatedBatches, options.averageDecay) = (accumulate, average)

@@ -113,7 +113,8 @@ import Testing
       (whole + [0], "65 bytes"), ([1] + Array(whole.dropFirst()), "two zeros"), (Self.idx([4, 3, 4], pictures[0], type: 13), "type 13"),
       (Self.idx([4], [1, 2, 3, 4]), "cut off"), (Self.idx([0xFFFF_FFFF, 0xFFFF_FFFF, 0xFFFF_FFFF], []), "more than are read"),
       (Self.idx([4, 0, 4], []), "4 × 0"), (Array(packed.dropLast(9)), "cut off"), (Array(packed.dropLast(8)) + [0, 0, 0, 0, 64, 0, 0, 0], "damaged"),
-      (Array(packed.prefix(12)), "cut off"), (Self.gzip(whole + [1]), "more than 64"), (Self.gzip(Array(whole.dropLast())), "63"),
+      (Array(packed.prefix(12)), "cut off"), (Self.gzip(whole + [1]), "65 bytes"), (Self.gzip(whole + [1, 2, 3]), "more than 64"),
+      (Self.gzip(Array(whole.dropLast())), "63"),
       (Self.gzip(Self.idx([60000, 280, 280], [])), "cannot hold"),
     ]
     for (bytes, words) in cases {

@@ -15,7 +15,7 @@ import Testing
 
   @Test func everyOperationHasItsCases() {
     let names = Set(ViewFixtures.all.cases.map(\.name))
-    #expect(names.count == 16 && ViewFixtures.all.cases.count == 5 * 64, "\(names.count) operations, \(ViewFixtures.all.cases.count) cases")
+    #expect(names.count == 16 && ViewFixtures.all.cases.count == 5 * 68, "\(names.count) operations, \(ViewFixtures.all.cases.count) cases")
   }
 
   @Test func croppedPartsAreResizedAsByPillow() {

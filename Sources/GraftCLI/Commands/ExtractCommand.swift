@@ -110,7 +110,8 @@ struct ExtractCommand: ReportingCommand {
     let key = FeatureKey(
       backboneSHA256: try model.hash(), cut: frozen.cut, cutShape: frozen.featureShape, preprocessing: preprocessing.canonicalJSON,
       precision: format.precision.rawValue, views: views,
-      viewDrawing: views > 1 ? StoredViews(augmentation: augmentation, seed: viewSeed).canonicalJSON : "", featureType: featureType == "float16" ? .float16 : .float32)
+      viewDrawing: views > 1 ? StoredViews(augmentation: augmentation, seed: viewSeed).canonicalJSON : "",
+      featureType: featureType == "float16" ? .float16 : .float32)
     var options = ExtractionOptions()
     if let decodingThreads { options.decodingThreads = decodingThreads }
     (options.shardRows, options.strict) = (shardRows, strict)
@@ -124,8 +125,9 @@ struct ExtractCommand: ReportingCommand {
     ]
     let run = try FeatureExtraction(
       data: ImageFolder(path: data), store: store, key: key, preprocessing: preprocessing, pixelLimit: self.preprocessing.maxPixels, options: options)
-    console.note("cut: \(frozen.cut) \(frozen.featureShape), \(byteText(key.views * key.featureCount * key.featureType.byteCount)) an image"
-      + (views > 1 ? " in \(views) views" : ""))
+    console.note(
+      "cut: \(frozen.cut) \(frozen.featureShape), \(byteText(key.views * key.featureCount * key.featureType.byteCount)) an image"
+        + (views > 1 ? " in \(views) views" : ""))
     let line = ProgressLine(console)
     let summary: ExtractionSummary
     var usage: () -> [DeviceUsage] = { [] }

@@ -91,7 +91,8 @@ struct FinetuneCommand: ReportingCommand {
     }
     let (model, _) = try loadBackbone(try findBackbone(of: head, headPath: self.head, given: backbone), console)
     guard try model.hash() == hash else {
-      throw HeadError(file: self.head, problem: "it was trained with another backbone than \(model.path)", remedy: "Name the right one with --backbone.")
+      throw HeadError(
+        file: self.head, problem: "it was trained with another backbone than \(model.path)", remedy: "Name the right one with --backbone.")
     }
     let unfreezing = Unfreezing(unfreeze) ?? .all
     let cut = try MovedCut(model, feature: feature, preprocessing: preprocessing, unfreezing: unfreezing)
@@ -136,7 +137,8 @@ struct FinetuneCommand: ReportingCommand {
     }
     let extractionSeconds = (ContinuousClock.now - started) / .seconds(1)
 
-    var options = try self.training.options(batchSize: min(batchSize, training.count), precision: format.precision, labels: training.labels, classes: head.classCount)
+    var options = try self.training.options(
+      batchSize: min(batchSize, training.count), precision: format.precision, labels: training.labels, classes: head.classCount)
     options.mixing = mixing.mixing
     options.planOptions = computing.planOptions(format.precision)
     let base = FineTunedModel(head: head, cut: cut.name, parameters: [:])
@@ -146,7 +148,9 @@ struct FinetuneCommand: ReportingCommand {
     console.note("training step: \(byteText(program.memory.byteCount)) on \(device.traits.identifier)")
     let trainer = try Trainer(program, training: training, validation: validation)
     let outcome = try runTraining(
-      trainer, output: outputPath, identity: "\(hash) \(cut.name ?? "image \(augmentation.canonicalJSON) \(mixing.mixup) \(mixing.cutmix)") \(self.training.identity) \(training.count) \(batchSize) \(format.precision)",
+      trainer, output: outputPath,
+      identity:
+        "\(hash) \(cut.name ?? "image \(augmentation.canonicalJSON) \(mixing.mixup) \(mixing.cutmix)") \(self.training.identity) \(training.count) \(batchSize) \(format.precision)",
       flags: self.training, console: console, keepsInitial: true)
     var metrics = ["epochs": Double(outcome.bestEpoch)]
     if let score = outcome.score { metrics["validation_top1"] = score.top1 }
@@ -161,7 +165,8 @@ struct FinetuneCommand: ReportingCommand {
     console.note("next: graft evaluate \(outputPath) \(self.store)")
     try console.object(
       Report(
-        output: outputPath, device: device.traits.identifier, cut: cut.name ?? "image", cutShape: cut.shape, cutStore: cut.name == nil ? nil : cutPath,
+        output: outputPath, device: device.traits.identifier, cut: cut.name ?? "image", cutShape: cut.shape,
+        cutStore: cut.name == nil ? nil : cutPath,
         parameters: numbers, samples: training.count, classes: head.classCount, bestEpoch: outcome.bestEpoch, epochs: trainer.history,
         validation: outcome.score.map { Report.Score(top1: $0.top1, logLoss: $0.loss, before: outcome.initial?.top1 ?? 0) },
         extractionSeconds: extractionSeconds, seconds: seconds))

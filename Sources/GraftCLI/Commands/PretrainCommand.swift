@@ -95,7 +95,8 @@ struct PretrainCommand: ReportingCommand {
       let chosen = images.images(split: split)
       guard !chosen.isEmpty else { return nil }
       return ImageInputs(
-        paths: chosen.map(\.path), labels: chosen.map(\.label), packed: images.packed, preprocessing: preprocessing, pixelLimit: self.preprocessing.maxPixels,
+        paths: chosen.map(\.path), labels: chosen.map(\.label), packed: images.packed, preprocessing: preprocessing,
+        pixelLimit: self.preprocessing.maxPixels,
         views: draws && !augmentation.isIdentity ? augmentation : nil, seed: training.seed)
     }
     guard let train = inputs("train", draws: true) else { throw TrainingDataError(message: "\(data) has no training images.") }
@@ -104,7 +105,8 @@ struct PretrainCommand: ReportingCommand {
       throw TrainingDataError(message: "no training image shows \(missing.prefix(5).joined(separator: ", ")). Add images, or remove the class.")
     }
     let device = try computing.make(console)
-    var options = try training.options(batchSize: min(batchSize, train.count), precision: format.precision, labels: train.labels, classes: images.classNames.count)
+    var options = try training.options(
+      batchSize: min(batchSize, train.count), precision: format.precision, labels: train.labels, classes: images.classNames.count)
     options.normalization = .batch(momentum: 0.1)
     options.mixing = mixing.mixing
     options.planOptions = computing.planOptions(format.precision)
@@ -123,7 +125,8 @@ struct PretrainCommand: ReportingCommand {
     let trainer = try Trainer(program, training: train, validation: inputs("val", draws: false))
     let outcome = try runTraining(
       trainer, output: outputPath,
-      identity: "\(architecture) \(preprocessing.canonicalJSON) \(augmentation.canonicalJSON) \(mixing.mixup) \(mixing.cutmix) \(training.identity) \(train.count) \(images.classNames.count) \(batchSize) \(format.precision)",
+      identity:
+        "\(architecture) \(preprocessing.canonicalJSON) \(augmentation.canonicalJSON) \(mixing.mixup) \(mixing.cutmix) \(training.identity) \(train.count) \(images.classNames.count) \(batchSize) \(format.precision)",
       flags: training, console: console, keepsInitial: false)
     try program.restore(outcome.tensors)
     let tested = try inputs("test", draws: false).map { inputs in (try trainer.score(inputs), inputs.count) }

@@ -57,10 +57,9 @@ package struct ViewPixels {
 
   /// Moves the picture; what comes in from outside is black: a crop at (`x`, `y`) of the picture with a border around it.
   package func shift(x: Int, y: Int) {
-    let source = Array(bytes)
+    let source = Array(bytes), x = min(max(x, -width), width), y = min(max(y, -height), height)
     bytes.update(repeating: 0)
     let columns = max(0, -x)..<min(width, width - x), rows = max(0, -y)..<min(height, height - y)
-    guard columns.lowerBound < columns.upperBound else { return }
     for row in rows {
       let from = ((row + y) * width + columns.lowerBound + x) * 3, to = (row * width + columns.lowerBound) * 3
       for place in 0..<columns.count * 3 { bytes[to + place] = source[from + place] }

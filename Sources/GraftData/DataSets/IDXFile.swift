@@ -71,7 +71,8 @@ struct IDXFile: Sendable {
     case GRAFT_GUNZIP_OK: return (bytes, true)
     case GRAFT_GUNZIP_FULL: return (bytes, false)
     case GRAFT_GUNZIP_TRUNCATED: throw failure("the compressed file is cut off")
-    case GRAFT_GUNZIP_OUT_OF_MEMORY: throw DataSetError(path: path, reason: "there is not enough memory to decompress it", remedy: "Unpack it with gunzip.")
+    case GRAFT_GUNZIP_OUT_OF_MEMORY:
+      throw DataSetError(path: path, reason: "there is not enough memory to decompress it", remedy: "Unpack it with gunzip.")
     default: throw failure("the compressed file is damaged")
     }
   }

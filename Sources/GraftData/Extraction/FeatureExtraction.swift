@@ -103,7 +103,8 @@ public struct FeatureExtraction {
       let threads = max(1, options.decodingThreads)
       let index = writer.index
       let pool = DecodingPool(
-        threads: threads, window: 2 * max(1, compute.batchSize / key.views) + threads, imageByteCount: imageByteCount * key.views, root: data.path, packed: data.packed,
+        threads: threads, window: 2 * max(1, compute.batchSize / key.views) + threads, imageByteCount: imageByteCount * key.views, root: data.path,
+        packed: data.packed,
         largestFileByteCount: options.largestFileByteCount, isKnown: { try index.hasFeatures(ofContent: $0) }, prepare: prepare)
       defer { pool.stop() }
       try run.process(firstPage, pool, compute, imageByteCount: imageByteCount * key.views, progress: progress)

@@ -65,6 +65,7 @@ struct PortableMap {
       value = 10 * value + Int(bytes[place] - 0x30)
       (place, digits) = (place + 1, digits + 1)
     }
-    return digits > 0 && place < bytes.count ? value : nil
+    // More digits than a number here may have are no number.
+    return digits > 0 && place < bytes.count && !(0x30...0x39).contains(bytes[place]) ? value : nil
   }
 }

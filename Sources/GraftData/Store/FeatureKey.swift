@@ -74,7 +74,9 @@ public struct FeatureKey: Sendable, Equatable {
 
   /// Whether rows of this kind can be stored: positive extents whose product fits, float32 or float16.
   var isUsable: Bool {
-    guard featureType == .float32 || featureType == .float16, (1...Self.mostViews).contains(views), cutShape.allSatisfy({ $0 > 0 }) else { return false }
+    guard featureType == .float32 || featureType == .float16, (1...Self.mostViews).contains(views), cutShape.allSatisfy({ $0 > 0 }) else {
+      return false
+    }
     return ((try? TensorError.byteCount(shape: cutShape, elementType: featureType)) ?? .max) <= 1 << 40
   }
 

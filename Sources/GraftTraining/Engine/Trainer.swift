@@ -91,7 +91,8 @@ public final class Trainer {
       throw TrainingDataError(message: "a sample has label \(label), and there are \(program.classCount) classes")
     }
     if options.mixing.isOn, training.imageSize == nil {
-      throw TrainingDataError(message: "mixup and cutmix mix pictures, and what is trained on here are stored features. Leave out --mixup and --cutmix.")
+      throw TrainingDataError(
+        message: "mixup and cutmix mix pictures, and what is trained on here are stored features. Leave out --mixup and --cutmix.")
     }
     if case .batch = options.normalization, training.count < options.batchSize {
       throw TrainingDataError(
@@ -153,7 +154,8 @@ public final class Trainer {
     for (index, chosen) in batches.enumerated() {
       if cancellation?.isCancelled == true {
         throw CancelledError(
-          remedy: checkpointPath.map { "The state after epoch \(number - 1) is in \($0); the same command goes on from there." } ?? "Nothing was kept.")
+          remedy: checkpointPath.map { "The state after epoch \(number - 1) is in \($0); the same command goes on from there." }
+            ?? "Nothing was kept.")
       }
       guard let bytes = try feed.next() else { break }
       let last = index + 1 == batchesPerEpoch, place = index % options.accumulatedBatches
@@ -178,7 +180,8 @@ public final class Trainer {
       if result.gradientNorm.isFinite { largest = max(largest, result.gradientNorm) }
       let seconds = (clock.now - start) / .seconds(1)
       onProgress(
-        TrainingProgress(epoch: number, step: index + 1, stepsPerEpoch: batchesPerEpoch, loss: total / Double(seen), samplesPerSecond: Double(seen) / seconds))
+        TrainingProgress(
+          epoch: number, step: index + 1, stepsPerEpoch: batchesPerEpoch, loss: total / Double(seen), samplesPerSecond: Double(seen) / seconds))
     }
     let score = try validation.map { try self.score($0) }
     return EpochRecord(

@@ -50,7 +50,9 @@ public final class ImageInputs: TrainingSamples {
       }
       return folder + "/" + path
     }
-    self.init(paths: paths, labels: labels ?? samples.map(\.label), packed: try IDXDataSet.open(folder), preprocessing: preprocessing, views: views, seed: seed)
+    self.init(
+      paths: paths, labels: labels ?? samples.map(\.label), packed: try IDXDataSet.open(folder), preprocessing: preprocessing, views: views,
+      seed: seed)
   }
 
   /// The folder of a store's pictures.
