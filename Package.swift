@@ -30,6 +30,7 @@ let package = Package(
       name: "CCodecs",
       linkerSettings: [
         .linkedLibrary("jpeg"), .linkedLibrary("spng"), .linkedLibrary("webp"), .linkedLibrary("webpdemux"), .linkedLibrary("tiff"),
+        .linkedLibrary("z"),
       ]),
     .systemLibrary(name: "CZip", pkgConfig: "libzip", providers: [.apt(["libzip-dev"])]),
 

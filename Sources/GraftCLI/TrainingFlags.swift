@@ -28,9 +28,6 @@ struct TrainingFlags: ParsableArguments {
     }
   }
 
-  /// Random views of pictures, where pictures are trained on.
-  var views: (any ViewDrawing)? { nil }
-
   /// What a run must agree in to go on from a checkpoint.
   var identity: String {
     "\(epochs) \(learningRate ?? 0) \(optimizer.rawValue) \(momentum) \(weightDecay ?? -1) \(schedule.rawValue) \(warmup) \(layerDecay) "

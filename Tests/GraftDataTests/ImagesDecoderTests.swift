@@ -29,7 +29,7 @@ import Testing
       ("GIF89a and more", "a GIF"), ("BM and a bitmap", "a BMP"), ("\0\0\0\u{18}ftypheic\0\0\0\0", "a HEIC"),
       ("\0\0\0\u{18}ftypavif\0\0\0\0", "an AVIF"),
       ("<!DOCTYPE html><html>", "a web page"), ("version https://git-lfs.github.com/spec/v1", "a Git LFS pointer"), ("hello", "none of these"),
-      ("P6 1 1 255", "a PNM"), ("%PDF-1.7", "a PDF"),
+      ("P3 1 1 255", "a PNM"), ("%PDF-1.7", "a PDF"),
     ])
   func otherFormats(text: String, name: String) {
     let error = #expect(throws: ImageError.self) { try ImageDecoder().decode(Array(text.utf8)) }

@@ -87,3 +87,16 @@ size_t graft_resample_scratch_bytes(const graft_taps *columns, const graft_taps 
 void graft_resample(
     const uint8_t *source, size_t source_row_bytes, const graft_taps *columns, const graft_taps *rows,
     uint8_t *output, size_t output_row_bytes, void *scratch);
+
+typedef enum graft_gunzip_status {
+  /// Everything is decompressed and its checksum right.
+  GRAFT_GUNZIP_OK,
+  /// `capacity` bytes are written, and there may be more.
+  GRAFT_GUNZIP_FULL,
+  GRAFT_GUNZIP_TRUNCATED,
+  GRAFT_GUNZIP_DAMAGED,
+  GRAFT_GUNZIP_OUT_OF_MEMORY,
+} graft_gunzip_status;
+
+/// Decompresses a gzip file into at most `capacity` bytes; `*written` says how many are there, whatever the status.
+graft_gunzip_status graft_gunzip(const uint8_t *bytes, size_t byte_count, uint8_t *output, size_t capacity, size_t *written);

@@ -7,10 +7,14 @@ struct ExtractCommand: ReportingCommand {
     commandName: "extract", abstract: "Compute a backbone's features of a folder of images, once.",
     discussion: """
       PATH holds a folder a class, or train, val and test folders of such. Without those, 20 % of the images become test \
-      data, by a hash of their content, so that adding images moves none.
+      data, by a hash of their content, so that adding images moves none. A folder of IDX files, as MNIST and Fashion-MNIST come, \
+      is taken as it is.
 
       What is in the store already is not computed again: an interrupted run goes on where it stopped, and new images cost \
       only themselves. A store belongs to one backbone, cut and preprocessing; with others it is refused, never mixed.
+
+      With --views K each picture has K rows: the picture as it is first, the others changed at random, by its content and the \
+      seed alone. Changes, seed and K belong to what the store is made of.
 
       With several devices (--device opencl:0,opencl:1 or all-gpus) each takes the next batch when it is free. Devices of one \
       kind give the same store, byte for byte, as one of them; one that fails is left out with a note, and the others go on.
@@ -33,6 +37,12 @@ struct ExtractCommand: ReportingCommand {
   @Flag(help: "Compute damaged shards again.") var repair = false
   @Flag(help: "Show what each device did, and how often the program waited for it.") var profile = false
   @OptionGroup var preprocessing: PreprocessingOptions
+  @Option(
+    help: ArgumentHelp(
+      "Rows a picture: the picture as it is, and others of it changed at random. Heads are then trained on all of them, or on one an epoch.",
+      valueName: "count")) var views = 1
+  @Option(help: ArgumentHelp("Draws other views.", valueName: "number")) var viewSeed: UInt64 = 0
+  @OptionGroup(title: "Random changes (with --views; default: --augment standard)") var augmenting: AugmentationFlags
   @OptionGroup var format: PrecisionOptions
   @OptionGroup var computing: DeviceOptions
   @OptionGroup var output: OutputOptions
@@ -47,6 +57,10 @@ struct ExtractCommand: ReportingCommand {
       throw ValidationError("--feature-type takes float32 or float16, not '\(featureType)'.")
     }
     if let testFraction, !(0...1).contains(testFraction) { throw ValidationError("--test-fraction takes a number from 0 to 1, not \(testFraction).") }
+    guard (1...FeatureKey.mostViews).contains(views) else { throw ValidationError("--views takes 1 to \(FeatureKey.mostViews), not \(views).") }
+    guard views > 1 || !(augmenting.isGiven || viewSeed != 0) else {
+      throw ValidationError("pictures are changed at random for further views of them: give --views 2 or more, or leave the changes out.")
+    }
     if rebuild, repair { throw ValidationError("--rebuild and --repair exclude each other.") }
   }
 
@@ -89,9 +103,15 @@ struct ExtractCommand: ReportingCommand {
     let frozen = try FrozenBackbone.describe(model, cut: cut, preprocessing: preprocessing)
     let devices = try computing.makeSeveral(console)
     let identifiers = devices.map(\.traits.identifier).joined(separator: ",")
+    let augmentation = augmenting.augmentation(default: .standard, for: preprocessing)
+    guard views == 1 || !augmentation.isIdentity else {
+      throw ValidationError("with these options all \(views) views would be the same picture: leave out --views, or change the pictures.")
+    }
     let key = FeatureKey(
       backboneSHA256: try model.hash(), cut: frozen.cut, cutShape: frozen.featureShape, preprocessing: preprocessing.canonicalJSON,
-      precision: format.precision.rawValue, featureType: featureType == "float16" ? .float16 : .float32)
+      precision: format.precision.rawValue, views: views,
+      viewDrawing: views > 1 ? StoredViews(augmentation: augmentation, seed: viewSeed).canonicalJSON : "",
+      featureType: featureType == "float16" ? .float16 : .float32)
     var options = ExtractionOptions()
     if let decodingThreads { options.decodingThreads = decodingThreads }
     (options.shardRows, options.strict) = (shardRows, strict)
@@ -103,12 +123,11 @@ struct ExtractCommand: ReportingCommand {
       "backbone_path": URL(fileURLWithPath: backbone).standardizedFileURL.path, "backbone_file": URL(fileURLWithPath: backbone).lastPathComponent,
       "graft_version": GraftVersion.text, "device": identifiers,
     ]
-    let decoder = preprocessing.decoder(pixelLimit: self.preprocessing.maxPixels)
-    let run = FeatureExtraction(data: try ImageFolder(path: data), store: store, key: key, imageByteCount: preprocessing.byteCount, options: options)
-    { bytes, path, target in
-      preprocessing.apply(to: try decoder.decode(bytes, path: path), into: target)
-    }
-    console.note("cut: \(frozen.cut) \(frozen.featureShape), \(byteText(key.featureCount * key.featureType.byteCount)) an image")
+    let run = try FeatureExtraction(
+      data: ImageFolder(path: data), store: store, key: key, preprocessing: preprocessing, pixelLimit: self.preprocessing.maxPixels, options: options)
+    console.note(
+      "cut: \(frozen.cut) \(frozen.featureShape), \(byteText(key.views * key.featureCount * key.featureType.byteCount)) an image"
+        + (views > 1 ? " in \(views) views" : ""))
     let line = ProgressLine(console)
     let summary: ExtractionSummary
     var usage: () -> [DeviceUsage] = { [] }

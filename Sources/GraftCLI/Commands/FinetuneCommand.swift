@@ -28,6 +28,8 @@ struct FinetuneCommand: ReportingCommand {
   @Option(help: ArgumentHelp("The store at the new cut (default: STORE.at-CUT).", valueName: "store")) var cutStore: String?
   @Option(help: ArgumentHelp("Number format of the rows stored at the new cut: float32 or float16.", valueName: "format")) var featureType = "float16"
   @OptionGroup var training: TrainingFlags
+  @OptionGroup(title: "Random changes of pictures (with --unfreeze all; default: --augment standard)") var augmenting: AugmentationFlags
+  @OptionGroup(title: "Mixing") var mixing: MixingFlags
   @Option(help: "Samples a step.") var batchSize = 32
   @Flag(help: "Say what would be trained and stored, and stop.") var dryRun = false
   @OptionGroup var format: PrecisionOptions
@@ -37,6 +39,10 @@ struct FinetuneCommand: ReportingCommand {
   func validate() throws {
     guard Unfreezing(unfreeze) != nil else { throw ValidationError("--unfreeze takes a positive number, a pattern or all, not '\(unfreeze)'.") }
     guard (1...65536).contains(batchSize) else { throw ValidationError("--batch-size takes a positive number, not \(batchSize).") }
+    guard !(augmenting.isGiven || mixing.mixing.isOn) || unfreeze == "all" else {
+      throw ValidationError(
+        "pictures are changed at random where they are trained on, with --unfreeze all; stored rows are varied by 'graft extract --views'.")
+    }
     guard featureType == "float32" || featureType == "float16" else {
       throw ValidationError("--feature-type takes float32 or float16, not '\(featureType)'.")
     }
@@ -94,7 +100,7 @@ struct FinetuneCommand: ReportingCommand {
     let train = store.samples(split: "train"), held = store.samples(split: "val")
     guard !train.isEmpty else { throw TrainingDataError(message: "\(self.store) has no training samples.") }
     let type: ElementType = featureType == "float16" ? .float16 : .float32
-    let rowByteCount = cut.shape.reduce(1, *) * type.byteCount, sampleCount = store.samples().count
+    let rowByteCount = cut.shape.reduce(1, *) * type.byteCount * store.key.views, sampleCount = store.samples().count
     if let name = cut.name {
       console.note(
         "cut: \(name) \(cut.shape), \(byteText(rowByteCount)) a sample, \(byteText(rowByteCount * sampleCount)) for \(sampleCount); "
@@ -107,6 +113,7 @@ struct FinetuneCommand: ReportingCommand {
     let device = try computing.make(console)
     let started = ContinuousClock.now
     let cutPath = cutStore ?? FineTunedModel.cutStorePath(of: self.store, cut: cut.name ?? "")
+    let augmentation = augmenting.augmentation(default: .standard, for: preprocessing)
     let training: any TrainingSamples
     let validation: (any TrainingSamples)?
     let places = try head.places(ofClassesIn: store, file: self.head)
@@ -115,7 +122,7 @@ struct FinetuneCommand: ReportingCommand {
       let labels = try head.places(ofClassesIn: cutFeatures, file: self.head)
       func inputs(_ split: String) -> StoredInputs {
         let samples = cutFeatures.samples(split: split)
-        return StoredInputs(cutFeatures, samples: samples, labels: samples.map { labels[$0.label] })
+        return StoredInputs(cutFeatures, samples: samples, labels: samples.map { labels[$0.label] }, seed: self.training.seed)
       }
       training = inputs("train")
       validation = cutFeatures.samples(split: "val").isEmpty ? nil : inputs("val")
@@ -123,7 +130,7 @@ struct FinetuneCommand: ReportingCommand {
       func inputs(_ samples: [StoredSample], drawing: Bool) throws -> ImageInputs {
         try ImageInputs(
           store, samples: samples, labels: samples.map { places[$0.label] }, root: data, preprocessing: preprocessing,
-          views: drawing ? self.training.views : nil, seed: self.training.seed)
+          views: drawing && !augmentation.isIdentity ? augmentation : nil, seed: self.training.seed)
       }
       training = try inputs(train, drawing: true)
       validation = held.isEmpty ? nil : try inputs(held, drawing: false)
@@ -132,6 +139,7 @@ struct FinetuneCommand: ReportingCommand {
 
     var options = try self.training.options(
       batchSize: min(batchSize, training.count), precision: format.precision, labels: training.labels, classes: head.classCount)
+    options.mixing = mixing.mixing
     options.planOptions = computing.planOptions(format.precision)
     let base = FineTunedModel(head: head, cut: cut.name, parameters: [:])
     let program = try model.namingFile {
@@ -141,7 +149,8 @@ struct FinetuneCommand: ReportingCommand {
     let trainer = try Trainer(program, training: training, validation: validation)
     let outcome = try runTraining(
       trainer, output: outputPath,
-      identity: "\(hash) \(cut.name ?? "image") \(self.training.identity) \(training.count) \(batchSize) \(format.precision)",
+      identity:
+        "\(hash) \(cut.name ?? "image \(augmentation.canonicalJSON) \(mixing.mixup) \(mixing.cutmix)") \(self.training.identity) \(training.count) \(batchSize) \(format.precision)",
       flags: self.training, console: console, keepsInitial: true)
     var metrics = ["epochs": Double(outcome.bestEpoch)]
     if let score = outcome.score { metrics["validation_top1"] = score.top1 }
@@ -171,17 +180,14 @@ struct FinetuneCommand: ReportingCommand {
     Interruption.shared.setRemedy("What was computed at the new cut is kept; run the same command again.")
     let key = FeatureKey(
       backboneSHA256: store.key.backboneSHA256, cut: cut.name ?? "", cutShape: cut.shape, preprocessing: preprocessing.canonicalJSON,
-      precision: format.precision.rawValue, featureType: type)
+      precision: format.precision.rawValue,
+      views: store.key.views, viewDrawing: store.key.viewDrawing, featureType: type)
     var options = ExtractionOptions()
     options.split = store.splitRule
     options.facts = store.entries.filter { ["backbone_path", "backbone_file"].contains($0.key) }
     options.facts["graft_version"] = GraftVersion.text
-    let decoder = preprocessing.decoder()
     let folder = try ImageFolder(path: try ImageInputs.root(of: store, given: data))
-    let run = FeatureExtraction(data: folder, store: path, key: key, imageByteCount: preprocessing.byteCount, options: options) {
-      bytes, path, target in
-      preprocessing.apply(to: try decoder.decode(bytes, path: path), into: target)
-    }
+    let run = try FeatureExtraction(data: folder, store: path, key: key, preprocessing: preprocessing, options: options)
     let line = ProgressLine(console)
     defer { line.finish() }
     let summary = try Interruption.shared.deferring { flag in

@@ -7,7 +7,7 @@ struct PretrainCommand: ReportingCommand {
     commandName: "pretrain", abstract: "Train a backbone from scratch on a folder of images.",
     discussion: """
       PATH holds a folder a class, or train, val and test folders of such; without those, 20 % of the images become test data. \
-      What comes out is a .safetensors file and its .json, which 'graft extract --backbone' takes.
+      A folder of IDX files, as Fashion-MNIST comes, will do too. What comes out is a .safetensors file and its .json, which 'graft extract --backbone' takes.
 
       Architectures: \(ResNet.known.joined(separator: ", ")). The small ones are for images of some 32 pixels.
 
@@ -22,6 +22,8 @@ struct PretrainCommand: ReportingCommand {
   @Option(help: "Images a step.") var batchSize = 64
   @Option(help: ArgumentHelp("The part of the images that becomes test data where folders don't say.", valueName: "ratio")) var testFraction: Double?
   @OptionGroup var training: TrainingFlags
+  @OptionGroup(title: "Random changes of pictures (default: --augment standard)") var augmenting: AugmentationFlags
+  @OptionGroup(title: "Mixing") var mixing: MixingFlags
   @OptionGroup var preprocessing: PreprocessingOptions
   @OptionGroup var format: PrecisionOptions
   @OptionGroup var computing: DeviceOptions
@@ -88,12 +90,14 @@ struct PretrainCommand: ReportingCommand {
       inputSize: [3, trained.height, trained.width], interpolation: Interpolation(rawValue: trained.interpolation.rawValue),
       cropPct: trained.cropFraction, mean: trained.mean, std: trained.standardDeviation)
     let preprocessing = try preprocessing.fields().over(known).resolved()
+    let augmentation = augmenting.augmentation(default: .standard, for: preprocessing)
     func inputs(_ split: String, draws: Bool) -> ImageInputs? {
       let chosen = images.images(split: split)
       guard !chosen.isEmpty else { return nil }
       return ImageInputs(
-        paths: chosen.map(\.path), labels: chosen.map(\.label), preprocessing: preprocessing, pixelLimit: self.preprocessing.maxPixels,
-        views: draws ? training.views : nil, seed: training.seed)
+        paths: chosen.map(\.path), labels: chosen.map(\.label), packed: images.packed, preprocessing: preprocessing,
+        pixelLimit: self.preprocessing.maxPixels,
+        views: draws && !augmentation.isIdentity ? augmentation : nil, seed: training.seed)
     }
     guard let train = inputs("train", draws: true) else { throw TrainingDataError(message: "\(data) has no training images.") }
     let missing = Set(images.classNames.indices).subtracting(train.labels).map { images.classNames[$0] }.sorted()
@@ -104,6 +108,7 @@ struct PretrainCommand: ReportingCommand {
     var options = try training.options(
       batchSize: min(batchSize, train.count), precision: format.precision, labels: train.labels, classes: images.classNames.count)
     options.normalization = .batch(momentum: 0.1)
+    options.mixing = mixing.mixing
     options.planOptions = computing.planOptions(format.precision)
     if training.learningRate == nil { options.learningRate = options.method == .sgd ? 0.05 : 1e-3 }
     if training.weightDecay == nil { options.weightDecay = options.method == .sgd ? 5e-4 : 0.05 }
@@ -121,7 +126,7 @@ struct PretrainCommand: ReportingCommand {
     let outcome = try runTraining(
       trainer, output: outputPath,
       identity:
-        "\(architecture) \(preprocessing.canonicalJSON) \(training.identity) \(train.count) \(images.classNames.count) \(batchSize) \(format.precision)",
+        "\(architecture) \(preprocessing.canonicalJSON) \(augmentation.canonicalJSON) \(mixing.mixup) \(mixing.cutmix) \(training.identity) \(train.count) \(images.classNames.count) \(batchSize) \(format.precision)",
       flags: training, console: console, keepsInitial: false)
     try program.restore(outcome.tensors)
     let tested = try inputs("test", draws: false).map { inputs in (try trainer.score(inputs), inputs.count) }

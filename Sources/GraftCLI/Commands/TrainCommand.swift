@@ -86,7 +86,7 @@ struct TrainCommand: ReportingCommand {
     let console = output.console
     Interruption.shared.setRemedy("No head was written; run the same command again.")
     let store = try FeatureStore.open(reading: self.store)
-    let train = try store.labelled(split: "train")
+    let train = try store.labelled(split: "train", allViews: true)
     guard train.rowCount > 0 else {
       throw TrainingDataError(message: "\(self.store) has no training samples. Extract a data set with a train split.")
     }

@@ -11,6 +11,8 @@ import GraftGraph
 /// come in the same order. Hidden names are passed over. Links are followed, and a folder is entered once a class, so that
 /// a loop ends. Only one folder's names are in memory at a time.
 ///
+/// A folder of IDX files, as MNIST and Fashion-MNIST come, is a data set too: see `IDXDataSet`.
+///
 /// A file is taken for an image by its extension. One that no decoder can read is reported as skipped, with the reason; a
 /// file of any other extension is counted as ignored.
 public struct ImageFolder: Sendable {
@@ -18,6 +20,9 @@ public struct ImageFolder: Sendable {
   public let path: String
   /// The classes that have a folder, sorted by bytes.
   public let classNames: [String]
+
+  /// The pictures, where they lie in IDX files.
+  public let packed: IDXDataSet?
 
   /// The folders that hold class folders, and the split each stands for.
   private let parts: [(folder: [UInt8], split: String?)]
@@ -54,6 +59,11 @@ public struct ImageFolder: Sendable {
   /// - Throws: `FileError` if a folder cannot be read; `DataSetError` if there are no class folders.
   public init(path: String) throws {
     self.path = path
+    packed = try IDXDataSet.open(path)
+    if let packed {
+      (classNames, parts) = (packed.classNames, [])
+      return
+    }
     let root = Array(path.utf8)
     let top = try Self.folders(in: root)
     let splits = top.folders.map { Self.splits[String(decoding: $0, as: UTF8.self).lowercased()] }
@@ -85,6 +95,10 @@ public struct ImageFolder: Sendable {
   /// - Throws: `FileError` if a folder cannot be read; what `body` throws.
   package func forEachImage(_ body: (Entry) throws -> Void) throws -> Tally {
     var tally = Tally()
+    if let packed {
+      tally.images = try packed.forEachImage(body)
+      return tally
+    }
     var seen: Set<[UInt8]> = []
     var counts: [[UInt8]: Int] = [:]
     let rootCount = path.utf8.count

@@ -14,6 +14,8 @@ public struct LabelledImages: Sendable {
   /// Sorted by bytes.
   public let classNames: [String]
   public let images: [Image]
+  /// Where the images are, if they are no files.
+  public let packed: IDXDataSet?
   /// Files that are no images' or can't be read, and folders without any.
   public let ignored: Int
   public let emptyClasses: [String]
@@ -34,6 +36,7 @@ public struct LabelledImages: Sendable {
     }
     guard !images.isEmpty else { throw DataSetError(path: folder.path, reason: "there is no image in it", remedy: "Name another folder.") }
     (classNames, self.images) = (folder.classNames, images)
+    packed = folder.packed
     (ignored, emptyClasses) = (tally.ignored + problems, tally.emptyClasses)
   }
 

@@ -49,22 +49,25 @@ final class DecodingPool: @unchecked Sendable {
   private var isStopping = false
 
   private let root: String
+  private let packed: IDXDataSet?
   private let largestFileByteCount: Int
   private let isKnown: @Sendable (String) throws -> Bool
-  private let prepare: ImagePreparation
+  private let prepare: ViewPreparation
 
   /// Starts the threads.
   ///
   /// - Parameters:
   ///   - root: the data set's folder.
+  ///   - packed: the data set's pictures, where they are no files.
   ///   - isKnown: whether the store has the features of a content; such an image is not decoded.
   init(
-    threads: Int, window: Int, imageByteCount: Int, root: String, largestFileByteCount: Int,
-    isKnown: @escaping @Sendable (String) throws -> Bool, prepare: @escaping ImagePreparation
+    threads: Int, window: Int, imageByteCount: Int, root: String, packed: IDXDataSet? = nil, largestFileByteCount: Int,
+    isKnown: @escaping @Sendable (String) throws -> Bool, prepare: @escaping ViewPreparation
   ) {
     places = Array(repeating: .free, count: window)
     buffers = .allocate(capacity: window * imageByteCount)
     buffers.initialize(repeating: 0)
+    self.packed = packed
     (self.imageByteCount, self.root, self.largestFileByteCount) = (imageByteCount, root, largestFileByteCount)
     (self.isKnown, self.prepare, running) = (isKnown, prepare, threads)
     for _ in 0..<threads {
@@ -159,7 +162,7 @@ final class DecodingPool: @unchecked Sendable {
       return item
     }
     do {
-      try reader.withFile(root + "/" + job.path) { bytes, stamp in
+      try withBytes(job.path, reader) { bytes, stamp in
         item.stamp = stamp
         let hash = ContentHash.of(bytes)
         item.contentHash = hash
@@ -167,7 +170,7 @@ final class DecodingPool: @unchecked Sendable {
           item.outcome = .known
           return
         }
-        do { try prepare(bytes, job.path, pixels) } catch { item.outcome = .broken("\(error)") }
+        do { try prepare(bytes, job.path, hash, pixels) } catch { item.outcome = .broken("\(error)") }
       }
     } catch ImageFileReader.Failure.file(let reason) {
       item.outcome = .broken(reason)
@@ -177,6 +180,12 @@ final class DecodingPool: @unchecked Sendable {
       item.outcome = .failed(error)
     }
     return item
+  }
+
+  private func withBytes(_ path: String, _ reader: ImageFileReader, _ body: (UnsafeRawBufferPointer, SampleRecord.Stamp?) throws -> Void) throws {
+    guard let packed else { return try reader.withFile(root + "/" + path, body) }
+    guard let file = packed.file(path) else { throw ImageFileReader.Failure.file("the data set has no such picture") }
+    try file.bytes.withUnsafeBytes { try body($0, file.stamp) }
   }
 
   private func buffer(_ place: Int) -> UnsafeMutableBufferPointer<UInt8> {

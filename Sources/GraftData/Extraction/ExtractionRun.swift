@@ -62,7 +62,8 @@ final class ExtractionRun {
     progress report: (ExtractionProgress) -> Void
   ) throws {
     pipelineStart = .now
-    func fresh() -> Batch { spare.popLast() ?? Batch(compute: compute, imageByteCount: imageByteCount) }
+    let capacity = max(1, compute.batchSize / writer.key.views), rowCount = writer.key.views * compute.featureShape.reduce(1, *)
+    func fresh() -> Batch { spare.popLast() ?? Batch(capacity: capacity, imageByteCount: imageByteCount, rowCount: rowCount) }
     var batch = fresh()
     // Whatever ends the run, nobody may use the batches' memory when they go.
     defer { compute.abandon() }
@@ -88,7 +89,7 @@ final class ExtractionRun {
           clock.decoding += waiting.secondsSince
           try take(item, pixels, into: batch)
         }
-        if batch.images.count == compute.batchSize || batch.settled.count >= Batch.mostSettled {
+        if batch.images.count == capacity || batch.settled.count >= Batch.mostSettled {
           try begin(batch, compute)
           batch = fresh()
         }
@@ -164,7 +165,7 @@ final class ExtractionRun {
     }
     underWay.append(batch)
     guard !batch.images.isEmpty else { return }
-    try timing(\.device) { try noting { try compute.begin(batch.filledBytes, count: batch.images.count, into: batch.filledRows) } }
+    try timing(\.device) { try noting { try compute.begin(batch.filledBytes, count: batch.images.count * writer.key.views, into: batch.filledRows) } }
   }
 
   private func noting(_ computing: () throws -> Void) throws {
@@ -184,7 +185,7 @@ final class ExtractionRun {
       let row = batch.row(index)
       // Only what the store's format can hold is a feature; a number too large for float16 would come back as infinity.
       if let wrong = row.firstIndex(where: { !isStorable($0) }) {
-        let reason = "its feature \(wrong) is \(row[wrong]), which \(writer.key.featureType) cannot hold"
+        let reason = "its feature \(wrong % writer.key.featureCount) is \(row[wrong]), which \(writer.key.featureType) cannot hold"
         if refusals.count < Self.mostRefusals { refusals[hash] = reason }
         try skip(sample, reason)
         continue
@@ -247,10 +248,11 @@ private final class Batch {
   /// So many samples that need no computing are written although the batch is not full.
   static let mostSettled = 4096
 
-  init(compute: any FeatureComputing, imageByteCount: Int) {
-    (self.imageByteCount, width) = (imageByteCount, compute.featureShape.reduce(1, *))
-    bytes = .allocate(capacity: compute.batchSize * imageByteCount)
-    rows = .allocate(capacity: compute.batchSize * width)
+  /// - Parameters: images at most, and what each has of bytes and of features; all its views together.
+  init(capacity: Int, imageByteCount: Int, rowCount: Int) {
+    (self.imageByteCount, width) = (imageByteCount, rowCount)
+    bytes = .allocate(capacity: capacity * imageByteCount)
+    rows = .allocate(capacity: capacity * rowCount)
     bytes.initialize(repeating: 0)
     rows.initialize(repeating: 0)
   }

@@ -5,13 +5,13 @@ import Foundation
 /// A row must depend on its own image alone, bit for bit: not on its neighbours, its place in the batch or the batch's size.
 /// Used by one thread.
 public protocol FeatureComputing: AnyObject {
-  /// The most images of a batch.
+  /// The most images of a batch; all views of one image are a batch even where they are more.
   var batchSize: Int { get }
   /// The shape of one row.
   var featureShape: [Int] { get }
   /// Batches that may be begun and not finished, so that whatever computes never waits for this side; at least 1.
   var depth: Int { get }
-  /// Computes `rows: [count, featureShape…]` of `bytes: [count, height, width, 3]` in uint8, `1 ≤ count ≤ batchSize`.
+  /// Computes `rows: [count, featureShape…]` of `bytes: [count, height, width, 3]` in uint8, `count ≥ 1`.
   func features(ofBatch bytes: UnsafeRawBufferPointer, count: Int, into rows: UnsafeMutableBufferPointer<Float>) throws
   /// Begins to compute a batch; both pieces of memory stay as they are until `finishFirst` returns for it, or `abandon`.
   func begin(_ bytes: UnsafeRawBufferPointer, count: Int, into rows: UnsafeMutableBufferPointer<Float>) throws
@@ -38,6 +38,9 @@ extension FeatureComputing {
 ///
 /// It gets the file's bytes, a name for messages, and `height * width * 3` bytes to fill, row by row, RGB.
 public typealias ImagePreparation = @Sendable (UnsafeRawBufferPointer, String, UnsafeMutableBufferPointer<UInt8>) throws -> Void
+
+/// The same for all views of one image, one after the other: it also gets the hash of the file's content.
+typealias ViewPreparation = @Sendable (UnsafeRawBufferPointer, String, _ contentHash: String, UnsafeMutableBufferPointer<UInt8>) throws -> Void
 
 /// How an extraction goes about its work; nothing in it changes a feature's value.
 public struct ExtractionOptions: Sendable {

@@ -12,6 +12,7 @@ import GraftGraph
 /// - A label or split that changed with the folders is written anew and costs nothing. A sample whose file has gone leaves
 ///   the index; its row stays in the store, for when it comes back.
 /// - A file that cannot be read is recorded as skipped, with the reason, and tried again by the next run.
+/// - Of each image K views are drawn, computed and stored together, view 0 being the image as it is.
 /// - Decoding runs ahead of the device by two batches. Memory does not depend on the number of images.
 public struct FeatureExtraction {
   private let data: ImageFolder
@@ -19,8 +20,38 @@ public struct FeatureExtraction {
   private let key: FeatureKey
   private let imageByteCount: Int
   private let options: ExtractionOptions
-  private let prepare: ImagePreparation
+  private let prepare: ViewPreparation
 
+  /// Extraction of images as a backbone takes them, of each as many views as the key says.
+  ///
+  /// - Parameters:
+  ///   - key: what the features are a function of.
+  ///   - pixelLimit: the most pixels a picture may have.
+  /// - Throws: `StoreError` if the key asks for views and does not say how they are drawn.
+  public init(
+    data: ImageFolder, store: String, key: FeatureKey, preprocessing: Preprocessing, pixelLimit: Int = ImageDecoder.defaultPixelLimit,
+    options: ExtractionOptions = ExtractionOptions()
+  ) throws {
+    let decoder = preprocessing.decoder(pixelLimit: pixelLimit), views = key.views
+    let drawing = StoredViews(json: key.viewDrawing)
+    guard key.views == 1 || drawing != nil else {
+      throw StoreError(
+        .values, path: store, reason: "\(key.views) views a sample are asked for, and nothing says how they are drawn",
+        remedy: "Make the store again, with 'graft extract --views'.")
+    }
+    (self.data, storePath, self.key, imageByteCount, self.options) = (data, store, key, preprocessing.byteCount, options)
+    prepare = { bytes, path, hash, target in
+      let image = try decoder.decode(bytes, path: path)
+      if let drawing, views > 1 {
+        drawing.draw(image, count: views, contentHash: hash, preprocessing: preprocessing, into: target)
+      } else {
+        preprocessing.apply(to: image, into: target)
+      }
+    }
+  }
+
+  /// Extraction of images that are prepared in a way of one's own; of each there is one view.
+  ///
   /// - Parameters:
   ///   - key: what the features are a function of.
   ///   - imageByteCount: bytes of one prepared image: height · width · 3.
@@ -30,7 +61,8 @@ public struct FeatureExtraction {
     prepare: @escaping ImagePreparation
   ) {
     (self.data, storePath, self.key, self.imageByteCount) = (data, store, key, imageByteCount)
-    (self.options, self.prepare) = (options, prepare)
+    self.options = options
+    self.prepare = { bytes, path, _, target in try prepare(bytes, path, target) }
   }
 
   /// Extracts what is missing.
@@ -71,10 +103,11 @@ public struct FeatureExtraction {
       let threads = max(1, options.decodingThreads)
       let index = writer.index
       let pool = DecodingPool(
-        threads: threads, window: 2 * compute.batchSize + threads, imageByteCount: imageByteCount, root: data.path,
+        threads: threads, window: 2 * max(1, compute.batchSize / key.views) + threads, imageByteCount: imageByteCount * key.views, root: data.path,
+        packed: data.packed,
         largestFileByteCount: options.largestFileByteCount, isKnown: { try index.hasFeatures(ofContent: $0) }, prepare: prepare)
       defer { pool.stop() }
-      try run.process(firstPage, pool, compute, imageByteCount: imageByteCount, progress: progress)
+      try run.process(firstPage, pool, compute, imageByteCount: imageByteCount * key.views, progress: progress)
     }
     progress(run.progress)
     try writer.close()

@@ -13,7 +13,7 @@ enum EXIF {
     case .jpeg: jpegBlock(file)
     case .png: chunk("eXIf", in: file, from: 8, isRIFF: false)
     case .webp: chunk("EXIF", in: file, from: 12, isRIFF: true)
-    case .tiff: nil
+    case .tiff, .pnm: nil
     }
   }
 

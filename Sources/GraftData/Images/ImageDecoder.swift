@@ -1,6 +1,6 @@
 import CCodecs
 
-/// Decodes JPEG, PNG, WebP and TIFF to the pixels of Pillow's `Image.open(path).convert("RGB")`.
+/// Decodes JPEG, PNG, WebP, TIFF and binary PNM to the pixels of Pillow's `Image.open(path).convert("RGB")`.
 ///
 /// Palettes are looked up, greys repeated, CMYK converted, alpha dropped (unless there is a `background`), the first frame
 /// of an animation and the first page of a TIFF taken. A TIFF's own orientation is always applied, as Pillow does; EXIF
@@ -43,10 +43,15 @@ public struct ImageDecoder: Sendable, Hashable {
     guard let format = ImageFormat(bytes), let start = bytes.bindMemory(to: UInt8.self).baseAddress else {
       throw ImageError.unknownFormat(bytes, path: path)
     }
+    guard let codec = format.codec else {
+      let map = try PortableMap(bytes, path: path)
+      try check(width: map.width, height: map.height, path: path)
+      return try map.pixels(bytes, path: path)
+    }
     var reader: OpaquePointer?
     var header = graft_image_header()
     var message = graft_image_message()
-    var status = graft_image_open(format.codec, start, bytes.count, &reader, &header, &message)
+    var status = graft_image_open(codec, start, bytes.count, &reader, &header, &message)
     defer { graft_image_close(reader) }
     guard status == GRAFT_IMAGE_OK, let reader else { throw ImageError(status, message, format, path: path) }
 

@@ -6,16 +6,20 @@ public enum ImageFormat: String, Sendable, CaseIterable {
   case png = "PNG"
   case webp = "WebP"
   case tiff = "TIFF"
+  /// Binary PGM and PPM.
+  case pnm = "PNM"
 
   /// How many leading bytes settle the format.
   static let signatureLength = 32
 
-  var codec: graft_image_format {
+  /// The C decoder's name for it; `nil`: `PortableMap` reads it.
+  var codec: graft_image_format? {
     switch self {
     case .jpeg: GRAFT_IMAGE_JPEG
     case .png: GRAFT_IMAGE_PNG
     case .webp: GRAFT_IMAGE_WEBP
     case .tiff: GRAFT_IMAGE_TIFF
+    case .pnm: nil
     }
   }
 
@@ -30,6 +34,8 @@ public enum ImageFormat: String, Sendable, CaseIterable {
       self = .webp
     } else if [[0x49, 0x49, 42, 0], [0x4D, 0x4D, 0, 42], [0x49, 0x49, 43, 0], [0x4D, 0x4D, 0, 43]].contains(where: { start.begins($0) }) {
       self = .tiff
+    } else if start.begins("P5") || start.begins("P6"), bytes.count > 2, [0x20, 0x09, 0x0A, 0x0D].contains(bytes[2]) {
+      self = .pnm
     } else {
       return nil
     }

@@ -22,18 +22,24 @@ public struct FeatureKey: Sendable, Equatable {
   public var preprocessing: String
   /// The number format of the arithmetic: `float32`, `float16`, `bfloat16`.
   public var precision: String
-  /// Augmented views a sample; 1 is the image itself.
+  /// Rows a sample, one a view; 1 is the image itself.
   public var views: Int
+  /// How views beyond the first are drawn (`StoredViews.canonicalJSON`); empty where there are none.
+  public var viewDrawing: String
   /// The number format of the rows: `float32` or `float16`.
   public var featureType: ElementType
 
   public init(
     source: Source = .extraction, backboneSHA256: String, cut: String, cutShape: [Int], preprocessing: String, precision: String, views: Int = 1,
-    featureType: ElementType
+    viewDrawing: String = "", featureType: ElementType
   ) {
     (self.source, self.backboneSHA256, self.cut, self.cutShape) = (source, backboneSHA256, cut, cutShape)
     (self.preprocessing, self.precision, self.views, self.featureType) = (preprocessing, precision, views, featureType)
+    self.viewDrawing = viewDrawing
   }
+
+  /// More would be a mistake.
+  public static let mostViews = 1024
 
   /// Numbers a row.
   public var featureCount: Int { cutShape.reduce(1, *) }
@@ -48,6 +54,7 @@ public struct FeatureKey: Sendable, Equatable {
       ("preprocessing", "the preprocessing", preprocessing),
       ("precision", "the precision", precision),
       ("views", "the number of views", String(views)),
+      ("view_drawing", "the way views are drawn", viewDrawing),
       ("feature_type", "the features' number format", featureType.rawValue),
     ]
   }
@@ -61,13 +68,15 @@ public struct FeatureKey: Sendable, Equatable {
     let shape = shapeText.isEmpty ? [] : shapeText.split(separator: "x", omittingEmptySubsequences: false).map { Int($0) ?? 0 }
     self.init(
       source: source, backboneSHA256: backbone, cut: cut, cutShape: shape, preprocessing: preprocessing, precision: precision, views: views,
-      featureType: featureType)
+      viewDrawing: entries["view_drawing"] ?? "", featureType: featureType)
     guard isUsable else { return nil }
   }
 
   /// Whether rows of this kind can be stored: positive extents whose product fits, float32 or float16.
   var isUsable: Bool {
-    guard featureType == .float32 || featureType == .float16, views > 0, cutShape.allSatisfy({ $0 > 0 }) else { return false }
+    guard featureType == .float32 || featureType == .float16, (1...Self.mostViews).contains(views), cutShape.allSatisfy({ $0 > 0 }) else {
+      return false
+    }
     return ((try? TensorError.byteCount(shape: cutShape, elementType: featureType)) ?? .max) <= 1 << 40
   }
 

@@ -2,14 +2,14 @@ import Foundation
 import GRDB
 import GraftGraph
 
-/// A sample that has features: its class, and where its row lies. 24 bytes, so that a million of them are no burden.
+/// A sample that has features: its class, and where its row lies; of several views, view 0. 24 bytes, so that a million of them are no burden.
 public struct StoredSample: Sendable, Equatable {
   /// The `id` in the index.
   public let id: Int64
   let classIndex: Int32
   /// Where the shard is in the store's list, and the row in it.
   let shardIndex: Int32
-  let rowIndex: Int32
+  fileprivate(set) var rowIndex: Int32
 
   /// The class, as a place in `FeatureStore.classNames`.
   public var label: Int { Int(classIndex) }
@@ -60,7 +60,7 @@ public final class FeatureStore: Sendable {
         throw StoreError.damagedIndex(index.path, "the table that says what the features are makes no sense")
       }
       let shards = try index.shards(db)
-      let table = try SampleTable(db, shards: shards, isNumeric: entries["label_order"] == "numeric", index: index.path)
+      let table = try SampleTable(db, shards: shards, isNumeric: entries["label_order"] == "numeric", views: key.views, index: index.path)
       return (entries, key, rule, shards, table)
     }
     (entries, key, splitRule, shards) = (snapshot.0, snapshot.1, snapshot.2, snapshot.3)
@@ -88,6 +88,21 @@ public final class FeatureStore: Sendable {
       try Row.fetchAll(db, sql: "SELECT path, message FROM sample WHERE status <> 'ok' ORDER BY path LIMIT ?", arguments: [limit])
         .map { SkippedImage(path: $0.text(0) ?? "", reason: $0.text(1) ?? "") }
     }
+  }
+
+  /// Another view of a sample: its row is that view's.
+  ///
+  /// Our own invariant: `0 ≤ number < key.views`, and `sample` is view 0 as `samples` gives it.
+  public func view(_ number: Int, of sample: StoredSample) -> StoredSample {
+    precondition((0..<key.views).contains(number), "view \(number) of \(key.views)")
+    var view = sample
+    view.rowIndex += Int32(number)
+    return view
+  }
+
+  /// All views of samples, those of one next to each other and view 0 first.
+  public func allViews(of samples: some Collection<StoredSample>) -> [StoredSample] {
+    key.views == 1 ? Array(samples) : samples.flatMap { sample in (0..<key.views).map { view($0, of: sample) } }
   }
 
   // MARK: Rows

@@ -141,8 +141,10 @@ final class FeatureStoreWriter {
     }
   }
 
-  /// Adds the row of a content that has none.
-  func append(_ row: UnsafeBufferPointer<Float>, contentHash: String) throws -> FeaturePlace {
+  /// Adds the rows of a content that has none: one a view, which lie one after the other in one shard.
+  ///
+  /// - Returns: the place of the first.
+  func append(_ rows: UnsafeBufferPointer<Float>, contentHash: String) throws -> FeaturePlace {
     let target: ShardWriter
     if let shard {
       target = shard
@@ -150,8 +152,11 @@ final class FeatureStoreWriter {
       target = try ShardWriter(store: path, id: nextShard, key: key)
       (shard, shardStart) = (target, .now)
     }
-    try target.append(row)
-    let place = FeaturePlace(shard: target.id, row: target.rows - 1)
+    precondition(rows.count == key.views * key.featureCount, "\(rows.count) numbers for \(key.views) rows of \(key.featureCount)")
+    for view in 0..<key.views {
+      try target.append(UnsafeBufferPointer(rebasing: rows[view * key.featureCount..<(view + 1) * key.featureCount]))
+    }
+    let place = FeaturePlace(shard: target.id, row: target.rows - key.views)
     pendingPlaces[contentHash] = place
     try onStep?(.rowsWritten)
     return place

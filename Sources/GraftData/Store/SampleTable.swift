@@ -6,9 +6,11 @@ struct SampleTable {
   private(set) var bySplit: [String: [StoredSample]] = [:]
   private(set) var skippedCount = 0
 
-  /// - Parameter isNumeric: classes are integers, and in the order of their values.
+  /// - Parameters:
+  ///   - isNumeric: classes are integers, and in the order of their values.
+  ///   - views: rows a sample.
   /// - Throws: `StoreError` if a sample points to a row that is not there.
-  init(_ db: Database, shards: [Shard], isNumeric: Bool, index: String) throws {
+  init(_ db: Database, shards: [Shard], isNumeric: Bool, views: Int, index: String) throws {
     // SQLite compares text by its bytes, as Python does; a Swift String would find two spellings of é equal.
     let names = try Row.fetchAll(db, sql: "SELECT DISTINCT label FROM sample WHERE status = 'ok' AND label IS NOT NULL ORDER BY label")
       .map { $0.text(0) ?? "" }
@@ -27,7 +29,7 @@ struct SampleTable {
     let samples = try Row.fetchCursor(db, sql: "SELECT id, label, split, shard, row, path FROM sample WHERE status = 'ok' ORDER BY path")
     while let row = try samples.next() {
       guard let id = row.integer(0), let label = row.text(1), let split = row.text(2), let shard = row.integer(3).flatMap({ shardIndices[$0] }),
-        let place = row.integer(4), (0..<shards[shard].rows).contains(place), let rowIndex = Int32(exactly: place),
+        let place = row.integer(4), (0..<max(0, shards[shard].rows - views + 1)).contains(place), let rowIndex = Int32(exactly: place),
         let classIndex = classIndices[Array(label.utf8)]
       else {
         throw StoreError.damagedIndex(index, "the row of sample '\(row.text(5) ?? "?")' is not there, or its label or split is missing")

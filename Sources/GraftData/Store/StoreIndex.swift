@@ -13,6 +13,9 @@ import GraftGraph
 /// and one of our own, which remembers rows whose image has gone, so that it costs nothing when it comes back:
 ///
 ///     feature(content_sha256, shard, row)
+///
+/// Where a sample has K views (`views` in the table `store`), `row` is that of view 0, the image as it is, and views 1 to K − 1 are
+/// the K − 1 rows after it.
 final class StoreIndex: Sendable {
   static let fileName = "index.sqlite"
   static let formatVersion = "1"

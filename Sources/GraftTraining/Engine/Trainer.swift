@@ -90,6 +90,10 @@ public final class Trainer {
       guard let label = samples.labels.first(where: { !(0..<program.classCount).contains($0) }) else { continue }
       throw TrainingDataError(message: "a sample has label \(label), and there are \(program.classCount) classes")
     }
+    if options.mixing.isOn, training.imageSize == nil {
+      throw TrainingDataError(
+        message: "mixup and cutmix mix pictures, and what is trained on here are stored features. Leave out --mixup and --cutmix.")
+    }
     if case .batch = options.normalization, training.count < options.batchSize {
       throw TrainingDataError(
         message: "normalisation by batches needs whole batches: there are \(training.count) samples, and a batch has \(options.batchSize)")
@@ -140,31 +144,35 @@ public final class Trainer {
     var generator = SplitMix(options.seed &* 0x9E37_79B9_7F4A_7C15 &+ UInt64(number))
     let order = Array(0..<training.count).shuffled(using: &generator)
     let (batch, classes) = (options.batchSize, program.classCount)
-    let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: batch * training.sampleByteCount, alignment: 64)
-    defer { bytes.deallocate() }
-    bytes.initializeMemory(as: UInt8.self, repeating: 0)
+    let batches = (0..<batchesPerEpoch).map { Array(order[$0 * batch..<min(($0 + 1) * batch, order.count)]) }
+    let mixes = mixing(batches.count, epoch: number), width = training.imageSize?.width ?? 0
+    let feed = BatchFeed(training, batches: batches, batchSize: batch, epoch: number) { index, filled in
+      mixes?[index].apply(to: filled, count: batches[index].count, width: width)
+    }
+    defer { feed.stop() }
     var (total, hits, seen, largest, rate) = (0.0, 0, 0, 0.0, 0.0)
-    for index in 0..<batchesPerEpoch {
+    for (index, chosen) in batches.enumerated() {
       if cancellation?.isCancelled == true {
         throw CancelledError(
           remedy: checkpointPath.map { "The state after epoch \(number - 1) is in \($0); the same command goes on from there." }
             ?? "Nothing was kept.")
       }
-      let chosen = Array(order[index * batch..<min((index + 1) * batch, order.count)])
-      try training.write(
-        chosen, epoch: number, into: UnsafeMutableRawBufferPointer(rebasing: bytes[..<(chosen.count * training.sampleByteCount)]))
+      guard let bytes = try feed.next() else { break }
       let last = index + 1 == batchesPerEpoch, place = index % options.accumulatedBatches
       let applies = place + 1 == options.accumulatedBatches || last
       rate = options.learningRate * schedule.factor(step: steps)
       let gathered = applies ? place + 1 : options.accumulatedBatches
-      let (targets, weights) = self.targets(chosen)
+      let mix = mixes?[index]
+      let (targets, weights) = self.targets(chosen, mix)
       let result = try program.train(
-        UnsafeRawBufferPointer(bytes), targets: targets, sampleWeights: weights,
+        bytes, targets: targets, sampleWeights: weights,
         rates: rates(rate, applies: applies, gathered: gathered), isFirstOfSum: place == 0)
-      for (row, sample) in chosen.enumerated() {
+      for row in chosen.indices {
         total += Double(result.losses[row])
+        // Of a mixed picture the larger share counts.
+        let shown = (mix?.share ?? 1) >= 0.5 ? row : Mixing.Draw.partner(of: row, count: chosen.count)
         let own = result.outputs[row * classes..<(row + 1) * classes]
-        if own.indices.max(by: { own[$0] < own[$1] }).map({ $0 - own.startIndex }) == training.labels[sample] { hits += 1 }
+        if own.indices.max(by: { own[$0] < own[$1] }).map({ $0 - own.startIndex }) == training.labels[chosen[shown]] { hits += 1 }
       }
       seen += chosen.count
       if applies { steps += 1 }
@@ -187,15 +195,29 @@ public final class Trainer {
       gradientScale: 1 / (lossScale * Float(gathered)), normLimit: Float(options.gradientNormLimit), applies: applies)
   }
 
+  /// How each batch of an epoch is mixed; `nil`: none is.
+  package func mixing(_ count: Int, epoch: Int) -> [Mixing.Draw]? {
+    guard options.mixing.isOn, let size = training.imageSize else { return nil }
+    var random = SplitMix(options.seed &* 0xD1B5_4A32_D192_ED03 &+ UInt64(epoch))
+    return (0..<count).map { _ in options.mixing.draw(width: size.width, height: size.height, using: &random) ?? Mixing.Draw(share: 1) }
+  }
+
   /// Targets [batch, C] and what each sample counts; rows beyond a short batch count nothing.
-  private func targets(_ chosen: [Int]) -> (targets: [Float], weights: [Float]) {
+  private func targets(_ chosen: [Int], _ mix: Mixing.Draw?) -> (targets: [Float], weights: [Float]) {
     let (batch, classes) = (options.batchSize, program.classCount)
     let other = Float(options.labelSmoothing) / Float(classes)
     var targets = [Float](repeating: other, count: batch * classes), weights = [Float](repeating: 0, count: batch)
-    let shares = chosen.map { options.classWeights?[training.labels[$0]] ?? 1 }, total = shares.reduce(0, +)
+    let ones = chosen.map { options.classWeights?[training.labels[$0]] ?? 1 }, share = mix?.share ?? 1
+    let counts = ones.indices.map { share * ones[$0] + (1 - share) * ones[Mixing.Draw.partner(of: $0, count: ones.count)] }
+    let total = counts.reduce(0, +)
     for (row, sample) in chosen.enumerated() {
-      targets[row * classes + training.labels[sample]] += 1 - Float(options.labelSmoothing)
-      weights[row] = total > 0 ? lossScale * Float(shares[row] / total) : 0
+      let certain = 1 - Float(options.labelSmoothing)
+      targets[row * classes + training.labels[sample]] += certain * Float(share)
+      if share < 1 {
+        let partner = chosen[Mixing.Draw.partner(of: row, count: chosen.count)]
+        targets[row * classes + training.labels[partner]] += certain * Float(1 - share)
+      }
+      weights[row] = total > 0 ? lossScale * Float(counts[row] / total) : 0
     }
     return (targets, weights)
   }
@@ -278,13 +300,13 @@ public final class Trainer {
 extension TrainingProgram {
   /// The outputs of all samples, a batch at a time and in order.
   public func forEachOutputs(of samples: any TrainingSamples, _ body: (_ first: Int, _ outputs: [Float]) throws -> Void) throws {
-    let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: batchSize * samples.sampleByteCount, alignment: 64)
-    defer { bytes.deallocate() }
-    bytes.initializeMemory(as: UInt8.self, repeating: 0)
-    for first in stride(from: 0, to: samples.count, by: batchSize) {
-      let chosen = Array(first..<min(first + batchSize, samples.count))
-      try samples.write(chosen, epoch: nil, into: UnsafeMutableRawBufferPointer(rebasing: bytes[..<(chosen.count * samples.sampleByteCount)]))
-      try body(first, Array(try evaluate(UnsafeRawBufferPointer(bytes))[..<(chosen.count * classCount)]))
+    let starts = Array(stride(from: 0, to: samples.count, by: batchSize))
+    let batches = starts.map { Array($0..<min($0 + batchSize, samples.count)) }
+    let feed = BatchFeed(samples, batches: batches, batchSize: batchSize, epoch: nil)
+    defer { feed.stop() }
+    for (first, chosen) in zip(starts, batches) {
+      guard let bytes = try feed.next() else { break }
+      try body(first, Array(try evaluate(bytes)[..<(chosen.count * classCount)]))
     }
   }
 }

@@ -31,6 +31,8 @@ public struct TrainingOptions: Sendable {
   public var loss = Loss.crossEntropy
   /// What a sample of each class counts; `nil`: all alike.
   public var classWeights: [Double]?
+  /// How pictures of a batch are mixed with each other.
+  public var mixing = Mixing()
   public var planOptions = PlanOptions()
 
   public init(
@@ -58,6 +60,9 @@ public struct TrainingOptions: Sendable {
     try check((0..<1).contains(labelSmoothing), "the label smoothing is \(labelSmoothing); it must be at least 0 and below 1")
     try check(layerDecay > 0 && layerDecay <= 1, "the layer decay is \(layerDecay); it must be above 0 and at most 1")
     try check(gradientNormLimit >= 0, "the limit of the gradient's norm is \(gradientNormLimit); it can't be negative")
+    try check(
+      [mixing.mixup, mixing.cutmix].allSatisfy { (0...1000).contains($0) },
+      "mixup and cutmix have strengths of \(mixing.mixup) and \(mixing.cutmix); 0 (none) to 1000 are allowed, and 0.2 to 1 are usual")
     try check((0..<1).contains(averageDecay), "the decay of the average is \(averageDecay); it must be at least 0 and below 1")
   }
 

@@ -8,6 +8,8 @@ public protocol TrainingSamples: Sendable {
   var sampleByteCount: Int { get }
   /// Indices of classes, one a sample.
   var labels: [Int] { get }
+  /// Where samples are prepared pictures, [height, width, 3] bytes: their size.
+  var imageSize: (width: Int, height: Int)? { get }
 
   /// Writes the inputs of some samples, one after the other.
   ///
@@ -15,14 +17,22 @@ public protocol TrainingSamples: Sendable {
   func write(_ samples: [Int], epoch: Int?, into target: UnsafeMutableRawBufferPointer) throws
 }
 
-/// Rows of a store at a cut, as they lie on the disk.
+extension TrainingSamples {
+  public var imageSize: (width: Int, height: Int)? { nil }
+}
+
+/// Rows of a store at a cut, as they lie on the disk. Of several views each epoch draws one; without an epoch it is view 0.
 public struct StoredInputs: TrainingSamples {
   private let store: FeatureStore
   private let samples: [StoredSample]
+  private let seed: UInt64
   public let labels: [Int]
 
-  /// - Parameter labels: one a sample, where they are not the store's own.
-  public init(_ store: FeatureStore, samples: [StoredSample], labels: [Int]? = nil) {
+  /// - Parameters:
+  ///   - labels: one a sample, where they are not the store's own.
+  ///   - seed: what views are drawn by, with the epoch and the sample's number.
+  public init(_ store: FeatureStore, samples: [StoredSample], labels: [Int]? = nil, seed: UInt64 = 0) {
+    self.seed = seed
     (self.store, self.samples, self.labels) = (store, samples, labels ?? samples.map(\.label))
   }
 
@@ -30,7 +40,13 @@ public struct StoredInputs: TrainingSamples {
   public var sampleByteCount: Int { store.featureCount * MemoryLayout<Float>.size }
 
   public func write(_ chosen: [Int], epoch: Int?, into target: UnsafeMutableRawBufferPointer) throws {
-    store.gather(chosen.map { samples[$0] }, into: target.bindMemory(to: Float.self))
+    let views = store.key.views
+    let rows = chosen.map { number in
+      guard let epoch, views > 1 else { return samples[number] }
+      var random = SplitMix(seed ^ UInt64(epoch) &* 0xBF58_476D_1CE4_E5B9 ^ UInt64(number) &* 0x94D0_49BB_1331_11EB)
+      return store.view(random.below(views), of: samples[number])
+    }
+    store.gather(rows, into: target.bindMemory(to: Float.self))
   }
 }
 
@@ -39,18 +55,20 @@ public struct ArrayInputs: TrainingSamples {
   private let bytes: [UInt8]
   public let sampleByteCount: Int
   public let labels: [Int]
+  public let imageSize: (width: Int, height: Int)?
 
   /// Our own invariant: `values` are as many rows as there are labels.
   public init(_ values: [Float], labels: [Int]) {
     bytes = values.withUnsafeBytes { Array($0) }
-    (self.labels, sampleByteCount) = (labels, labels.isEmpty ? 0 : bytes.count / labels.count)
+    (self.labels, sampleByteCount, imageSize) = (labels, labels.isEmpty ? 0 : bytes.count / labels.count, nil)
     precondition(sampleByteCount * labels.count == bytes.count)
   }
 
   /// Prepared images, `labels.count` of them one after the other.
-  public init(bytes: [UInt8], labels: [Int]) {
+  public init(bytes: [UInt8], labels: [Int], imageSize: (width: Int, height: Int)? = nil) {
     (self.bytes, self.labels, sampleByteCount) = (bytes, labels, labels.isEmpty ? 0 : bytes.count / labels.count)
-    precondition(sampleByteCount * labels.count == bytes.count)
+    self.imageSize = imageSize
+    precondition(sampleByteCount * labels.count == bytes.count && imageSize.map { $0.width * $0.height * 3 == sampleByteCount } ?? true)
   }
 
   public var count: Int { labels.count }

@@ -2,7 +2,8 @@
 ///
 /// Each row decides by a hash of its key, so that adding samples moves none from one side to the other; then a class of
 /// two rows or more that would be missing on one side gets its nearest row moved there. A class with a single row keeps
-/// it for training.
+/// it for training. Rows of one key are views of one sample: they go to one side together, and of those held out the first alone is
+/// looked at.
 package struct Holdout {
   /// Ascending; every class is among them.
   package let training: [Int]
@@ -16,14 +17,18 @@ package struct Holdout {
     var isValidation = rank.map { $0 < fraction }
     var rowsOfClass = [[Int]](repeating: [], count: classCount)
     for (row, label) in data.labels.enumerated() where rowsOfClass.indices.contains(label) { rowsOfClass[label].append(row) }
+    var rowsOfKey: [String: [Int]] = [:]
+    for (row, key) in data.keys.enumerated() { rowsOfKey[key, default: []].append(row) }
+    func views(_ row: Int) -> [Int] { data.keys.isEmpty ? [row] : rowsOfKey[data.keys[row]] ?? [row] }
     for rows in rowsOfClass {
       let ordered = rows.sorted { (rank[$0], $0) < (rank[$1], $1) }
       guard let lowest = ordered.first, let highest = ordered.last else { continue }
-      if isValidation[highest] { isValidation[highest] = false }
-      if lowest != highest { isValidation[lowest] = true }
+      if isValidation[highest] { for row in views(highest) { isValidation[row] = false } }
+      guard !views(lowest).contains(highest) else { continue }
+      for row in views(lowest) { isValidation[row] = true }
     }
     training = isValidation.indices.filter { !isValidation[$0] }
-    validation = isValidation.indices.filter { isValidation[$0] }
+    validation = isValidation.indices.filter { isValidation[$0] && views($0).first == $0 }
   }
 
   /// FNV-1a with a final mix, as a number in [0, 1); the same on every machine and in every run.

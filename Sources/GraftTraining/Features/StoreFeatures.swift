@@ -30,8 +30,10 @@ public struct StoreFeatures: FeatureSource {
 
 extension FeatureStore {
   /// Features and labels of a split; keys are content-independent sample numbers.
-  public func labelled(split: String) throws -> LabelledFeatures {
-    let chosen = samples(split: split)
+  ///
+  /// - Parameter allViews: whether each view of a sample is a row, under the same key, and not view 0 alone.
+  public func labelled(split: String, allViews: Bool = false) throws -> LabelledFeatures {
+    let chosen = allViews ? self.allViews(of: samples(split: split)) : samples(split: split)
     return try LabelledFeatures(features: StoreFeatures(self, samples: chosen), labels: chosen.map(\.label), keys: chosen.map { "sample \($0.id)" })
   }
 }

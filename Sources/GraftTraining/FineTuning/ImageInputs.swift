@@ -12,19 +12,22 @@ public final class ImageInputs: TrainingSamples {
   public let labels: [Int]
   private let preprocessing: Preprocessing
   private let decoder: ImageDecoder
+  private let packed: IDXDataSet?
   private let views: (any ViewDrawing)?
   private let seed: UInt64
   private let kept: PreparedImages?
 
   /// - Parameters:
   ///   - labels: one a path.
+  ///   - packed: the data set that the paths are of, where they are no files.
   ///   - views: how pictures are changed in training; `nil`: not at all.
   ///   - keptByteLimit: the most that prepared pictures may take in memory.
   public init(
-    paths: [String], labels: [Int], preprocessing: Preprocessing, pixelLimit: Int = ImageDecoder.defaultPixelLimit,
+    paths: [String], labels: [Int], packed: IDXDataSet? = nil, preprocessing: Preprocessing, pixelLimit: Int = ImageDecoder.defaultPixelLimit,
     views: (any ViewDrawing)? = nil, seed: UInt64 = 0, keptByteLimit: Int = 1 << 30
   ) {
     (self.paths, self.labels, self.preprocessing, self.views, self.seed) = (paths, labels, preprocessing, views, seed)
+    self.packed = packed
     decoder = preprocessing.decoder(pixelLimit: pixelLimit)
     let fits = paths.count <= keptByteLimit / preprocessing.byteCount
     kept = fits ? PreparedImages(count: paths.count, byteCount: preprocessing.byteCount) : nil
@@ -47,7 +50,9 @@ public final class ImageInputs: TrainingSamples {
       }
       return folder + "/" + path
     }
-    self.init(paths: paths, labels: labels ?? samples.map(\.label), preprocessing: preprocessing, views: views, seed: seed)
+    self.init(
+      paths: paths, labels: labels ?? samples.map(\.label), packed: try IDXDataSet.open(folder), preprocessing: preprocessing, views: views,
+      seed: seed)
   }
 
   /// The folder of a store's pictures.
@@ -66,6 +71,7 @@ public final class ImageInputs: TrainingSamples {
 
   public var count: Int { paths.count }
   public var sampleByteCount: Int { preprocessing.byteCount }
+  public var imageSize: (width: Int, height: Int)? { (preprocessing.width, preprocessing.height) }
 
   public func write(_ chosen: [Int], epoch: Int?, into target: UnsafeMutableRawBufferPointer) throws {
     let failure = Mutex<(any Error)?>(nil)
@@ -77,7 +83,7 @@ public final class ImageInputs: TrainingSamples {
       let draws = views != nil && epoch != nil
       if !draws, let kept, kept.copy(sample, to: own) { return }
       do {
-        let image = try decoder.decode(path: paths[sample])
+        let image = try packed?.decode(path: paths[sample], with: decoder) ?? decoder.decode(path: paths[sample])
         if draws, let views, let epoch {
           views.draw(image, preprocessing: preprocessing, seed: viewSeed(sample, epoch), into: own)
         } else {
