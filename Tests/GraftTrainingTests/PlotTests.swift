@@ -23,7 +23,8 @@ import Testing
       let text = String(line[line.index(after: try #require(line.firstIndex(of: ">")))...].dropLast("</text>".count))
       let (x, y, size) = (try number("x", line), try number("y", line), try number("font-size", line))
       let width = Double(text.count) * size * 0.5, turned = line.contains("rotate(-90")
-      let before = ["start": 0, "middle": 0.5, "end": 1][attribute("text-anchor", line) ?? ""] ?? 0
+      let anchors: [String: Double] = ["start": 0, "middle": 0.5, "end": 1]
+      let before = anchors[attribute("text-anchor", line) ?? ""] ?? 0
       return turned
         ? Label(text: text, left: x - size * 0.7, right: x, top: y - width * (1 - before), bottom: y + width * before)
         : Label(text: text, left: x - width * before, right: x + width * (1 - before), top: y - size * 0.7, bottom: y)
