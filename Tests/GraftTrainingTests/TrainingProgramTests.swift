@@ -163,6 +163,29 @@ import Testing
     }
   }
 
+  /// A penalty is part of the objective: the gradient has λ w more.
+  @Test func penaltiesAreInTheGradient() throws {
+    func moved(_ penalty: Double) throws -> (from: [Double], to: [Double]) {
+      var options = TrainingOptions(method: .sgd, learningRate: 1, weightDecay: 0, momentum: 0, epochs: 1, batchSize: 6)
+      options.penalties = ["head.weight": penalty]
+      let program = try TrainingProgram(Self.network(), options: options, device: CPUDevice())
+      let samples = Self.samples(6), before = try program.networkTensors()["head.weight"]!.doubles()
+      var bytes = [UInt8](repeating: 0, count: 6 * samples.sampleByteCount)
+      try bytes.withUnsafeMutableBytes { try samples.write(Array(0..<6), epoch: nil, into: $0) }
+      var targets = [Float](repeating: 0, count: 18)
+      for (row, label) in samples.labels.enumerated() { targets[row * 3 + label] = 1 }
+      _ = try bytes.withUnsafeBytes {
+        try program.train(
+          $0, targets: targets, sampleWeights: Array(repeating: 1.0 / 6, count: 6), rates: OptimizerRates(learningRate: 1, beta1: 0))
+      }
+      return (before, try program.networkTensors()["head.weight"]!.doubles())
+    }
+    let plain = try moved(0), penalised = try moved(0.25)
+    for (index, start) in plain.from.enumerated() {
+      #expect(abs(plain.to[index] - penalised.to[index] - 0.25 * start) < 1e-6)
+    }
+  }
+
   /// Gathering two halves of a batch is the whole batch.
   @Test func gatheredBatchesAreOne() throws {
     func train(batch: Int, gathered: Int) throws -> [String: HostTensor] {

@@ -14,7 +14,7 @@ struct FinetuneCommand: ReportingCommand {
       is a residual block, an inverted bottleneck, or layers in a row up to where the network is narrow again; the first of \
       them lies before the classifier.
 
-      Normalisations keep their stored statistics. Where STORE has a val split, the epoch with the lowest loss on it is kept \
+      The objective is the head's own, its penalty included. Normalisations keep their stored statistics. Where STORE has a val split, the epoch with the lowest loss on it is kept \
       (the head as it came included, if nothing was better); otherwise the last. After each epoch the state is written to \
       OUTPUT.checkpoint, and the same command goes on from there to the same bits.
       """)
@@ -141,6 +141,8 @@ struct FinetuneCommand: ReportingCommand {
       batchSize: min(batchSize, training.count), precision: format.precision, labels: training.labels, classes: head.classCount)
     options.mixing = mixing.mixing
     options.planOptions = computing.planOptions(format.precision)
+    // The head was fitted with this penalty: without it training would first of all undo that.
+    options.penalties = ["head.weight": head.metadata.l2]
     let base = FineTunedModel(head: head, cut: cut.name, parameters: [:])
     let program = try model.namingFile {
       try TrainingProgram(base.network(model, preprocessing: preprocessing, unfreezing: unfreezing), options: options, device: device)

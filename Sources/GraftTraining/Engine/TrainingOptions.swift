@@ -29,6 +29,8 @@ public struct TrainingOptions: Sendable {
   public var precision: Precision
   public var seed: UInt64
   public var loss = Loss.crossEntropy
+  /// λ of a penalty λ/2 ‖w‖² that belongs to the objective, by a parameter's name; unlike weight decay it is part of the gradient.
+  public var penalties: [String: Double] = [:]
   /// What a sample of each class counts; `nil`: all alike.
   public var classWeights: [Double]?
   /// How pictures of a batch are mixed with each other.

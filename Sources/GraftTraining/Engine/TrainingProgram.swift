@@ -71,6 +71,14 @@ public final class TrainingProgram {
     var gradients: [(parameter: Int, value: ValueID)] = []
     for (index, gradient) in found.enumerated() {
       guard var gradient else { continue }
+      if let strength = options.penalties[learned[index].name], strength > 0 {
+        // λ w, times what the samples of the batch count together, which is the scale of the loss.
+        let total = try graph.add(Reduce(.sum, axes: [0], keepsDimensions: true), [weights], name: "penalty")
+        let factor = graph.addConstant(HostTensor([1], [Float(strength)]))
+        let scale = try graph.add(Binary(.multiply), [total, factor], name: "penalty")
+        let penalty = try graph.add(Binary(.multiply), [trained[index], scale], name: "penalty")
+        gradient = try graph.add(Binary(.add), [gradient, penalty], name: "penalty")
+      }
       if options.accumulatedBatches > 1 {
         let sum = graph.addVariable(graph.type(of: trained[index]), name: learned[index].name + Self.sumSuffix)
         gradient = try graph.add(Blend(), [sum, gradient, gathering], name: learned[index].name)
