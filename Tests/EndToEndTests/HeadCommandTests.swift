@@ -80,9 +80,8 @@ import Testing
     try FileManager.default.moveItem(atPath: folder["others/grass"], toPath: folder["others/gravel"])
     let extract = ["extract", "--backbone", model, "--data", folder["others"], "--output", folder["elsewhere"], "--device", "cpu"]
     #expect(try GraftProcess(extract, folder: folder).wait().status == 0)
-    #expect(
-      try GraftProcess(extract.dropLast(4) + ["--output", folder["all"], "--test-fraction", "0", "--device", "cpu"], folder: folder).wait().status
-        == 0)
+    let untested = ["extract", "--backbone", model, "--data", folder["photos"], "--output", folder["all"], "--test-fraction", "0", "--device", "cpu"]
+    #expect(try GraftProcess(untested, folder: folder).wait().status == 0)
     let train = ["train", folder["store"], "--output", folder["x.safetensors"]], head = folder["h.safetensors"]
     for (arguments, status, words) in [
       (train + ["--head", "ridge", "--l2", "1"], 64, "--l2 is for --head linear"), (train + ["--head", "forest"], 64, "forest"),

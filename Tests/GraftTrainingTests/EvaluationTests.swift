@@ -60,7 +60,10 @@ struct StoredMetrics: Decodable, Sendable, CustomTestStringConvertible {
     let data = try JSONEncoder().encode(evaluation)
     let object = try #require(try JSONSerialization.jsonObject(with: data) as? [String: Any])
     #expect(
-      Set(object.keys) == ["top1", "top5", "macro_f1", "macro_precision", "macro_recall", "log_loss", "samples", "classes", "confusion"])
+      Set(object.keys) == [
+        "top1", "top1_interval", "top5", "macro_f1", "macro_precision", "macro_recall", "log_loss", "log_loss_uncalibrated", "samples", "classes",
+        "confusion", "temperature", "reliability", "reliability_uncalibrated",
+      ])
     let first = try #require((object["classes"] as? [[String: Any]])?.first)
     #expect(Set(first.keys) == ["label", "precision", "recall", "f1", "support"])
     #expect(object["confusion"] as? [[Int]] == [[1, 0], [1, 1]])
@@ -114,11 +117,12 @@ struct StoredMetrics: Decodable, Sendable, CustomTestStringConvertible {
     try accumulator.add(logits: [2, 0, 0, 0, 0, 2, 0, 2], labels: [0, 1, 1, 1])
     let expected = """
       samples                 4
-      top-1              0.7500
+      top-1              0.7500  95 % interval 0.3006 to 0.9544
       macro precision    0.7500
       macro recall       0.8333
       macro F1           0.7333
       log loss           0.2685
+      calibration error  0.2144
 
       class    precision  recall      F1  samples
       1 bird      0.5000  1.0000  0.6667        1
