@@ -36,7 +36,7 @@ struct TrainingFlags: ParsableArguments {
 
   func options(batchSize: Int, precision: Precision, labels: [Int], classes: Int) throws -> TrainingOptions {
     var options = TrainingOptions(
-      method: optimizer, learningRate: learningRate ?? (optimizer == .sgd ? 1e-3 : 1e-4),
+      method: optimizer, learningRate: learningRate ?? (optimizer == .sgd ? 1e-3 : 2e-5),
       weightDecay: weightDecay ?? (optimizer == .sgd ? 1e-4 : 0.01),
       momentum: momentum, epochs: epochs, batchSize: batchSize, schedule: schedule, warmupEpochs: warmup, labelSmoothing: labelSmoothing,
       gradientNormLimit: clipNorm, layerDecay: layerDecay, patience: patience, precision: precision, seed: seed)
