@@ -1,6 +1,6 @@
 // Elementary functions on vectors, for the CPU family: polynomials that give the same bits from both compilers.
 //
-// Coefficients: Chebyshev fits in double precision (Tools/reference/polynomials.py); errors against double precision are
+// Coefficients: Chebyshev fits in double precision; errors against double precision are
 // below 2 units in the last place (erf, tanh, exp, log) where the result is not subnormal.
 #ifndef GRAFT_CPU_MATH_H
 #define GRAFT_CPU_MATH_H

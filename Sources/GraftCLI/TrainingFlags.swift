@@ -5,7 +5,10 @@ import Graft
 /// How a network is trained by steps: the same for every command that does.
 struct TrainingFlags: ParsableArguments {
   @Option(help: ArgumentHelp("Passes over the training data.", valueName: "count")) var epochs = 10
-  @Option(help: ArgumentHelp("The highest learning rate.", valueName: "rate")) var learningRate: Double?
+  @Option(
+    help: ArgumentHelp(
+      "The highest learning rate (default: finetune 2e-5, with sgd 1e-3; pretrain 1e-3, with sgd 0.05).", valueName: "rate"))
+  var learningRate: Double?
   @Option(help: ArgumentHelp("adamw or sgd.", valueName: "method")) var optimizer = OptimizerStep.Method.adamW
   @Option(help: ArgumentHelp("SGD's momentum, AdamW's first average.", valueName: "number")) var momentum = 0.9
   @Option(help: ArgumentHelp("Weight decay; biases, scales and shifts are left alone.", valueName: "number")) var weightDecay: Double?
