@@ -32,6 +32,13 @@ struct Rewriter {
 
   mutating func addConstant(_ tensor: HostTensor, name: String = "") -> ValueID { new.addConstant(tensor, name: name) }
 
+  /// Puts something else in the place of an input or a constant, before any node uses it.
+  mutating func replace(_ id: ValueID, with add: (inout Graph) -> ValueID) -> ValueID {
+    let new = add(&self.new)
+    map[id.index] = new
+    return new
+  }
+
   /// Says that an old value is this new one; the new one takes over the name if it has none.
   mutating func define(_ id: ValueID, as new: ValueID) {
     map[id.index] = new

@@ -30,12 +30,6 @@ extension Graph {
       return new
     }
     for node in nodes where needed.contains(node.output) && node.output != cut {
-      // What is before the cut, and needed only by it, has no mapped input and is left out.
-      if node.output.index <= cut.index, map[node.output] == nil, !node.inputs.contains(where: { map[$0] != nil && constant($0) == nil }),
-        node.inputs.contains(where: { constant($0) == nil })
-      {
-        continue
-      }
       var inputs: [ValueID] = []
       for input in node.inputs { inputs.append(try moved(input)) }
       let output = try part.add(any: node.operation, inputs, name: node.name)
@@ -105,31 +99,21 @@ extension Graph {
   ///
   /// - Returns: the graph, and each constant's variable in it.
   public func promoting(_ parameters: [GraphParameter]) throws -> (graph: Graph, variables: [ValueID]) {
-    var graph = Graph()
-    var map: [ValueID: ValueID] = [:]
-    for input in inputs {
-      map[input] =
-        variables.contains(input)
-        ? graph.addVariable(type(of: input), name: self[input].name) : graph.addInput(type(of: input), name: self[input].name)
-    }
+    var rewriter = try Rewriter(self)
     let promoted = parameters.map { parameter in
-      let id = graph.addVariable(TensorType(parameter.tensor.shape), name: parameter.name)
-      map[parameter.value] = id
-      return id
+      rewriter.replace(parameter.value) { $0.addVariable(TensorType(parameter.tensor.shape), name: parameter.name) }
     }
-    func moved(_ id: ValueID) -> ValueID {
-      if let known = map[id] { return known }
-      guard let tensor = constant(id) else { preconditionFailure("a value was used before it was defined") }
-      let new = graph.addConstant(tensor, name: self[id].name)
-      map[id] = new
-      return new
+    for node in nodes { try rewriter.keep(node) }
+    return (rewriter.finished(), promoted)
+  }
+
+  /// The graph with other elements for some constants, under these names.
+  public func replacing(_ constants: [ValueID: (name: String, tensor: HostTensor)]) throws -> Graph {
+    var rewriter = try Rewriter(self)
+    for (id, new) in constants.sorted(by: { $0.key.index < $1.key.index }) {
+      _ = rewriter.replace(id) { $0.addConstant(new.tensor, name: new.name) }
     }
-    for node in nodes {
-      let output = try graph.add(any: node.operation, node.inputs.map(moved), name: node.name)
-      graph.rename(output, self[node.output].name)
-      map[node.output] = output
-    }
-    graph.outputs = outputs.map(moved)
-    return (graph, promoted)
+    for node in nodes { try rewriter.keep(node) }
+    return rewriter.finished()
   }
 }

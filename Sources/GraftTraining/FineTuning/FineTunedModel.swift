@@ -150,30 +150,4 @@ extension Graph {
     let raised = try add(Binary(.maximum), [sum, addConstant(HostTensor([1], [1e-30]))], name: "length")
     return try add(Binary(.divide), [x, try add(Unary(.sqrt), [raised], name: "length")], name: "length")
   }
-
-  /// With other elements for some constants.
-  func replacing(_ constants: [ValueID: (name: String, tensor: HostTensor)]) throws -> Graph {
-    var graph = Graph()
-    var map: [ValueID: ValueID] = [:]
-    for input in inputs { map[input] = graph.addInput(type(of: input), name: self[input].name) }
-    func moved(_ id: ValueID) -> ValueID {
-      if let known = map[id] { return known }
-      let new: ValueID
-      if let (name, tensor) = constants[id] {
-        new = graph.addConstant(tensor, name: name)
-      } else {
-        guard let tensor = constant(id) else { preconditionFailure("a value was used before it was defined") }
-        new = graph.addConstant(tensor, name: self[id].name)
-      }
-      map[id] = new
-      return new
-    }
-    for node in nodes {
-      let output = try graph.add(any: node.operation, node.inputs.map(moved), name: node.name)
-      graph.rename(output, self[node.output].name)
-      map[node.output] = output
-    }
-    graph.outputs = outputs.map(moved)
-    return graph
-  }
 }
