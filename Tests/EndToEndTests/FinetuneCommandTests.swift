@@ -48,6 +48,36 @@ import Testing
     #expect(refused.status == 65 && refused.messages.contains("fine-tuned model"), "\(refused.messages)")
   }
 
+  /// A pattern's cut is the last one before what it names, also where a file calls nodes and values differently.
+  @Test func patternsMoveTheCutNoFurther() throws {
+    let folder = try TemporaryFolder()
+    try prepare(folder, count: 6)
+    let tune = ["finetune", folder["head.safetensors"], folder["store"], "--output", folder["t.safetensors"], "--epochs", "2", "--device", "cpu"]
+    for (pattern, cut) in [("w2", "r1"), ("b2", "r1"), ("w*", "image")] {
+      let report = try GraftProcess(tune + ["--unfreeze", pattern, "--json"], folder: folder).wait().json()
+      #expect(report["cut"] as? String == cut, "\(pattern)")
+    }
+  }
+
+  /// A checkpoint is gone on from by the run that it belongs to: not with another head, nor another part unfrozen.
+  @Test func refusesAnotherRunsCheckpoint() throws {
+    let folder = try TemporaryFolder()
+    try prepare(folder, count: 6)
+    let head = folder["head.safetensors"], output = folder["t.safetensors"]
+    let tune = ["finetune", head, folder["store"], "--output", output, "--epochs", "400", "--batch-size", "4", "--device", "cpu"]
+    let process = try GraftProcess(tune + ["--unfreeze", "w2"], folder: folder)
+    let deadline = ContinuousClock.now + .seconds(60)
+    while !FileManager.default.fileExists(atPath: output + ".checkpoint"), ContinuousClock.now < deadline { Thread.sleep(forTimeInterval: 0.001) }
+    kill(process.process.processIdentifier, SIGKILL)
+    _ = try process.wait()
+    let other = try GraftProcess(tune + ["--unfreeze", "b2"], folder: folder).wait()
+    #expect(other.status == 65 && other.messages.contains("another output"), "\(other.messages)")
+    let trained = try GraftProcess.run("train", folder["store"], "--output", head, "--l2", "0.1", "--device", "cpu", in: folder)
+    #expect(trained.status == 0)
+    let changed = try GraftProcess(tune + ["--unfreeze", "w2"], folder: folder).wait()
+    #expect(changed.status == 65 && changed.messages.contains("another output"), "\(changed.messages)")
+  }
+
   /// Killed after an epoch, the same command goes on and writes the same file to the bit.
   @Test func goesOnAfterAKill() throws {
     let folder = try TemporaryFolder()

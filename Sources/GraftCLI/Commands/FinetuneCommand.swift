@@ -152,7 +152,7 @@ struct FinetuneCommand: ReportingCommand {
     let outcome = try runTraining(
       trainer, output: outputPath,
       identity:
-        "\(hash) \(cut.name ?? "image \(augmentation.canonicalJSON) \(mixing.mixup) \(mixing.cutmix)") \(self.training.identity) \(training.count) \(batchSize) \(format.precision)",
+        "\(hash) \(try ContentHash.ofFile(self.head)) \(unfreeze) \(cut.name ?? "image \(augmentation.canonicalJSON) \(mixing.mixup) \(mixing.cutmix)") \(self.training.identity) \(training.count) \(batchSize) \(format.precision)",
       flags: self.training, console: console, keepsInitial: true)
     var metrics = ["epochs": Double(outcome.bestEpoch)]
     if let score = outcome.score { metrics["validation_top1"] = score.top1 }

@@ -154,8 +154,9 @@ public final class Trainer {
     for (index, chosen) in batches.enumerated() {
       if cancellation?.isCancelled == true {
         throw CancelledError(
-          remedy: checkpointPath.map { "The state after epoch \(number - 1) is in \($0); the same command goes on from there." }
-            ?? "Nothing was kept.")
+          remedy: history.isEmpty
+            ? "No epoch was done yet; run the same command again."
+            : checkpointPath.map { "The state after epoch \(number - 1) is in \($0); the same command goes on from there." } ?? "Nothing was kept.")
       }
       guard let bytes = try feed.next() else { break }
       let last = index + 1 == batchesPerEpoch, place = index % options.accumulatedBatches

@@ -220,11 +220,13 @@ public final class TrainingProgram {
   }
 
   /// Runs `body` with the averaged parameters in place of the trained ones, where averages are kept.
-  public func withAverages<Result>(_ body: () throws -> Result) throws -> Result {
+  public func withAverages<Value>(_ body: () throws -> Value) throws -> Value {
     guard options.averageDecay > 0 else { return try body() }
     let own = try state().filter { averagedNames.contains($0.name) }
     try restore(try networkTensors())
-    defer { try? restore(Dictionary(uniqueKeysWithValues: own.map { ($0.name, $0.tensor) })) }
-    return try body()
+    let result = Result { try body() }
+    // Whatever came of it: training goes on from its own parameters, or not at all.
+    try restore(Dictionary(uniqueKeysWithValues: own.map { ($0.name, $0.tensor) }))
+    return try result.get()
   }
 }

@@ -60,14 +60,20 @@ public struct MovedCut: Sendable {
       }
       cut = blocks[blocks.count - count]
     case .pattern(let pattern):
-      let prepared = try graph.preparedForTraining(), parameters = prepared.parameters()
-      guard let first = parameters.first(where: { unfreezing.includes($0.name) }) else {
+      let parameters = try graph.preparedForTraining().parameters(), wanted = parameters.count { unfreezing.includes($0.name) }
+      guard wanted > 0 else {
         let names = parameters.suffix(4).map { "'\($0.name)'" }.joined(separator: ", ")
         throw refuse("none of its parameters matches '\(pattern)'", "The last ones are \(names).")
       }
-      let places = Dictionary(uniqueKeysWithValues: prepared.nodes.enumerated().map { ($1.output, $0) })
-      let before = Set(prepared.cuts().filter { (places[$0.value] ?? .max) < first.firstUse }.map(\.name))
-      cut = graph.cuts().last { before.contains($0.name) && $0.value.index <= end.index }
+      // The last cut that all of them lie after; an earlier one has no fewer.
+      let cuts = graph.cuts().filter { $0.value.index <= end.index }
+      var (after, before) = (0, cuts.count)
+      while after < before {
+        let middle = (after + before) / 2
+        let found = try graph.following(cuts[middle].value).preparedForTraining().parameters().count { unfreezing.includes($0.name) }
+        if found == wanted { after = middle + 1 } else { before = middle }
+      }
+      cut = after > 0 ? cuts[after - 1] : nil
     }
     let tail = try cut.map { try graph.following($0.value) } ?? graph
     let trained = try tail.preparedForTraining().parameters().filter { unfreezing.includes($0.name) }
