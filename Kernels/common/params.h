@@ -247,6 +247,28 @@ typedef struct {
   float rateScale;                      // the parameter's share of the learning rate
 } GraftOptimizerParams;
 
+// Most vectors that one launch of Kernels/*/vectors.cl adds up, or pairs that it multiplies.
+enum { GRAFT_VECTOR_TERMS = 32 };
+
+// y = factor x + sum over t of factors[t] row rows[t]. Row r begins at element r stride of a matrix.
+typedef struct {
+  graft_long count, stride;             // elements of a vector
+  graft_long from, fromX, fromY;        // the first of a row's, of x and of y
+  int terms;
+  float factor;                         // of x; 0: x is not read
+  int rows[GRAFT_VECTOR_TERMS];
+  float factors[GRAFT_VECTOR_TERMS];
+} GraftVectorSumParams;
+
+enum { GRAFT_VECTOR_DOT = 0, GRAFT_VECTOR_MAXIMUM = 1, GRAFT_VECTOR_MAGNITUDE = 2 };
+
+// Of each pair of rows their product, or of its first row the largest magnitude or the sum of magnitudes, in parts.
+typedef struct {
+  graft_long count, stride, partLength; // elements of a vector and of a part
+  int pairs, parts;
+  int kinds[GRAFT_VECTOR_TERMS], first[GRAFT_VECTOR_TERMS], second[GRAFT_VECTOR_TERMS];
+} GraftVectorDotParams;
+
 // How the heads of an operand of attention lie: element (t, d) of head h of image b at  b image + h head + t token + offset + d.
 typedef struct {
   int image, head, token, offset;

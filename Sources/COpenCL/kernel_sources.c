@@ -85,6 +85,9 @@ static const KernelSource sources[] = {
   {"cpu/tile.h", (const char[]){
 #embed "../../Kernels/cpu/tile.h" suffix(, 0)
   }},
+  {"cpu/vectors.cl", (const char[]){
+#embed "../../Kernels/cpu/vectors.cl" suffix(, 0)
+  }},
   {"cpu/winograd.cl", (const char[]){
 #embed "../../Kernels/cpu/winograd.cl" suffix(, 0)
   }},
@@ -180,6 +183,9 @@ static const KernelSource sources[] = {
   }},
   {"gpu/tile.h", (const char[]){
 #embed "../../Kernels/gpu/tile.h" suffix(, 0)
+  }},
+  {"gpu/vectors.cl", (const char[]){
+#embed "../../Kernels/gpu/vectors.cl" suffix(, 0)
   }},
 };
 

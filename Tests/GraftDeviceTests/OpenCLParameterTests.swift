@@ -40,6 +40,7 @@ struct ParameterCase: CustomTestStringConvertible, Sendable {
     .init(GraftLayerNormParams.self), .init(GraftNormalizeParams.self), .init(GraftCrossEntropyParams.self), .init(GraftPeakParams.self),
     .init(GraftChannelParams.self), .init(GraftSquareSumParams.self), .init(GraftLossParams.self), .init(GraftOptimizerParams.self),
     .init(GraftHeads.self), .init(GraftAttentionParams.self), .init(GraftAttentionGradientParams.self),
+    .init(GraftVectorSumParams.self), .init(GraftVectorDotParams.self),
   ]
 }
 
@@ -90,8 +91,8 @@ struct ParameterCase: CustomTestStringConvertible, Sendable {
         return try words[space...].split(separator: ",").map { declarator in
           let name = declarator.trimmingCharacters(in: .whitespaces)
           guard let array = name.wholeMatch(of: /(\w+)\[(\w+)\]/) else { return Field(type: String(words[..<space]), name: name, count: nil) }
-          try #require(array.2 == "GRAFT_MAX_RANK")
-          return Field(type: String(words[..<space]), name: String(array.1), count: Int(GRAFT_MAX_RANK))
+          let count = try #require(["GRAFT_MAX_RANK": Int(GRAFT_MAX_RANK), "GRAFT_VECTOR_TERMS": GRAFT_VECTOR_TERMS][array.2])
+          return Field(type: String(words[..<space]), name: String(array.1), count: count)
         }
       }
     }
