@@ -72,6 +72,13 @@ KERNEL2(softmax, GLOBAL const float *x, GLOBAL float *y, GraftSoftmaxParams) {
   }
 }
 
+// log(1 + x) for x >= 0, also where 1 + x is rounded (Goldberg, "What every computer scientist should know about floating-point
+// arithmetic", 1991, theorem 4).
+INLINE float log_of_one_and(float x) {
+  float sum = 1.0f + x;
+  return sum == 1.0f ? x : log_v(SPLAT(sum)).s0 * x / (sum - 1.0f);
+}
+
 // loss[row] = log sum exp(logits[row]) - logits[row, label], gradient[row] = softmax(logits[row]) - onehot(label).
 // Work-items: x rows. A label below 0 marks a row that does not count: loss and gradient 0.
 KERNEL4(cross_entropy, GLOBAL const float *logits, GLOBAL const int *labels, GLOBAL float *loss, GLOBAL float *gradient, GraftCrossEntropyParams) {
@@ -83,10 +90,23 @@ KERNEL4(cross_entropy, GLOBAL const float *logits, GLOBAL const int *labels, GLO
     loss[ITEM_X] = 0.0f;
     return;
   }
-  float greatest = greatest_of(x, p.classes), total = exponentials(x, g, p.classes, greatest, true), scale = 1.0f / total;
-  loss[ITEM_X] = log_v(SPLAT(total)).s0 + greatest - x[label];
+  float greatest = greatest_of(x, p.classes), total = exponentials(x, g, p.classes, greatest, true);
+  float own = g[label], rest = total - own;
+  if (own > rest) {
+    // Where the row is nearly right, its loss and its gradient are the others' share: a difference from 1 would be rounding.
+    floatv sums[CHAINS];
+    _Pragma("unroll") for (int chain = 0; chain < CHAINS; ++chain) sums[chain] = SPLAT(0.0f);
+    g[label] = 0.0f;
+    FOR_CHAINS(p.classes, sums[chain] += float_part(g + at, count);)
+    rest = sum_of_chains(sums);
+    total = rest + own;
+    loss[ITEM_X] = log_of_one_and(rest / own);
+  } else {
+    loss[ITEM_X] = log_v(SPLAT(total)).s0 + (greatest - x[label]);
+  }
+  float scale = 1.0f / total;
   FOR_CHAINS(p.classes, store_float_part(float_part(g + at, count) * SPLAT(scale), g + at, count); (void)chain;)
-  g[label] -= 1.0f;
+  g[label] = -rest * scale;
 }
 
 // The loss of each row against targets [rows, classes], and its gradient (Graph/Operations/SampleLoss.swift has the formulas).
@@ -98,12 +118,12 @@ KERNEL4(sample_loss, GLOBAL const float *outputs, GLOBAL const float *targets, G
   _Pragma("unroll") for (int chain = 0; chain < CHAINS; ++chain) sums[chain] = shares[chain] = SPLAT(0.0f);
   if (p.kind == GRAFT_LOSS_CROSS_ENTROPY) {
     float greatest = greatest_of(x, p.classes), total = exponentials(x, g, p.classes, greatest, true);
-    floatv level = SPLAT(log_v(SPLAT(total)).s0 + greatest);
+    floatv level = log_v(SPLAT(total));
     FOR_CHAINS(p.classes, {
       floatv share = float_part(t + at, count);
       shares[chain] += share;
       // Beyond the row both are zero.
-      sums[chain] = FMAV(share, level - float_part(x + at, count), sums[chain]);
+      sums[chain] = FMAV(share, level + (SPLAT(greatest) - float_part(x + at, count)), sums[chain]);
     })
     floatv scale = SPLAT(sum_of_chains(shares) / total);
     FOR_CHAINS(p.classes, store_float_part(float_part(g + at, count) * scale - float_part(t + at, count), g + at, count); (void)chain;)

@@ -58,15 +58,18 @@ __kernel ROWS_GROUP void cross_entropy(
   bool counts = label >= 0 && label < p.classes;
   logits += row * p.ldx;
   gradient += row * p.classes;
-  float greatest = -INFINITY, total = 0.0f;
+  float greatest = -INFINITY, rest = 0.0f;
   for (int i = lane; i < classes; i += ROW_ITEMS) greatest = logits[i] > greatest ? logits[i] : greatest;
   greatest = row_total(greatest, scratch, true);
-  for (int i = lane; i < classes; i += ROW_ITEMS) total += exp(logits[i] - greatest);
-  total = row_total(total, scratch, false);
-  float scale = 1.0f / total;
+  // The label's share apart: where the row is nearly right, its loss and its gradient are the others' share, and a difference
+  // from 1 would be rounding.
+  for (int i = lane; i < classes; i += ROW_ITEMS) rest += i == label ? 0.0f : exp(logits[i] - greatest);
+  rest = row_total(rest, scratch, false);
+  float own = counts ? exp(logits[label] - greatest) : 0.0f, scale = 1.0f / (rest + own);
   for (int i = lane; i < classes; i += ROW_ITEMS)
-    gradient[i] = counts ? exp(logits[i] - greatest) * scale - (i == label ? 1.0f : 0.0f) : 0.0f;
-  if (exists && lane == 0) loss[row] = counts ? log(total) + (greatest - logits[label]) : 0.0f;
+    gradient[i] = counts ? (i == label ? -rest : exp(logits[i] - greatest)) * scale : 0.0f;
+  if (exists && lane == 0)
+    loss[row] = !counts ? 0.0f : own > rest ? log1p(rest / own) : log(rest + own) + (greatest - logits[label]);
 }
 
 // The loss of each row against targets [rows, classes], and its gradient (Graph/Operations/SampleLoss.swift has the formulas).
@@ -92,9 +95,9 @@ __kernel ROWS_GROUP void sample_loss(
     }
     total = row_total(total, scratch, false);
     share = row_total(share, scratch, false) / total;
-    float level = log(total) + greatest;
+    float level = log(total);
     for (int i = lane; i < classes; i += ROW_ITEMS) {
-      sum = MULTIPLY_ADD(targets[i], level - outputs[i], sum);
+      sum = MULTIPLY_ADD(targets[i], level + (greatest - outputs[i]), sum);
       gradient[i] = exp(outputs[i] - greatest) * share - targets[i];
     }
   } else {

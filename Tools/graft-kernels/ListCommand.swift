@@ -68,6 +68,7 @@ struct ListCommand: ParsableCommand {
           }
         }
         Self.addPeak(device, &programs)
+        Self.addVectors(device, &programs)
       }
     }
     var sources: [String: String] = [:]
@@ -119,6 +120,12 @@ struct ListCommand: ParsableCommand {
     program.targets.formUnion(device.targets)
     if let network { program.networks.insert(network.rawValue) }
     programs[key] = program
+  }
+
+  /// What a solver does with its vectors.
+  private static func addVectors(_ device: CheckedDevice, _ programs: inout [ProgramKey: Program]) {
+    let groupSize = DeviceVectors.groupSize(device.traits)
+    for kernel in DeviceVectors.gpuReferences(groupSize: groupSize) { add(kernel, workGroup: groupSize, device, "linear heads", nil, &programs) }
   }
 
   /// What the limits of a device are measured with is no operation's.

@@ -49,6 +49,16 @@ struct RunCommand: ParsableCommand {
         }
       }
     }
+    if formats?.contains(Precision.float32.rawValue) ?? true, only.map({ "vectors".contains($0) }) ?? true {
+      for (length, rows) in light ? [(300, 3)] : [(1, 1), (300, 3), (50_000, 40)] {
+        say("case: vectors \(rows) × \(length)")
+        count += 1
+        if let problem = try VectorCheck.problem(on: device, length: length, rows: rows) {
+          failures += 1
+          say("wrong: \(problem)")
+        }
+      }
+    }
     say("\(count) cases, \(failures) failed")
     if failures > 0 { throw ExitCode(1) }
   }

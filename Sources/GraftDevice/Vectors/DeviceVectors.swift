@@ -34,8 +34,7 @@ package final class DeviceVectors {
     (self.device, self.length) = (device, length)
     stride = (length + 15) / 16 * 16
     partCount = (length + Self.partLength - 1) / Self.partLength
-    // A power of two, as work-groups that share rows need.
-    groupSize = device.traits.maximumWorkGroupSize >= 256 ? 256 : 64
+    groupSize = Self.groupSize(device.traits)
     matrix = try device.allocate(byteCount: Self.byteCount(rows: rows, length: length))
     partial = BufferSlice(try device.allocate(byteCount: 4 * Self.termLimit * partCount))
   }
@@ -65,15 +64,15 @@ package final class DeviceVectors {
   }
 
   /// Writes elements of a row.
-  package func write(_ values: [Float], to row: Int) throws(DeviceError) {
+  package func write(_ values: [Float], to row: Int) throws {
     precondition(values.count == length)
-    try values.withUnsafeBytes { bytes throws(DeviceError) in try device.write(bytes, to: slice(of: row)) }
+    try values.withUnsafeBytes { try device.write($0, to: slice(of: row)) }
   }
 
   /// Reads a row; waits for what was queued before.
-  package func read(_ row: Int) throws(DeviceError) -> [Float] {
+  package func read(_ row: Int) throws -> [Float] {
     var values = [Float](repeating: 0, count: length)
-    try values.withUnsafeMutableBytes { bytes throws(DeviceError) in try device.read(slice(of: row), into: bytes) }
+    try values.withUnsafeMutableBytes { try device.read(slice(of: row), into: $0) }
     return values
   }
 
@@ -119,7 +118,8 @@ package final class DeviceVectors {
     switch device.traits.family {
     case .cpu: try enqueue("vector_dots", [BufferSlice(matrix), partial], p, Grid(parts, measures.count), bytes: bytes)
     case .gpu:
-      try enqueue("vector_dots", [BufferSlice(matrix), partial], p, Grid(parts * measures.count * groupSize, workGroup: (groupSize, 1, 1)), bytes: bytes)
+      try enqueue(
+        "vector_dots", [BufferSlice(matrix), partial], p, Grid(parts * measures.count * groupSize, workGroup: (groupSize, 1, 1)), bytes: bytes)
     }
     var found = [Float](repeating: 0, count: measures.count * parts)
     try found.withUnsafeMutableBytes { try device.read(BufferSlice(partial.buffer, byteCount: $0.count), into: $0) }
@@ -163,6 +163,13 @@ package final class DeviceVectors {
       Self.reference(function, device.traits.family, groupSize: groupSize), buffers: buffers, parameters: Launch.bytes(of: parameters), grid: grid,
       label: "solver", flops: bytes / 4, bytes: bytes)
     try device.prepare([launch]).enqueue()
+  }
+
+  /// Work-items of a group in the GPU family: a power of two, as those that share rows need.
+  package static func groupSize(_ traits: DeviceTraits) -> Int {
+    var size = 256
+    while size > traits.maximumWorkGroupSize, size > 1 { size /= 2 }
+    return size
   }
 
   /// The GPU family's kernels.

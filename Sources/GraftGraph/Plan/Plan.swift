@@ -213,16 +213,18 @@ public final class Plan {
     return values
   }
 
+  /// Where an input or a result lies: row-major elements of its type.
+  package func slice(of value: ValueID) throws(ShapeError) -> BufferSlice {
+    guard let slice = slices[value], graph.inputs.contains(value) || graph.outputs.contains(value) else {
+      throw ShapeError("plan", "'\(graph[value].name)' is neither an input nor an output of the plan")
+    }
+    return BufferSlice(slice.buffer, byteOffset: slice.byteOffset, byteCount: graph.type(of: value).byteCount)
+  }
+
   /// A stream of batches through the plan: bytes of `input` in, bytes of `output` out, as `write`, `run` and `read` would give
   /// them. Meant for plans made with `PlanOptions.isStreamed`, which counts the memory it takes.
   public func stream(from input: ValueID, to output: ValueID) throws -> any BatchStream {
-    func slice(_ id: ValueID, among ids: [ValueID]) throws -> BufferSlice {
-      guard ids.contains(id), let slice = slices[id] else {
-        throw ShapeError("stream", "'\(graph[id].name)' is neither an input nor an output of the plan")
-      }
-      return BufferSlice(slice.buffer, byteOffset: slice.byteOffset, byteCount: graph.type(of: id).byteCount)
-    }
-    return try device.stream(prepared, input: slice(input, among: graph.inputs), output: slice(output, among: graph.outputs))
+    try device.stream(prepared, input: slice(of: input), output: slice(of: output))
   }
 
   /// Runs once, a launch at a time; launches that are the same for other images count as one.

@@ -95,7 +95,8 @@ package final class CurvatureModel {
     let bucket = (log(max(strength, smallestStrength)) / log(Self.strengthRatio)).rounded()
     guard bucket.isFinite, abs(bucket) < 1e4 else { return nil }
     if let known = factors[Int(bucket)] { return known }
-    let made = RegularisedFactor(strength: exp(bucket * log(Self.strengthRatio)), diagonal: diagonal, rows: rows, rowCount: rowCount)
+    let made = RegularisedFactor(
+      bucket: Int(bucket), strength: exp(bucket * log(Self.strengthRatio)), diagonal: diagonal, rows: rows, rowCount: rowCount)
     factors[Int(bucket)] = made
     return made
   }

@@ -7,11 +7,15 @@ import GraftGraph
 ///
 /// All heads asked for are stacked into one product of K = heads·C outputs.
 public final class DeviceLinearBackend: LinearBackend {
-  private let device: any Device
+  fileprivate let device: any Device
   /// Plans by rows, depth and outputs: sweeps come back to the same few.
   private var plans: [[Int]: LinearPlan] = [:]
   /// Rows of one product.
   static let blockRowCount = 1024
+  /// What features that stay on the device may take of its memory; `nil`: most of it. What needs more goes there block by block.
+  package var featureByteLimit: Int?
+  /// Rows of a block of them.
+  package var blockRowLimit = 8192
 
   public init(device: any Device) { self.device = device }
 
@@ -102,11 +106,13 @@ private final class LinearPlan {
 }
 
 /// The data term of linear heads on a device.
-private final class DeviceLinearObjective: LinearObjective {
+private final class DeviceLinearObjective: ResidentObjective {
   let classCount: Int
   private let data: LabelledFeatures
   private let targets: SoftmaxTargets
   private let backend: DeviceLinearBackend
+  /// For sweeps of up to so many heads.
+  private var resident: (features: ResidentFeatures, headCount: Int)?
 
   init(_ data: LabelledFeatures, classCount: Int, targets: SoftmaxTargets, backend: DeviceLinearBackend) {
     (self.data, self.classCount, self.targets, self.backend) = (data, classCount, targets, backend)
@@ -114,6 +120,21 @@ private final class DeviceLinearObjective: LinearObjective {
 
   var rowCount: Int { data.rowCount }
   var dimension: Int { data.features.dimension }
+
+  /// On an OpenCL device, whose memory is another.
+  func residentProblem(l2: [Double], starts: [[Double]], curvatureModel: CurvatureModel, leastCurvatures: [Double]) throws -> (any SolverProblem)? {
+    guard backend.device.traits.kind == .openCL else { return nil }
+    let features: ResidentFeatures
+    if let known = resident, known.headCount >= l2.count {
+      features = known.features
+    } else {
+      features = try ResidentFeatures(
+        data, classCount: classCount, targets: targets, device: backend.device, headCount: l2.count, blockRowLimit: backend.blockRowLimit,
+        byteLimit: backend.featureByteLimit)
+      resident = (features, l2.count)
+    }
+    return ResidentProblem(features, l2: l2, starts: starts, curvatureModel: curvatureModel, leastCurvatures: leastCurvatures)
+  }
 
   func evaluate(
     parameters: [Double], heads: [Int], losses: inout [Double], gradients: inout [Double], curvatures: inout [Double]

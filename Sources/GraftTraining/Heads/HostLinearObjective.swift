@@ -91,6 +91,9 @@ public struct SoftmaxTargets: Sendable {
 
   private init() { (classWeights, smoothing) = (nil, 0) }
 
+  /// What a sample counts; 1 on average.
+  func weight(of label: Int) -> Double { classWeights?[label] ?? 1 }
+
   /// - Parameter classWeights: `[C]`, brought to a mean of 1 over the samples: the loss is a weighted mean.
   /// - Throws: `TrainingOptionError` if they leave no sample, or the smoothing is none.
   init(classWeights: [Double]?, smoothing: Double, classCounts: [Int]) throws(TrainingOptionError) {
@@ -134,7 +137,7 @@ struct SoftmaxSums {
   mutating func add(_ logits: inout [Float], labels: ArraySlice<Int>) {
     let heads = losses.count, shared = targets.smoothing / Double(classes)
     for (row, label) in labels.enumerated() {
-      let weight = targets.classWeights?[label] ?? 1
+      let weight = targets.weight(of: label)
       for head in 0..<heads {
         let begin = (row * heads + head) * classes
         var largest = -Float.infinity

@@ -55,6 +55,16 @@ extension LinearObjective {
   }
 }
 
+/// A data term that can be minimised where it is computed, with all the solver's vectors beside it.
+protocol ResidentObjective: LinearObjective {
+  /// The penalised problem; `nil`: the vectors are better off in this process's memory.
+  ///
+  /// - Parameters:
+  ///   - l2: λ, `[H]`
+  ///   - starts: `[P]` for each head; an empty one stands for zeros.
+  func residentProblem(l2: [Double], starts: [[Double]], curvatureModel: CurvatureModel, leastCurvatures: [Double]) throws -> (any SolverProblem)?
+}
+
 /// What computes linear heads: the processor in plain Swift, or a device.
 public protocol LinearBackend {
   /// The data term of heads on `data`; labels are below `classCount`.

@@ -45,6 +45,10 @@ final class LinearProblem {
     l2: [Double], from starts: [[Double]], options: LBFGSOptions, onEvaluation: @escaping (SolverProgress) throws -> Void
   ) throws -> [SolverResult] {
     precondition(l2.count == starts.count)
+    let resident = try (dataTerm as? any ResidentObjective)?.residentProblem(
+      l2: l2, starts: starts, curvatureModel: curvatureModel,
+      leastCurvatures: PenalisedObjective.leastCurvatures(classCounts, rowCount: dataTerm.rowCount))
+    if let resident { return try LBFGS(options: options).minimise(resident, onEvaluation: onEvaluation) }
     let objective = PenalisedObjective(dataTerm, l2: l2, classCounts: classCounts, curvatureModel: curvatureModel)
     let zeros = [Double](repeating: 0, count: dataTerm.parameterCount)
     return try LBFGS(options: options).minimise(objective, from: starts.flatMap { $0.isEmpty ? zeros : $0 }, onEvaluation: onEvaluation)

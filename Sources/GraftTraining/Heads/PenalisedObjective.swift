@@ -13,9 +13,13 @@ package final class PenalisedObjective: SmoothObjective {
 
   package init(_ dataTerm: any LinearObjective, l2: [Double], classCounts: [Int], curvatureModel: CurvatureModel?) {
     (self.dataTerm, self.l2, self.curvatureModel) = (dataTerm, l2, curvatureModel)
-    let rows = Double(max(1, dataTerm.rowCount))
-    leastCurvatures = classCounts.map { Double($0) / rows * (1 - Double($0) / rows) / 100 }
+    leastCurvatures = Self.leastCurvatures(classCounts, rowCount: dataTerm.rowCount)
     curvatures = [Double](repeating: 0, count: l2.count * dataTerm.classCount)
+  }
+
+  static func leastCurvatures(_ classCounts: [Int], rowCount: Int) -> [Double] {
+    let rows = Double(max(1, rowCount))
+    return classCounts.map { Double($0) / rows * (1 - Double($0) / rows) / 100 }
   }
 
   package var headCount: Int { l2.count }

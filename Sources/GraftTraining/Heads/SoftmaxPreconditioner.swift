@@ -3,14 +3,16 @@
 ///     A⁻¹ − A⁻¹·Bᵀ·K⁻¹·B·A⁻¹,   A = μ·E + diag(v),   K = I + B·A⁻¹·Bᵀ
 struct RegularisedFactor {
   private let order: Int
+  /// Which of a model's factors it is.
+  let bucket: Int
   /// A⁻¹, `[D + 1]`
-  private let inverseDiagonal: [Double]
+  let inverseDiagonal: [Double]
   /// B, `[n, D + 1]`
   private let rows: [Double]
   private let gram: Cholesky
 
   /// nil if K can't be factored.
-  init?(strength: Double, diagonal: [Double], rows: [Double], rowCount: Int) {
+  init?(bucket: Int, strength: Double, diagonal: [Double], rows: [Double], rowCount: Int) {
     let order = diagonal.count + 1
     // The bias isn't penalised; this little keeps A invertible, against the 1 that M has there.
     let inverseDiagonal = diagonal.map { 1 / (strength + $0) } + [1 / min(strength, 1e-4)]
@@ -28,7 +30,18 @@ struct RegularisedFactor {
       }
     }
     guard let cholesky = Cholesky(gram, order: rowCount) else { return nil }
+    self.bucket = bucket
     (self.order, self.inverseDiagonal, self.rows, self.gram) = (order, inverseDiagonal, rows, cholesky)
+  }
+
+  /// G = L⁻¹·B·A⁻¹ with K = L·Lᵀ: the inverse is A⁻¹ − GᵀG.
+  ///
+  /// - Returns: `[rowCount, D + 1]`
+  func whitenedRows() -> (values: [Double], rowCount: Int) {
+    var scaled = rows
+    for index in scaled.indices { scaled[index] *= inverseDiagonal[index % order] }
+    gram.solveLower(&scaled, width: order)
+    return (scaled, gram.order)
   }
 
   /// Replaces `vector` (`[D + 1]`) by the inverse times it.
@@ -53,9 +66,9 @@ struct RegularisedFactor {
 
 /// The block-diagonal preconditioner of one head: a factor and a scale for each class.
 package struct SoftmaxPreconditioner: Preconditioner {
-  private let classes: [(factor: RegularisedFactor, scale: Double)]
+  let classes: [(factor: RegularisedFactor, scale: Double)]
   /// D
-  private let dimension: Int
+  let dimension: Int
 
   init(classes: [(factor: RegularisedFactor, scale: Double)], dimension: Int) {
     (self.classes, self.dimension) = (classes, dimension)

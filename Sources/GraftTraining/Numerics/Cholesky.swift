@@ -29,6 +29,21 @@ struct Cholesky {
     if !succeeded { return nil }
   }
 
+  /// Replaces `rows` (`[order, width]`) by L⁻¹·rows.
+  func solveLower(_ rows: inout [Double], width: Int) {
+    precondition(rows.count == order * width)
+    factor.withUnsafeBufferPointer { factor in
+      rows.withUnsafeMutableBufferPointer { rows in
+        guard let lower = factor.baseAddress, let base = rows.baseAddress else { return }
+        for row in 0..<order {
+          let current = base + row * width
+          for other in 0..<row { VectorMath.add(-lower[row * order + other], base + other * width, to: current, count: width) }
+          for column in 0..<width { current[column] /= lower[row * order + row] }
+        }
+      }
+    }
+  }
+
   /// Replaces `vector` by A⁻¹·vector.
   func solve(_ vector: UnsafeMutablePointer<Double>) {
     factor.withUnsafeBufferPointer { buffer in

@@ -26,28 +26,26 @@ public struct LBFGS {
     guard start.count == headCount * parameterCount else {
       throw TrainingOptionError(message: "\(start.count) starting parameters for \(headCount) heads of \(parameterCount)")
     }
-    var heads = (0..<headCount).map { head in
-      LBFGSHead(index: head, position: Array(start[head * parameterCount..<(head + 1) * parameterCount]), options: options)
-    }
-    var parameters = start
-    var losses = [Double](repeating: 0, count: headCount)
-    var gradients = [Double](repeating: 0, count: headCount * parameterCount)
-    var evaluations = 0
+    return try minimise(HostProblem(objective, from: start), onEvaluation: onEvaluation)
+  }
 
-    while heads.contains(where: \.isRunning) {
-      try objective.evaluate(parameters: parameters, active: heads.map(\.isRunning), losses: &losses, gradients: &gradients)
+  /// Minimises every head from where its problem starts.
+  func minimise(_ problem: any SolverProblem, onEvaluation: ((SolverProgress) throws -> Void)? = nil) throws -> [SolverResult] {
+    try options.validate()
+    var heads = try (0..<problem.headCount).map { LBFGSHead(index: $0, vectors: try problem.vectors(of: $0, options: options), options: options) }
+    var evaluations = 0
+    while true {
+      let active = heads.indices.filter { heads[$0].isRunning }
+      if active.isEmpty { break }
+      let losses = try problem.evaluate(active)
       evaluations += 1
-      for head in heads.indices where heads[head].isRunning {
-        let range = head * parameterCount..<(head + 1) * parameterCount
-        try heads[head].advance(loss: losses[head], gradient: Array(gradients[range])) { try objective.preconditioner(head: head) }
-        if heads[head].isRunning { parameters.replaceSubrange(range, with: heads[head].trialPosition) }
-      }
+      for (head, loss) in zip(active, losses) { try heads[head].advance(loss: loss) }
       let running = heads.filter(\.isRunning)
       try onEvaluation?(
         SolverProgress(
-          evaluations: evaluations, headCount: headCount, finishedHeads: headCount - running.count,
+          evaluations: evaluations, headCount: heads.count, finishedHeads: heads.count - running.count,
           gradientMaximum: running.map(\.gradientMaximum).max() ?? 0))
     }
-    return heads.map(\.result)
+    return try heads.map { try $0.result() }
   }
 }

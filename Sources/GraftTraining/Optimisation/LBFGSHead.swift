@@ -8,13 +8,9 @@ struct LBFGSHead {
 
   private let index: Int
   private let options: LBFGSOptions
-  private var position: [Double]
-  private var gradient: [Double] = []
+  private let vectors: any SolverVectors
   private var loss = Double.nan
   private var startLoss = Double.nan
-  private var direction: [Double] = []
-  private var history: LBFGSHistory
-  private var preconditioner: (any Preconditioner)?
   private var lineSearch: LineSearch?
   private var lowestLoss = Double.infinity
   private var lowestGradient = Double.infinity
@@ -22,60 +18,51 @@ struct LBFGSHead {
   private var iterations = 0
   private var evaluations = 0
   private var status: SolverStatus?
-
-  /// Where to evaluate next.
-  private(set) var trialPosition: [Double]
   private(set) var gradientMaximum = Double.infinity
 
-  init(index: Int, position: [Double], options: LBFGSOptions) {
-    (self.index, self.position, self.options) = (index, position, options)
-    trialPosition = position
-    history = LBFGSHistory(capacity: options.historyCount)
-  }
+  init(index: Int, vectors: any SolverVectors, options: LBFGSOptions) { (self.index, self.vectors, self.options) = (index, vectors, options) }
 
   var isRunning: Bool { status == nil }
 
-  var result: SolverResult {
+  func result() throws -> SolverResult {
     SolverResult(
-      parameters: position, loss: loss, gradientMaximum: gradientMaximum, iterations: iterations, evaluations: evaluations,
+      parameters: try vectors.position(), loss: loss, gradientMaximum: gradientMaximum, iterations: iterations, evaluations: evaluations,
       status: status ?? .iterationLimit)
   }
 
-  /// Takes the value and the gradient at `trialPosition`, then either sets the next trial or stops.
-  mutating func advance(loss newLoss: Double, gradient newGradient: [Double], preconditionerHere: () throws -> (any Preconditioner)?) throws {
+  /// Takes the value at the trial, whose gradient the vectors have, then either moves the trial or stops.
+  mutating func advance(loss newLoss: Double) throws {
     evaluations += 1
+    let trial = try vectors.measureTrial()
     guard var search = lineSearch else {
-      guard newLoss.isFinite, VectorMath.largestMagnitude(newGradient).isFinite else {
+      guard newLoss.isFinite, trial.gradientMaximum.isFinite else {
         throw DivergenceError(head: index, reason: "the loss is \(newLoss) at the starting point, or its gradient isn't finite")
       }
       startLoss = newLoss
-      preconditioner = try preconditionerHere()
-      accept(loss: newLoss, gradient: newGradient)
+      try accept(loss: newLoss, gradientMaximum: trial.gradientMaximum, length: nil)
+      try vectors.renewPreconditioner()
       return try startSearch()
     }
     // A gradient with an infinite entry next to a zero direction must not look like a usable slope.
-    let slope = VectorMath.largestMagnitude(newGradient).isFinite ? VectorMath.dot(newGradient, direction) : .nan
+    let length = search.trial, slope = trial.gradientMaximum.isFinite ? trial.slope ?? .nan : .nan
     let step = search.advance(loss: newLoss, slope: slope)
     lineSearch = search
     switch step {
     case .evaluate(let length):
-      move(length)
+      try vectors.moveTrial(length: length)
     case .accepted:
       iterations += 1
-      history.append(step: difference(trialPosition, position), change: difference(newGradient, gradient))
-      position = trialPosition
-      accept(loss: newLoss, gradient: newGradient)
-      if Self.refreshIterations.contains(iterations) { preconditioner = try preconditionerHere() }
+      try accept(loss: newLoss, gradientMaximum: trial.gradientMaximum, length: length)
+      if Self.refreshIterations.contains(iterations) { try vectors.renewPreconditioner() }
       try startSearch()
     case .failed(let failure):
       try recover(from: failure)
     }
   }
 
-  private mutating func accept(loss newLoss: Double, gradient newGradient: [Double]) {
-    loss = newLoss
-    gradient = newGradient
-    gradientMaximum = VectorMath.largestMagnitude(newGradient)
+  private mutating func accept(loss newLoss: Double, gradientMaximum newMaximum: Double, length: Double?) throws {
+    try vectors.acceptTrial(length: length)
+    (loss, gradientMaximum) = (newLoss, newMaximum)
     let isLower = loss < lowestLoss - 0.01 * options.lossPrecision * abs(loss)
     let isFlatter = gradientMaximum < 0.9 * lowestGradient
     if isLower { lowestLoss = loss }
@@ -85,17 +72,8 @@ struct LBFGSHead {
 
   private mutating func startSearch() throws {
     if gradientMaximum == 0 { return status = .converged }
-    let knowsCurvature = preconditioner != nil || !history.isEmpty
-    var descent = history.inverseHessian(times: gradient, preconditioner: preconditioner)
-    var slope = -VectorMath.dot(gradient, descent)
-    if !(slope < 0 && slope.isFinite), !history.isEmpty {
-      history.removeAll()
-      descent = history.inverseHessian(times: gradient, preconditioner: preconditioner)
-      slope = -VectorMath.dot(gradient, descent)
-    }
-    guard slope < 0, slope.isFinite else {
-      throw DivergenceError(head: index, reason: "the gradient is as large as \(gradientMaximum) and gives no direction of descent")
-    }
+    let knowsCurvature = vectors.isPreconditioned || !vectors.historyIsEmpty
+    let slope = try slopeOfDescent()
     // A quadratic with this Hessian falls by half the slope on the way to its minimum.
     let gap = -slope / 2
     let scale = max(abs(loss), 0.01 * abs(startLoss))
@@ -105,12 +83,29 @@ struct LBFGSHead {
     if iterations >= options.maximumIterations { return status = .iterationLimit }
     if isStalled { return status = gradientMaximum <= options.gradientTolerance ? .converged : .precisionReached }
 
-    direction = descent.map { -$0 }
-    let firstStep = knowsCurvature ? 1 : min(1, 1 / gradient.reduce(0) { $0 + abs($1) })
+    let firstStep = knowsCurvature ? 1 : min(1, 1 / (try vectors.gradientMagnitude()))
     lineSearch = LineSearch(
       loss: loss, slope: slope, firstStep: firstStep, lossNoise: options.lossPrecision * abs(loss),
       evaluationLimit: options.maximumLineSearchEvaluations)
-    move(firstStep)
+    try vectors.moveTrial(length: firstStep)
+  }
+
+  /// The slope along a direction that leads down: with all that is known, without the history, or along the gradient.
+  private func slopeOfDescent() throws -> Double {
+    var slope = try vectors.findDirection()
+    func leadsDown() -> Bool { slope < 0 && slope.isFinite }
+    if !leadsDown(), !vectors.historyIsEmpty {
+      vectors.clearHistory()
+      slope = try vectors.findDirection()
+    }
+    if !leadsDown(), vectors.isPreconditioned {
+      vectors.dropPreconditioner()
+      slope = try vectors.findDirection()
+    }
+    guard leadsDown() else {
+      throw DivergenceError(head: index, reason: "the gradient is as large as \(gradientMaximum) and gives no direction of descent")
+    }
+    return slope
   }
 
   /// Neither the loss nor the gradient has got lower for a while. Slow problems, which have taken long already, get longer.
@@ -120,8 +115,8 @@ struct LBFGSHead {
 
   /// A failed search is tried once more without the history, which rounding may have spoilt.
   private mutating func recover(from failure: LineSearch.Failure) throws {
-    if !history.isEmpty {
-      history.removeAll()
+    if !vectors.historyIsEmpty {
+      vectors.clearHistory()
       return try startSearch()
     }
     switch failure {
@@ -133,10 +128,4 @@ struct LBFGSHead {
       throw DivergenceError(head: index, reason: "the loss falls without bound")
     }
   }
-
-  private mutating func move(_ length: Double) {
-    for entry in position.indices { trialPosition[entry] = position[entry] + length * direction[entry] }
-  }
-
-  private func difference(_ a: [Double], _ b: [Double]) -> [Double] { zip(a, b).map { $0 - $1 } }
 }

@@ -1,0 +1,76 @@
+import GraftDevice
+
+/// Penalised softmax regression with several strengths, wholly on a device: features, heads, gradients and the solver's vectors.
+///
+/// What comes back are losses, one number a sample, and products of vectors. As `PenalisedObjective`, with vectors in float32.
+final class ResidentProblem: SolverProblem {
+  private let features: ResidentFeatures
+  /// λ, `[H]`
+  private let l2: [Double]
+  private let starts: [[Double]]
+  private let curvatureModel: CurvatureModel?
+  private let leastCurvatures: [Double]
+  private var heads: [Int: ResidentVectors] = [:]
+  private var evaluations: [Int: ResidentEvaluation] = [:]
+
+  /// - Parameters:
+  ///   - starts: `[P]` for each head; an empty one stands for zeros.
+  ///   - leastCurvatures: see `PenalisedObjective`.
+  init(_ features: ResidentFeatures, l2: [Double], starts: [[Double]], curvatureModel: CurvatureModel?, leastCurvatures: [Double]) {
+    (self.features, self.l2, self.starts) = (features, l2, starts)
+    (self.curvatureModel, self.leastCurvatures) = (curvatureModel, leastCurvatures)
+  }
+
+  var headCount: Int { l2.count }
+  private var weightCount: Int { features.classCount * features.dimension }
+  private var parameterCount: Int { weightCount + features.classCount }
+
+  func vectors(of head: Int, options: LBFGSOptions) throws -> any SolverVectors {
+    let start = starts[head].isEmpty ? [Double](repeating: 0, count: parameterCount) : starts[head]
+    // More steps than parameters, or than a solver takes, are never remembered.
+    let historyCount = min(options.historyCount, parameterCount, options.maximumIterations)
+    let vectors = try ResidentVectors(features.device, start: start, historyCount: historyCount) { [unowned self] in try preconditioner(head) }
+    heads[head] = vectors
+    return vectors
+  }
+
+  func evaluate(_ active: [Int]) throws -> [Double] {
+    let evaluation = try evaluation(of: active.count), places = try evaluation.parameters()
+    let (weights, biases, classes) = (0..<weightCount, weightCount..<parameterCount, features.classCount)
+    let vectors = active.compactMap { heads[$0] }
+    for (slot, head) in vectors.enumerated() {
+      try head.vectors.copy([(head.trial, 1)], of: weights, to: .init(places.weight, first: slot * weightCount))
+      try head.vectors.copy([(head.trial, 1)], of: biases, to: .init(places.bias, first: slot * classes))
+    }
+    let losses = try evaluation.run { weight, bias, isFirst in
+      for (slot, (head, index)) in zip(vectors, active).enumerated() {
+        // The penalty's part, or what earlier rows gave, and these rows'.
+        let before: DeviceVectors.Term = isFirst ? (head.trial, l2[index]) : (head.trialGradient, 1)
+        try head.vectors.set(head.trialGradient, weights, to: [before], plus: (.init(weight, first: slot * weightCount), 1))
+        try head.vectors.set(head.trialGradient, biases, to: isFirst ? [] : [before], plus: (.init(bias, first: slot * classes), 1))
+      }
+    }
+    return try zip(losses, zip(vectors, active)).map { loss, head in
+      loss + l2[head.1] / 2 * (try head.0.vectors.measure([.dot(head.0.trial, head.0.trial)], count: weightCount)[0])
+    }
+  }
+
+  /// A plan for so many heads. Those of a sweep finish one by one; old plans would pile up.
+  private func evaluation(of count: Int) throws -> ResidentEvaluation {
+    if let known = evaluations[count] { return known }
+    if evaluations.count >= 4 { evaluations.removeAll() }
+    let made = try ResidentEvaluation(features, headCount: count)
+    evaluations[count] = made
+    return made
+  }
+
+  private func preconditioner(_ index: Int) throws -> ResidentPreconditioner? {
+    guard let curvatureModel, let head = heads[index] else { return nil }
+    let found = try features.curvatures { weight, bias in
+      try head.vectors.copy([(head.point, 1)], of: 0..<weightCount, to: .init(weight))
+      try head.vectors.copy([(head.point, 1)], of: weightCount..<parameterCount, to: .init(bias))
+    }
+    let here = zip(found, leastCurvatures).map { max($0, $1) }
+    return try curvatureModel.preconditioner(l2: l2[index], curvatures: here).map { try ResidentPreconditioner($0, device: features.device) }
+  }
+}
