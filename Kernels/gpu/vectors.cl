@@ -8,7 +8,11 @@ __kernel void vector_sum(__global const float *matrix, __global const float *x, 
   size_t i = get_global_id(0);
   if (i >= (size_t)p.count) return;
   float sum = p.factor == 0.0f ? 0.0f : x[p.fromX + i] * p.factor;
-  for (int t = 0; t < p.terms; ++t) sum = MULTIPLY_ADD(matrix[p.rows[t] * p.stride + p.from + i], p.factors[t], sum);
+  // Unrolled, since a compiler copies an argument's array to private memory before it takes an element that it does not know.
+#pragma unroll
+  for (int t = 0; t < GRAFT_VECTOR_TERMS; ++t) {
+    if (t < p.terms) sum = MULTIPLY_ADD(matrix[p.rows[t] * p.stride + p.from + i], p.factors[t], sum);
+  }
   y[p.fromY + i] = sum;
 }
 
@@ -16,10 +20,14 @@ __kernel void vector_sum(__global const float *matrix, __global const float *x, 
 // infinite. Work-groups: parts of the first pair, of the second and so on.
 __kernel ROWS_GROUP void vector_dots(__global const float *restrict matrix, __global float *restrict partial, const GraftVectorDotParams p) {
   __local float scratch[ROW_SCRATCH];
-  int pair = get_group_id(0) / p.parts, part = get_group_id(0) % p.parts, kind = p.kinds[pair];
+  int pair = get_group_id(0) / p.parts, part = get_group_id(0) % p.parts, kind = 0, first = 0, second = 0;
+#pragma unroll
+  for (int t = 0; t < GRAFT_VECTOR_TERMS; ++t) {
+    if (t == pair) kind = p.kinds[t], first = p.first[t], second = p.second[t];
+  }
   size_t from = (size_t)part * p.partLength, end = min(from + (size_t)p.partLength, (size_t)p.count);
-  __global const float *a = matrix + (size_t)p.first[pair] * p.stride;
-  __global const float *b = matrix + (size_t)p.second[pair] * p.stride;
+  __global const float *a = matrix + (size_t)first * p.stride;
+  __global const float *b = matrix + (size_t)second * p.stride;
   float sum = 0.0f;
   for (size_t i = from + get_local_id(0); i < end; i += ROW_ITEMS) {
     float value = a[i];

@@ -22,7 +22,7 @@ package final class DeviceVectors {
 
   /// Bytes of device memory that so many vectors take.
   package static func byteCount(rows: Int, length: Int) -> Int {
-    let (bytes, overflow) = (length + 15).multipliedReportingOverflow(by: 4 * max(1, rows))
+    let (bytes, overflow) = ((length + 15) / 16 * 16).multipliedReportingOverflow(by: 4 * max(1, rows))
     return overflow ? .max : bytes
   }
 
@@ -67,6 +67,13 @@ package final class DeviceVectors {
   package func write(_ values: [Float], to row: Int) throws {
     precondition(values.count == length)
     try values.withUnsafeBytes { try device.write($0, to: slice(of: row)) }
+  }
+
+  /// Writes all rows.
+  package func write(_ rows: [[Float]]) throws {
+    precondition(rows.allSatisfy { $0.count == length })
+    let padding = [Float](repeating: 0, count: stride - length)
+    try rows.flatMap { $0 + padding }.withUnsafeBytes { try device.write($0, to: BufferSlice(matrix, byteCount: $0.count)) }
   }
 
   /// Reads a row; waits for what was queued before.
