@@ -119,7 +119,12 @@ struct StoredProblem: Decodable, Sendable, CustomTestStringConvertible {
     let oneByOne = try LinearHeadTrainer(options: LinearTrainingOptions(solverByteLimit: 1)).train(data)
     #expect(together.l2 == oneByOne.l2)
     #expect(abs(together.objective - oneByOne.objective) < 1e-6 * together.objective)
-    #expect(zip(together.sweep, oneByOne.sweep).allSatisfy { abs($0.logLoss - $1.logLoss) < 0.02 })
+    #expect(together.sweep.count == oneByOne.sweep.count)
+    // What was given up before it converged is wherever it was by then.
+    // And a weak penalty leaves a rough fit room.
+    let converged = zip(together.sweep, oneByOne.sweep).filter { $0.converged && $1.converged && $0.l2 >= 0.1 }
+    #expect(converged.count == 4)
+    for (one, other) in converged { #expect(abs(one.logLoss - other.logLoss) < 0.02, "\(one), \(other)") }
   }
 
   @Test(arguments: FeatureNormalisation.allCases)

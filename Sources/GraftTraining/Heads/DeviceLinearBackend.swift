@@ -19,6 +19,8 @@ public final class DeviceLinearBackend: LinearBackend {
 
   public init(device: any Device) { self.device = device }
 
+  public var efficientOutputCount: Int { device.traits.isGPU ? 1024 : 64 }
+
   public func objective(_ data: LabelledFeatures, classCount: Int, targets: SoftmaxTargets) throws -> any LinearObjective {
     guard data.rowCount > 0 else { throw TrainingDataError(message: "there are no samples to train on") }
     _ = try data.classCounts(classCount: classCount)

@@ -91,6 +91,16 @@ public struct SoftmaxTargets: Sendable {
 
   private init() { (classWeights, smoothing) = (nil, 0) }
 
+  /// Logits `[C]` of the classes' shares among all targets: what is best to say without looking at the samples.
+  func levels(_ classCounts: [Int]) -> [Double] {
+    let total = classCounts.indices.reduce(0) { $0 + weight(of: $1) * Double(classCounts[$1]) }, classes = Double(classCounts.count)
+    let levels = classCounts.indices.map { label in
+      log(max((1 - smoothing) * weight(of: label) * Double(classCounts[label]) / total + smoothing / classes, 1e-12))
+    }
+    let mean = levels.reduce(0, +) / classes
+    return levels.map { $0 - mean }
+  }
+
   /// What a sample counts; 1 on average.
   func weight(of label: Int) -> Double { classWeights?[label] ?? 1 }
 

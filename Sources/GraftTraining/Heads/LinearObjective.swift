@@ -61,12 +61,15 @@ protocol ResidentObjective: LinearObjective {
   ///
   /// - Parameters:
   ///   - l2: λ, `[H]`
-  ///   - starts: `[P]` for each head; an empty one stands for zeros.
+  ///   - starts: `[P]` for each head.
   func residentProblem(l2: [Double], starts: [[Double]], curvatureModel: CurvatureModel, leastCurvatures: [Double]) throws -> (any SolverProblem)?
 }
 
 /// What computes linear heads: the processor in plain Swift, or a device.
 public protocol LinearBackend {
+  /// Outputs that a product must have to be an efficient one: heads of few classes are better evaluated together.
+  var efficientOutputCount: Int { get }
+
   /// The data term of heads on `data`; labels are below `classCount`.
   func objective(_ data: LabelledFeatures, classCount: Int, targets: SoftmaxTargets) throws -> any LinearObjective
 
@@ -80,6 +83,8 @@ public protocol LinearBackend {
 }
 
 extension LinearBackend {
+  public var efficientOutputCount: Int { 64 }
+
   /// The data term with one class a sample and all samples alike.
   public func objective(_ data: LabelledFeatures, classCount: Int) throws -> any LinearObjective {
     try objective(data, classCount: classCount, targets: .plain)

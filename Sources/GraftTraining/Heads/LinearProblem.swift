@@ -8,8 +8,13 @@ final class LinearProblem {
   private let classCounts: [Int]
   private let transform: FeatureTransform
   private let dataTerm: any LinearObjective
+  /// What the data term is of.
+  private let data: LabelledFeatures
+  private let targets: SoftmaxTargets
   private let curvatureModel: CurvatureModel
   private let backend: any LinearBackend
+  /// Weights of zero, and biases that say of every sample how often the classes are.
+  private let flatStart: [Double]
 
   /// - Throws: `TrainingDataError`, or what reading the features throws.
   init(_ data: LabelledFeatures, classes: [String], options: LinearTrainingOptions, backend: any LinearBackend) throws {
@@ -24,11 +29,12 @@ final class LinearProblem {
     transform = FeatureTransform(normalisation, statistics: statistics)
     curvatureModel = CurvatureModel(statistics, transform: transform)
     let seen = try data.replacing(features: NormalisedFeatures(base: data.features, transform: transform))
-    dataTerm = try backend.objective(
-      seen, classCount: classes.count,
-      targets: SoftmaxTargets(
-        classWeights: options.balancesClasses ? TrainingOptions.balancedWeights(labels: data.labels, classes: classes.count) : nil,
-        smoothing: options.labelSmoothing, classCounts: classCounts))
+    self.data = seen
+    targets = try SoftmaxTargets(
+      classWeights: options.balancesClasses ? TrainingOptions.balancedWeights(labels: data.labels, classes: classes.count) : nil,
+      smoothing: options.labelSmoothing, classCounts: classCounts)
+    dataTerm = try backend.objective(seen, classCount: classes.count, targets: targets)
+    flatStart = [Double](repeating: 0, count: classes.count * dimension) + targets.levels(classCounts)
     self.backend = backend
   }
 
@@ -38,20 +44,40 @@ final class LinearProblem {
     return overflow ? .max / 8 : min(vectors, .max / 8) * MemoryLayout<Double>.size
   }
 
+  /// Heads whose products together are efficient ones.
+  var efficientHeadCount: Int { (backend.efficientOutputCount + classCount - 1) / classCount }
+
   /// Fits a head for every λ, all together.
   ///
-  /// - Parameter starts: `[P]` for each; an empty one stands for zeros.
+  /// - Parameter starts: `[P]` for each; an empty one stands for weights of zero and the biases that are best with them.
   func solve(
     l2: [Double], from starts: [[Double]], options: LBFGSOptions, onEvaluation: @escaping (SolverProgress) throws -> Void
   ) throws -> [SolverResult] {
     precondition(l2.count == starts.count)
+    let starts = starts.map { $0.isEmpty ? flatStart : $0 }
     let resident = try (dataTerm as? any ResidentObjective)?.residentProblem(
       l2: l2, starts: starts, curvatureModel: curvatureModel,
       leastCurvatures: PenalisedObjective.leastCurvatures(classCounts, rowCount: dataTerm.rowCount))
-    if let resident { return try LBFGS(options: options).minimise(resident, onEvaluation: onEvaluation) }
+    if let resident {
+      return try sharpened(try LBFGS(options: options).minimise(resident, onEvaluation: onEvaluation), l2: l2, options, onEvaluation)
+    }
     let objective = PenalisedObjective(dataTerm, l2: l2, classCounts: classCounts, curvatureModel: curvatureModel)
-    let zeros = [Double](repeating: 0, count: dataTerm.parameterCount)
-    return try LBFGS(options: options).minimise(objective, from: starts.flatMap { $0.isEmpty ? zeros : $0 }, onEvaluation: onEvaluation)
+    let found = try LBFGS(options: options).minimise(objective, from: starts.flatMap { $0 }, onEvaluation: onEvaluation)
+    return try sharpened(found, l2: l2, options, onEvaluation)
+  }
+
+  /// Goes on in double precision where float32 showed no further decrease, if the samples are few enough.
+  private func sharpened(
+    _ results: [SolverResult], l2: [Double], _ options: LBFGSOptions, _ onEvaluation: @escaping (SolverProgress) throws -> Void
+  ) throws -> [SolverResult] {
+    let places = results.indices.filter { results[$0].status == .precisionReached }
+    guard !places.isEmpty, let precise = PreciseLinearObjective(data, classCount: classCount, targets: targets) else { return results }
+    var (results, options) = (results, options)
+    options.lossPrecision = 1e-13
+    let objective = PenalisedObjective(precise, l2: places.map { l2[$0] }, classCounts: classCounts, curvatureModel: curvatureModel)
+    let found = try LBFGS(options: options).minimise(objective, from: places.flatMap { results[$0].parameters }, onEvaluation: onEvaluation)
+    for (place, result) in zip(places, found) { results[place] = result.following(results[place]) }
+    return results
   }
 
   /// Top-1 and log loss of each head on samples with raw features; one pass for all.

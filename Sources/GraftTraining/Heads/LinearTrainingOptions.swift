@@ -37,7 +37,7 @@ public struct LinearTrainingOptions: Sendable {
 
   public init(
     l2: L2Strength = .defaultSweep, featureNormalisation: FeatureNormalisation = .none, holdoutFraction: Double = 0.2, seed: UInt64 = 0,
-    solver: LBFGSOptions = LBFGSOptions(relativeGap: 2e-8, lossPrecision: 1e-7), solverByteLimit: Int = 1 << 30
+    solver: LBFGSOptions = LBFGSOptions(relativeGap: 5e-9, lossPrecision: 1e-7), solverByteLimit: Int = 1 << 30
   ) {
     self.l2 = l2
     self.featureNormalisation = featureNormalisation

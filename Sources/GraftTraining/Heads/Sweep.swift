@@ -1,16 +1,21 @@
-/// Fits heads of several λ together and picks the one that does best on validation data.
+import Foundation
+
+/// Fits heads of several λ and picks the one that does best on validation data.
 ///
-/// Weak penalties take by far the most iterations and seldom win. So the heads train in rounds; after each, a head that
-/// hasn't converged is given up if a stronger, converged one does better on the validation data by both measures while
-/// this one already fits the training data more closely: from there it only overfits further.
+/// From the strongest λ down, a few at a time, each from where the curve through the stronger ones leads (over log λ, which heads
+/// follow smoothly): most are then an iteration or two from their minimum. Heads that train together share each product; as many
+/// do as make it an efficient one.
 ///
-/// Strengths that don't fit in memory together go in groups from the strongest down, each starting where the nearest
-/// stronger head ended.
+/// Weak penalties take by far the most iterations and seldom win. Once heads fit the training data more closely and do worse on the
+/// validation data by both measures, weaker ones get a single iteration, and only those that may still win go on from there.
 struct Sweep {
   /// A relative gap that suffices to choose among strengths; the head that is kept is then fitted to the full one.
   static let relativeGap = 1e-4
-  /// Iterations until heads are compared for the first time; each further round has four times as many.
-  static let firstRound = 25
+  /// Iterations until heads are compared for the first time, and where stronger ones already were past the best; each further round
+  /// has four times as many.
+  static let firstRound = 25, roundPastTheBest = 1
+  /// Heads whose solutions a start is extrapolated from.
+  private static let curvePoints = 3
 
   struct Candidate {
     let l2: Double
@@ -41,19 +46,36 @@ struct Sweep {
     _ strengths: [Double], onProgress: ((LinearTrainingProgress) throws -> Void)?
   ) throws -> (best: Candidate, points: [SweepPoint]) {
     let descending = Set(strengths).sorted(by: >)
-    let groupSize = max(1, options.solverByteLimit / max(1, problem.byteCountPerHead(options: options.solver)))
+    let fitting = max(1, options.solverByteLimit / max(1, problem.byteCountPerHead(options: options.solver)))
+    let groupSize = min(fitting, max(2, problem.efficientHeadCount))
     var candidates: [Candidate] = []
+    var limit = Self.firstRound
     for first in stride(from: 0, to: descending.count, by: groupSize) {
-      let group = Array(descending[first..<min(first + groupSize, descending.count)])
-      let start = candidates.last?.parameters ?? []
-      candidates += try fit(group.map { ($0, start, 0) }, limit: Self.firstRound, onProgress: onProgress)
-      try settle(&candidates, onProgress: onProgress)
+      let group = descending[first..<min(first + groupSize, descending.count)].map { (l2: $0, start: start($0, after: candidates), iterations: 0) }
+      let found = try fit(group, limit: limit, onProgress: onProgress)
+      candidates += found
+      if let best = candidates.max(by: Candidate.isWorse), found.allSatisfy({ $0.isHopeless(against: best) }) { limit = Self.roundPastTheBest }
     }
+    try settle(&candidates, onProgress: onProgress)
     guard let best = candidates.max(by: Candidate.isWorse) else { throw TrainingOptionError(message: "a sweep needs at least one λ") }
     let points = candidates.reversed().map {
       SweepPoint(l2: $0.l2, top1: $0.score.top1, logLoss: $0.score.logLoss, iterations: $0.iterations, converged: $0.isConverged)
     }
     return (best, points)
+  }
+
+  /// Where a head begins: on the curve over log λ through the next stronger ones.
+  private func start(_ l2: Double, after stronger: [Candidate]) -> [Double] {
+    let known = stronger.suffix(Self.curvePoints).filter { $0.l2 > 0 }, places = known.map { log($0.l2) }
+    guard let last = known.last, l2 > 0, known.count == min(Self.curvePoints, stronger.count) else { return stronger.last?.parameters ?? [] }
+    // No further ahead than what is known reaches back: a curve through rounding would lead away.
+    let place = max(log(l2), 2 * places[places.count - 1] - places[0])
+    var result = [Double](repeating: 0, count: last.parameters.count)
+    for (index, candidate) in known.enumerated() {
+      let share = places.indices.reduce(1.0) { $1 == index ? $0 : $0 * (place - places[$1]) / (places[index] - places[$1]) }
+      VectorMath.add(share, candidate.parameters, to: &result)
+    }
+    return result
   }
 
   /// Goes on with what hasn't converged and may still win, round by round.
@@ -76,6 +98,8 @@ struct Sweep {
   ) throws -> [Candidate] {
     var solver = options.solver
     solver.relativeGap = max(solver.relativeGap, Self.relativeGap)
+    // The gap says how far a head is; how large its gradient may be depends on λ.
+    solver.gradientTolerance = .infinity
     solver.maximumIterations = min(limit, solver.maximumIterations)
     let solutions = try problem.solve(l2: heads.map(\.l2), from: heads.map(\.start), options: solver) {
       try onProgress?(LinearTrainingProgress(stage: .sweep, solver: $0))

@@ -57,6 +57,15 @@ public struct SolverResult: Sendable, Equatable {
   public let status: SolverStatus
 }
 
+extension SolverResult {
+  /// The same, with what an earlier minimisation took to come to the start.
+  func following(_ earlier: SolverResult) -> SolverResult {
+    SolverResult(
+      parameters: parameters, loss: loss, gradientMaximum: gradientMaximum, iterations: earlier.iterations + iterations,
+      evaluations: earlier.evaluations + evaluations, status: status)
+  }
+}
+
 /// How far a minimisation is.
 public struct SolverProgress: Sendable {
   /// Evaluations of the objective so far; each serves all heads.

@@ -14,7 +14,7 @@ final class ResidentProblem: SolverProblem {
   private var evaluations: [Int: ResidentEvaluation] = [:]
 
   /// - Parameters:
-  ///   - starts: `[P]` for each head; an empty one stands for zeros.
+  ///   - starts: `[P]` for each head.
   ///   - leastCurvatures: see `PenalisedObjective`.
   init(_ features: ResidentFeatures, l2: [Double], starts: [[Double]], curvatureModel: CurvatureModel?, leastCurvatures: [Double]) {
     (self.features, self.l2, self.starts) = (features, l2, starts)
@@ -26,10 +26,9 @@ final class ResidentProblem: SolverProblem {
   private var parameterCount: Int { weightCount + features.classCount }
 
   func vectors(of head: Int, options: LBFGSOptions) throws -> any SolverVectors {
-    let start = starts[head].isEmpty ? [Double](repeating: 0, count: parameterCount) : starts[head]
     // More steps than parameters, or than a solver takes, are never remembered.
     let historyCount = min(options.historyCount, parameterCount, options.maximumIterations)
-    let vectors = try ResidentVectors(features.device, start: start, historyCount: historyCount) { [unowned self] in try preconditioner(head) }
+    let vectors = try ResidentVectors(features.device, start: starts[head], historyCount: historyCount) { [unowned self] in try preconditioner(head) }
     heads[head] = vectors
     return vectors
   }
