@@ -107,7 +107,7 @@ typedef struct {
   GraftEpilogue expansion, depthwise, projection;
 } GraftSeparableParams;
 
-// A 3×3 convolution at stride 1 by tiles (Kernels/cpu/winograd.cl): tiles firstTile … of those of all images, a row at a time.
+// A 3×3 convolution at stride 1 by tiles (Kernels/*/winograd.cl): tiles firstTile … of those of all images, a row at a time.
 typedef struct {
   int n, h, w, c;
   int oh, ow, oc;
@@ -115,8 +115,8 @@ typedef struct {
   int ldx, ldy, ldr;
   int tilesH, tilesW;                   // tiles of an image
   int firstTile, tileCount;
-  int firstOutput, outputCount;         // the output channels computed at a time, of oc; firstOutput begins a panel
-  int weightStep;                       // from one of the transformed weights' matrices to the next
+  int firstOutput, outputCount;         // CPU family: the output channels computed at a time, of oc; firstOutput begins a panel
+  int weightStep;                       // CPU family: from one of the transformed weights' matrices to the next
   GraftEpilogue epilogue;
 } GraftWinogradParams;
 
@@ -183,6 +183,12 @@ typedef struct {
   graft_long rows, rowsPerPart;
   int channels, lda, ldb, ldy;
 } GraftChannelParams;
+
+// The `count` greatest of each row of [rows, columns].
+typedef struct {
+  graft_long rows;
+  int columns, count;
+} GraftTopKParams;
 
 // Local response normalisation across channels: y = x / (k + alpha/size sum x^2)^beta, over `size` neighbouring channels.
 typedef struct {

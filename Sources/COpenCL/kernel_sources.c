@@ -19,6 +19,9 @@ static const KernelSource sources[] = {
   {"common/params.h", (const char[]){
 #embed "../../Kernels/common/params.h" suffix(, 0)
   }},
+  {"common/winograd.h", (const char[]){
+#embed "../../Kernels/common/winograd.h" suffix(, 0)
+  }},
   {"cpu/attention.cl", (const char[]){
 #embed "../../Kernels/cpu/attention.cl" suffix(, 0)
   }},
@@ -84,6 +87,9 @@ static const KernelSource sources[] = {
   }},
   {"cpu/tile.h", (const char[]){
 #embed "../../Kernels/cpu/tile.h" suffix(, 0)
+  }},
+  {"cpu/topk.cl", (const char[]){
+#embed "../../Kernels/cpu/topk.cl" suffix(, 0)
   }},
   {"cpu/vectors.cl", (const char[]){
 #embed "../../Kernels/cpu/vectors.cl" suffix(, 0)
@@ -184,8 +190,14 @@ static const KernelSource sources[] = {
   {"gpu/tile.h", (const char[]){
 #embed "../../Kernels/gpu/tile.h" suffix(, 0)
   }},
+  {"gpu/topk.cl", (const char[]){
+#embed "../../Kernels/gpu/topk.cl" suffix(, 0)
+  }},
   {"gpu/vectors.cl", (const char[]){
 #embed "../../Kernels/gpu/vectors.cl" suffix(, 0)
+  }},
+  {"gpu/winograd.cl", (const char[]){
+#embed "../../Kernels/gpu/winograd.cl" suffix(, 0)
   }},
 };
 

@@ -42,6 +42,7 @@ import Testing
     ("resize", "node 'larger' (Resize): the operator 'Resize' is not supported (1 of 2 nodes)"),
     ("domain", "node 'foreign' (com.example.Relu): the operator 'com.example.Relu' is not supported (1 of 2 nodes)"),
     ("shape", "node 'bad shape' (Conv): weights [2, 5, 1, 1] in 1 groups do not fit an input of 3 channels"),
+    ("topk-smallest", "node 'smallest' (TopK): it selects the smallest"),
     ("data-dependent", "node 'turns data' (Cast): it turns values that depend on the data into integers"),
   ])
   func refusals(_ name: String, _ words: String) throws {

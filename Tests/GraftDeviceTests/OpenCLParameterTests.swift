@@ -36,7 +36,7 @@ struct ParameterCase: CustomTestStringConvertible, Sendable {
     .init(GraftWinogradParams.self),
     .init(GraftPackParams.self), .init(GraftPoolParams.self), .init(GraftBinaryParams.self), .init(GraftUnaryParams.self),
     .init(GraftCopyParams.self), .init(GraftFillParams.self), .init(GraftSoftmaxParams.self), .init(GraftReduceParams.self),
-    .init(GraftLRNParams.self),
+    .init(GraftLRNParams.self), .init(GraftTopKParams.self),
     .init(GraftLayerNormParams.self), .init(GraftNormalizeParams.self), .init(GraftCrossEntropyParams.self), .init(GraftPeakParams.self),
     .init(GraftChannelParams.self), .init(GraftSquareSumParams.self), .init(GraftLossParams.self), .init(GraftOptimizerParams.self),
     .init(GraftHeads.self), .init(GraftAttentionParams.self), .init(GraftAttentionGradientParams.self),

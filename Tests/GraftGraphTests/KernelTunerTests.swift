@@ -154,9 +154,9 @@ import Testing
 
   /// Every name is one kernel's.
   @Test func namesAreDistinct() {
-    let kernels =
-      GEMMTile.candidates.map { ProductKernel.tiled($0, splits: 1) }
-      + Set(MatrixUnit.Kind.allCases.flatMap(MatrixTile.candidates)).map { .matrix($0, splits: 1) }
+    var kernels: [ProductKernel] = []
+    for tile in GEMMTile.candidates { kernels += [.tiled(tile, splits: 1), .winograd(outputs: 4, tile), .winograd(outputs: 2, tile)] }
+    kernels += Set(MatrixUnit.Kind.allCases.flatMap(MatrixTile.candidates)).map { .matrix($0, splits: 1) }
     for kernel in kernels { #expect(ProductKernel(name: kernel.name, splits: 1) == kernel) }
     #expect(Set(kernels.map(\.name)).count == kernels.count)
     #expect(ProductKernel(name: "tile 3x3x3", splits: 1) == nil && ProductKernel(name: "skinny", splits: 33) == nil)
@@ -195,6 +195,37 @@ import Testing
     private let notes = Mutex<[String]>([])
     func add(_ note: String) { notes.withLock { $0.append(note) } }
     var all: [String] { notes.withLock { $0 } }
+  }
+
+  /// Winograd's transforms are tried, checked and stored like a tile, and serve every batch; a tile that was found keeps them away.
+  @Test(.enabled(if: device != nil, "no OpenCL device: install pocl-opencl-icd")) func transformsAreACandidate() throws {
+    let (device, folder) = (try #require(Self.device), Folder())
+    let transforms = ProductKernel.winograd(outputs: 2, GEMMTile.candidates[5])
+    var options = PlanOptions(), tuning = KernelTuning()
+    for (kernel, images) in [(transforms, 2), (transforms, 64), (.tiled(GEMMTile.candidates[5], splits: 1), 2)] {
+      tuning[try choice(on: device).shape, .float32, unit: nil] = entry(kernel, images: images)
+      options.tuning = tuning
+      let found = try choice(on: device, options).kernel
+      switch (kernel, found) {
+      // Of another batch: the transforms, by the tile that suits this one.
+      case (.winograd(let outputs, let tile), .winograd(let foundOutputs, let foundTile)):
+        #expect(outputs == foundOutputs && (tile == foundTile) == (images == 2))
+      default: #expect(found == kernel)
+      }
+      options.usesWinograd = false
+      if case .winograd = try choice(on: device, options).kernel { Issue.record("the option is overruled by \(kernel)") }
+      options.usesWinograd = true
+    }
+    // Transforms that are wrong, while the direct convolution is right.
+    let info = try #require(Self.info), text = try #require(KernelSources.embedded.text("gpu/winograd.cl"))
+    let broken = text.replacing("value = t[j] + added", with: "value = t[j] + added + 1.0f")
+    #expect(broken != text)
+    let sources = KernelSources.embedded.adding("gpu/winograd.cl", broken)
+    let sick = try OpenCLDevice(info, family: .gpu, sources: sources, cache: ProgramCache(directory: nil))
+    let (outcome, stored) = try tune(on: sick, folder)
+    let found = try #require(outcome.results.first)
+    #expect(found.excluded.contains { $0.hasPrefix("winograd 4x4") } && found.excluded.contains { $0.hasPrefix("winograd 2x2") }, "\(found)")
+    #expect(!found.kernel.hasPrefix("winograd") && stored.entries.values.allSatisfy { !$0.kernel.name.hasPrefix("winograd") })
   }
 
   /// Cuts that a shape does not have are not taken from a file.

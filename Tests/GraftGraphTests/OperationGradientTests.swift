@@ -95,7 +95,7 @@ import Testing
   static func takesNoGradient(_ operation: any Operation) -> Bool {
     switch operation {
     case is ActivationGradient, is AttentionGradient, is Pool2DGradient, is LayerNormGradient, is Conv2DWeightGradient, is ChannelAffine: true
-    case is OptimizerStep, is Blend: true
+    case is OptimizerStep, is Blend, is TopKGradient: true
     case let operation as CrossEntropy: operation.givesGradient
     case let operation as SampleLoss: operation.givesGradient
     case let operation as Binary: operation.function == .equal || operation.function == .greater

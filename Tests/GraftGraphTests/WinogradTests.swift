@@ -12,6 +12,9 @@ import Testing
     var hasResidual = false
     var activation = Activation.none
     var outputs = 4
+    var resultShape: [Int] {
+      [batch, size.h + padding.top + padding.bottom - 2, size.w + padding.left + padding.right - 2, channels.1]
+    }
     var description: String { "\(batch)×\(size.h)×\(size.w)×\(channels.0)→\(channels.1) by \(outputs)×\(outputs)" }
   }
 
@@ -33,7 +36,7 @@ import Testing
     var generator = Generator(7)
     let x = HostTensor([sample.batch, sample.size.h, sample.size.w, inputs], &generator)
     let w = HostTensor([outputs, inputs, 3, 3], &generator), bias = HostTensor([outputs], &generator)
-    let shape = try conv.outputType([x, w, bias].map { TensorType($0.shape) } + (sample.hasResidual ? [TensorType(resultShape(sample))] : [])).shape
+    let shape = try conv.outputType([x, w, bias].map { TensorType($0.shape) } + (sample.hasResidual ? [TensorType(sample.resultShape)] : [])).shape
     #expect(Winograd.choice(conv, weights: w.shape, output: shape)?.outputs == sample.outputs)
     let residual = sample.hasResidual ? [HostTensor(shape, &generator)] : []
     let expected = conv.reference(([x, w, bias] + residual).map(ReferenceTensor.init)).values
@@ -79,7 +82,7 @@ import Testing
     var generator = Generator(8)
     func draw(_ shape: [Int]) -> HostTensor { HostTensor(shape, HostTensor(shape, &generator).floats().map(device.precision.rounded)) }
     let x = draw([sample.batch, sample.size.h, sample.size.w, inputs])
-    let constants = [draw([outputs, inputs, 3, 3]), draw([outputs])] + (sample.hasResidual ? [draw(resultShape(sample))] : [])
+    let constants = [draw([outputs, inputs, 3, 3]), draw([outputs])] + (sample.hasResidual ? [draw(sample.resultShape)] : [])
     let expected = conv.reference(([x] + constants).map(ReferenceTensor.init)).values
     let scale = expected.reduce(0) { max($0, abs($1)) }
     var graph = Graph()
@@ -125,11 +128,6 @@ import Testing
     ]).values
     let scale = expected.reduce(0) { max($0, abs($1)) }
     #expect(zip(few.values, expected).allSatisfy { abs(Double($0) - $1) < 5e-6 * scale })
-  }
-
-  private func resultShape(_ sample: Sample) -> [Int] {
-    let p = sample.padding
-    return [sample.batch, sample.size.h + p.top + p.bottom - 2, sample.size.w + p.left + p.right - 2, sample.channels.1]
   }
 
   /// What the transforms are not made for goes the direct way.

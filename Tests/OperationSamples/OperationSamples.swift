@@ -4,7 +4,8 @@ private func image(_ shape: [Int], _ others: [Int]...) -> [TensorType] { ([shape
 
 /// Cases of every operation in `OperationList`: extents of 1, primes, and one more and one less than the kernels' tiles.
 package enum OperationSamples {
-  package static let all: [OperationSample] = convolutions + products + elementwise + pools + reductions + movements + losses + gradients + attentions
+  package static let all: [OperationSample] =
+    convolutions + products + elementwise + pools + reductions + movements + losses + gradients + attentions + greatest
 
   package static let convolutions: [OperationSample] = {
     var samples: [OperationSample] = []
@@ -128,6 +129,14 @@ package enum OperationSamples {
     OperationSample(operation: Expand([4, 3, 7]), inputs: image([3, 1])),
     OperationSample(operation: Expand([2, 2048]), inputs: image([2048])),
   ]
+
+  /// Few of a row and all of it, rows of one element, and ties: numbers that are 0 or the smallest there is.
+  package static let greatest: [OperationSample] =
+    [([5, 1], 1), ([7, 13], 3), ([3, 1000], 5), ([2, 3, 37], 37), ([2, 131], 40), ([33], 8)].map { shape, count in
+      OperationSample(operation: TopK(count), inputs: image(shape), range: -8...8)
+    } + [OperationSample(operation: TopK(9), inputs: image([4, 70]), range: 0...1e-45)]
+    // One place a row: some of those that are drawn lie outside of it.
+    + [OperationSample(operation: TopKGradient([19, 33]), inputs: image([19, 2, 1], [19, 2, 1]), range: -9...40)]
 
   package static let losses: [OperationSample] = [false, true].flatMap { gradient in
     [(1, 2), (5, 10), (7, 1000), (33, 17)].map { n, c in

@@ -8,10 +8,15 @@ package enum ProductSamples {
 
   package static let skinnyKernels: [ProductKernel] = [.skinny(splits: 1), .skinny(splits: 4)]
 
+  /// Winograd's transforms by tiles of 4 × 4 and of 2 × 2 outputs.
+  package static let winogradKernels: [ProductKernel] = [4, 2].map { .winograd(outputs: $0, GEMMTile.candidates[6]) }
+
   /// Samples, and the kernels that can compute them.
   package typealias Case = (sample: OperationSample, kernels: [ProductKernel])
 
-  package static let all: [Case] = (products + transposed + convolutions).map { ($0, kernels) } + skinny.map { ($0, skinnyKernels) }
+  package static let all: [Case] =
+    (products + transposed + convolutions).map { ($0, kernels) } + skinny.map { ($0, skinnyKernels) }
+    + transformed.map { ($0, winogradKernels) }
 
   /// What a simulator computes in a minute or two: one block of the large tiles and some of the small, with tails everywhere;
   /// every tile with whole vectors and without, with k whole and in parts.
@@ -22,6 +27,7 @@ package enum ProductSamples {
       (smallConvolutions[0], [.naive] + GEMMTile.candidates.map { .tiled($0, splits: 3) }),
       (smallConvolutions[1], [.naive] + GEMMTile.candidates.map { .tiled($0, splits: 1) }),
     ] + skinny.filter { $0.flops < 20_000 }.map { ($0, skinnyKernels) }
+    + [(transformed[0], [winogradKernels[0]]), (transformed[1], [winogradKernels[1]])]
 
   /// Operands that every matrix unit can read: both along k, in whole chunks.
   package static let onMatrixUnit = product(24, 18, 72, transposeB: true)
@@ -68,6 +74,13 @@ package enum ProductSamples {
     convolution(
       [1, 12, 11, 8], [17, 8, 5, 3], Conv2D(stride: Pair(1, 2), padding: Padding2D(top: 0, left: 2, bottom: 1, right: 3), dilation: Pair(2, 3)),
       .clip(0, 6)),
+  ]
+
+  /// Convolutions that Winograd's transforms compute, with whole vectors of channels and without; images that no tile fits.
+  package static let transformed: [OperationSample] = [
+    convolution([1, 5, 2, 4], [12, 4, 3, 3], Conv2D(padding: Padding2D(1), hasBias: true), .relu, residual: true),
+    convolution([2, 3, 6, 5], [7, 5, 3, 3], Conv2D(padding: Padding2D(top: 0, left: 2, bottom: 1, right: 1), hasBias: true), .silu, residual: true),
+    convolution([2, 13, 9, 36], [40, 36, 3, 3], Conv2D(padding: Padding2D(1)), .none),
   ]
 
   /// A first layer and a grouped one with whole vectors, a handful of pixels each.

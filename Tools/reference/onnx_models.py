@@ -222,7 +222,13 @@ refused("resize", 13, [bad, helper.make_node("Resize", ["c", "", "w"], ["y"], na
 refused("domain", 13, [bad, helper.make_node("Relu", ["c"], ["y"], name="foreign", domain="com.example")], image, domains=["com.example"],
         w=weights(2, 5, 1, 1))
 refused("shape", 13, [node("Conv", "x w", name="bad shape")], image, w=weights(2, 5, 1, 1))
+refused("topk-smallest", 11, [node("TopK", "x k", "y i", name="smallest", largest=0)], (3, 7), k=ints(2))
 refused("data-dependent", 13, [node("Cast", "x", "s", to=TensorProto.INT64, name="turns data"), node("Reshape", "x s")], (2, 3))
+
+# Two results.
+case("topk-11", 11, node("TopK", "x k", "y i"), (3, 2, 7), k=ints(4))
+case("topk-10-indices", 10, [
+    node("TopK", "x k", "v i", axis=-1), node("Cast", "i", "f", to=TensorProto.FLOAT), node("Concat", "f v", axis=1)], (3, 7), k=ints(7))
 
 header, offset = {}, 0
 for name, tensor in tensors.items():

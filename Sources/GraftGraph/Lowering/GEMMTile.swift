@@ -59,14 +59,17 @@ package struct GEMMTile: Sendable, Hashable {
     return arithmetic + 8 * loads
   }
 
+  /// What a launch costs beyond its work, in multiply-adds of a multiprocessor.
+  static let launchCost = 500_000.0
+
   /// Time of `count` products of m × n × k with k cut into `splits`, in multiply-adds of a multiprocessor.
   func cost(m: Int, n: Int, k: Int, count: Int, splits: Int, vectors: GEMMVectors, units: Int) -> Double {
     let blocks = blockCount(m: m, n: n) * count
     let steps = divideUp(divideUp(k, tileK), splits) * tileK
     let cost = ProductKernel.waves(blocks * splits, units: units) * Double(steps) * stepCost(vectors: vectors)
     guard splits > 1 else { return cost }
-    // A float moved costs a multiprocessor about 32 multiply-adds; a launch, as much as 500,000.
-    return cost + 500_000 + 32 * Double(2 * splits + 1) * Double(m) * Double(n) * Double(count) / Double(units)
+    // A float moved costs a multiprocessor about 32 multiply-adds; and the second pass is a launch.
+    return cost + GEMMTile.launchCost + 32 * Double(2 * splits + 1) * Double(m) * Double(n) * Double(count) / Double(units)
   }
 }
 
@@ -85,6 +88,8 @@ package enum ProductKernel: Sendable, Hashable {
   case skinny(splits: Int)
   /// On the device's matrix unit, in the shorter formats.
   case matrix(MatrixTile, splits: Int)
+  /// A 3×3 convolution by Winograd's transforms with tiles of so many outputs squared, and the products' own tile.
+  case winograd(outputs: Int, GEMMTile)
 
   /// What to run instead of what `choose` would: for tests, and for a tuner.
   @TaskLocal package static var forced: ProductKernel?
@@ -103,7 +108,9 @@ package enum ProductKernel: Sendable, Hashable {
   ) -> ProductKernel {
     if let forced {
       // Where the matrix unit cannot read the operands, the definition is run: a test that forces it sees to it that it can.
+      // Nor can what is no 3×3 convolution be transformed.
       if case .matrix = forced { return .naive }
+      if case .winograd = forced { return .naive }
       if case .tiled(let tile, _) = forced, !tile.suits(vectors) { return .naive }
       return forced
     }

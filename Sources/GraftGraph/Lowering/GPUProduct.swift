@@ -34,7 +34,7 @@ extension LoweringContext {
         [operands.bias, operands.residual, operands.y], atMost: 4))
     let transposes: [KernelReference.Option] = [.init("TRANSPOSE_A", transposeA ? 1 : 0), .init("TRANSPOSE_B", transposeB ? 1 : 0)]
     switch chooseProduct(shape, vectors: vectors, mayBeSkinny: true) {
-    case .naive, .matrix:
+    case .naive, .matrix, .winograd:
       launchItems(
         "naive", "gemm_naive", [operands.a, operands.b, operands.bias, operands.residual, operands.y], p, count: batch * m * n,
         options: transposes + activation.gpuOptions)
@@ -76,7 +76,7 @@ extension LoweringContext {
       y: vector(
         [outputs, Int(p.ldy)] + (operands.residual == nil ? [] : [Int(p.ldr)]), [operands.bias, operands.residual, operands.y], atMost: 4))
     switch chooseProduct(convolutionShape(p, k: k), vectors: vectors, mayBeSkinny: false) {
-    case .naive, .skinny, .matrix:
+    case .naive, .skinny, .matrix, .winograd:
       launchItems(
         "naive", "conv_naive", [operands.a, operands.b, operands.bias, operands.residual, operands.y], p, count: rows * channels,
         options: activation.gpuOptions)

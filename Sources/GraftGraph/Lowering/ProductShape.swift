@@ -39,6 +39,9 @@ package struct ProductShape: Sendable, Hashable {
   func rows(_ imageCount: Int) -> Int { images == .rows ? m * imageCount : m }
   func products(_ imageCount: Int) -> Int { images == .matrices ? count * imageCount : count }
 
+  /// Whether it is a convolution that Winograd's transforms are made for.
+  var isWinogradConvolution: Bool { kind == .convolution && kernel == Pair(3) && stride == Pair(1) && dilation == Pair(1) && count == 1 }
+
   /// Its name in the file of tuned kernels.
   package var text: String {
     var text = "\(kind.rawValue) \(m)x\(n)x\(k)"
@@ -142,7 +145,7 @@ extension ProductKernel {
     case .tiled(let tile, let splits):
       tile.fits(traits) && tile.suits(vectors) && ProductKernel.splitCounts(k: shape.k, tileK: tile.tileK).contains(splits)
     case .skinny: mayBeSkinny && shape.isSkinny(imageCount, traits)
-    case .matrix: false
+    case .matrix, .winograd: false
     }
   }
 }

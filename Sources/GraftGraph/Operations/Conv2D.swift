@@ -96,8 +96,9 @@ public struct Conv2D: Operation {
     return winograd.weightByteCount(weights) - inputs[1].byteCount
   }
 
+  /// The CPU family's way.
   private func winograd(weights: [Int], output: [Int], _ traits: DeviceTraits, _ options: PlanOptions) -> Winograd? {
-    guard options.usesWinograd else { return nil }
+    guard options.usesWinograd, traits.family == .cpu else { return nil }
     let directRate = options.precision == .bfloat16 && traits.multipliesBFloat16Pairs ? 2.0 : 1
     return Winograd.choice(self, weights: weights, output: output, directRate: directRate)
   }
@@ -167,7 +168,7 @@ public struct Conv2D: Operation {
       grid: Grid(tiling.grid.x, tiling.grid.y, groups))
   }
 
-  /// Depthwise directly; 1 × 1 as a product of pixels and weights; the rest as an implicit product (Kernels/gpu/conv.cl).
+  /// Depthwise directly; 1 × 1 as a product of pixels and weights; 3 × 3 by Winograd's transforms where those are faster; the rest as an implicit product (Kernels/gpu/conv.cl).
   private func lowerForGPU(_ context: inout LoweringContext, _ p: GraftConvParams, _ operands: ConvolutionOperands) {
     let w = context.inputs[1], ws = context.shape(w)
     let taps = ws[2] * ws[3], outputs = ws[0] / groups
@@ -177,6 +178,7 @@ public struct Conv2D: Operation {
     }
     var product = ProductOperands(a: operands.x, b: operands.x, bias: operands.bias, residual: operands.residual, y: operands.y)
     if context.convolutionOnMatrixUnit(p, product, weights: w, activation) { return }
+    if context.convolutionByWinograd(p, product, weights: w, activation) { return }
     product.b = packForGPU(&context, groups: groups, outputs: outputs, inputs: ws[1], taps: taps, precision: context.precision)
     guard taps == 1, groups == 1, stride == Pair(1), padding == Padding2D() else {
       return context.convolutionForGPU(p, product, activation)

@@ -6,8 +6,8 @@ public struct PlanOptions: Sendable {
   public var precision: Precision
   /// Whether passes run first; false is for tests of single operations.
   public var optimizes = true
-  /// Whether 3 × 3 convolutions may be computed by Winograd's transforms (CPU family): up to four times fewer products, and
-  /// errors of some 1e-6 of the largest value instead of some 1e-7.
+  /// Whether 3 × 3 convolutions may be computed by Winograd's transforms (GPU family: in float32): up to four times fewer products,
+  /// and errors of some 1e-6 of the largest value instead of some 1e-7.
   public var usesWinograd = true
   /// Whether depthwise convolutions may be computed together with the pointwise ones around them (CPU family); the numbers are the same.
   package var fusesSeparable = true
@@ -18,6 +18,8 @@ public struct PlanOptions: Sendable {
   public var isStreamed = false
   /// Bytes of the last cache to plan for; `nil`: the device's. 0: the whole batch at once.
   package var lastCacheByteCount: Int?
+  /// Bytes that the GPU family's transformed tiles take at most; `nil`: `Winograd.scratchByteLimit`.
+  package var winogradByteLimit: Int?
   /// Images of a batch, where that is not the first extent of the first input; 0: rows are not images'. Decides where sums of
   /// the GPU family are cut.
   package var imageCount: Int?

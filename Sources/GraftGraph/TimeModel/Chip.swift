@@ -45,6 +45,25 @@ public struct Chip: Sendable {
     return chip
   }
 
+  /// The limits that choices for a device go by, which measurements take no part in: those of the chip whose name it bears, else
+  /// what is usual for so many multiprocessors.
+  static func like(_ traits: DeviceTraits) -> Chip {
+    func words(_ name: String) -> Set<Substring> { Set(name.split { !$0.isLetter && !$0.isNumber }) }
+    let itsWords = words(traits.name)
+    if let chip = known.first(where: { words($0.name).isSubset(of: itsWords) }) { return chip }
+    // What Intel's drivers count are vector engines.
+    let isIntel = traits.isGPU && traits.vendor.hasPrefix("Intel")
+    var usual = traits
+    usual.computeUnits = max(1, traits.computeUnits / (isIntel ? 16 : 1))
+    usual.threadCount = 0
+    let rate = 400 * Double(usual.computeUnits), bandwidth = rate / 32
+    return Chip(
+      usual,
+      measured: DevicePeak(
+        gigaflopsPerSecond: rate,
+        bandwidths: [.init(workingSetByteCount: traits.memoryByteCount, readGigabytesPerSecond: bandwidth, triadGigabytesPerSecond: bandwidth)]))
+  }
+
   private enum Vendor: String {
     case nvidia = "NVIDIA Corporation"
     case amd = "Advanced Micro Devices, Inc."

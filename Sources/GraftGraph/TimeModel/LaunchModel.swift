@@ -15,17 +15,27 @@ struct LaunchModel {
 
   /// Seconds without the launch itself, for arithmetic and for memory; each at least what the chip's limits allow.
   func seconds(_ launch: LaunchOutline) -> (arithmetic: Double, memory: Double) {
-    let rate = 1e9 * peakRate(launch), bandwidth = 1e9 * chip.gigabytesPerSecond(byteCount: launch.bytes)
-    let filled = launch.kernel.family == .gpu ? min(1, Double(launch.grid.globalSize.x) / (Self.itemsToFill * Double(chip.multiprocessors))) : 1
-    let memory = launch.bytes / (bandwidth * Self.memoryEfficiency * max(filled, 1e-3))
+    let rate = 1e9 * peakRate(launch), items = launch.kernel.family == .gpu ? launch.grid.globalSize.x : .max
+    let memory = memorySeconds(launch.bytes, items: items)
     guard let tile = TileUse(launch) else {
-      return (launch.flops / (rate * Self.arithmeticEfficiency * max(filled, 1e-3)), memory)
+      return (launch.flops / (rate * Self.arithmeticEfficiency * filled(items)), memory)
     }
-    // Blocks run in waves, one or more a multiprocessor; what lies outside the result is computed too.
+    return (max(arithmeticSeconds(tile, rate: rate), launch.flops / rate), memory)
+  }
+
+  /// The share of the memory's speed that so many work-items reach.
+  private func filled(_ items: Int) -> Double { max(min(1, Double(items) / (Self.itemsToFill * Double(chip.multiprocessors))), 1e-3) }
+
+  /// Seconds it takes so many work-items to move so many bytes.
+  func memorySeconds(_ byteCount: Double, items: Int) -> Double {
+    byteCount / (1e9 * chip.gigabytesPerSecond(byteCount: byteCount) * Self.memoryEfficiency * filled(items))
+  }
+
+  /// Blocks run in waves, one or more a multiprocessor; what lies outside the result is computed too.
+  func arithmeticSeconds(_ tile: TileUse, rate: Double) -> Double {
     let waves = ProductKernel.waves(tile.blocks, units: chip.multiprocessors)
     let perBlock = tile.executedFlops / Double(tile.blocks)
-    let arithmetic = waves * perBlock * Double(chip.multiprocessors) / (rate * Self.arithmeticEfficiency * tile.share)
-    return (max(arithmetic, launch.flops / rate), memory)
+    return waves * perBlock * Double(chip.multiprocessors) / (rate * Self.arithmeticEfficiency * tile.share)
   }
 
   func peakRate(_ launch: LaunchOutline) -> Double {
@@ -40,6 +50,15 @@ struct TileUse {
   let executedFlops: Double
   /// The multiply-adds among the instructions of the inner loop: a work-item's sums to its loads from local memory.
   let share: Double
+
+  init(_ tile: GEMMTile, blocks: Int, flops: Double) {
+    (self.blocks, executedFlops, share) = (blocks, flops, Self.share(tile.perItemM, tile.perItemN))
+  }
+
+  private static func share(_ itemM: Int, _ itemN: Int) -> Double {
+    let (sums, loads) = (Double(itemM * itemN), Double(itemM + itemN) / 4)
+    return sums / (sums + loads + 1)
+  }
 
   /// `nil` for other kernels.
   init?(_ launch: LaunchOutline) {
@@ -58,8 +77,7 @@ struct TileUse {
     let steps = (Double(k) / Self.splits(launch, blocks: blocks, tileM: tileM, tileN: tileN) / Double(tileK)).rounded(.up)
     executedFlops = max(launch.flops, 2 * Double(blocks) * Double(tileM * tileN) * steps * Double(tileK))
     if let itemM = options["ITEM_M"], let itemN = options["ITEM_N"] {
-      let (sums, loads) = (Double(itemM * itemN), Double(itemM + itemN) / 4)
-      share = sums / (sums + loads + 1)
+      share = Self.share(itemM, itemN)
     } else {
       share = 0.8
     }

@@ -93,6 +93,10 @@ public struct KernelTuner {
     var benchmark: OperationBenchmark
     var useCount = 1
     var cost: Double
+    /// Rows and columns of a convolution's result.
+    var outputExtent: Pair? {
+      benchmark.outputShape.count == 4 && shape.kind == .convolution ? Pair(benchmark.outputShape[1], benchmark.outputShape[2]) : nil
+    }
   }
 
   /// The shapes of a schedule, the most expensive first. Operations that no benchmark can be made of are left out.
@@ -245,7 +249,8 @@ private struct Trial {
           found.append((.tiled(tile, splits: splits), cost))
         }
       }
-      // Nothing to compare its cost with: it is tried first.
+      // Nothing to compare their cost with: they are tried first, the transforms with the tiles that their products like.
+      found += winograd(shape, images)
       if shape.kind != .convolution, shape.isSkinny(images, traits) {
         for splits in [1, 2, 4, 8, 16, 32] where k / splits >= 256 || splits == 1 { found.append((.skinny(splits: splits), 0)) }
       }
@@ -254,9 +259,26 @@ private struct Trial {
     return found.filter { $0.kernel != subject.kernel && $0.cost <= 3 * least }.sorted { $0.cost < $1.cost }.map(\.kernel)
   }
 
+  /// Winograd's transforms, where the operation is one that they compute in this format.
+  private func winograd(_ shape: ProductShape, _ images: Int) -> [(kernel: ProductKernel, cost: Double)] {
+    guard options.usesWinograd, options.precision == .float32, shape.isWinogradConvolution, let output = subject.outputExtent else { return [] }
+    return [Winograd(outputs: 4), Winograd(outputs: 2)].flatMap { winograd -> [(kernel: ProductKernel, cost: Double)] in
+      let tiles = images * winograd.tiles(output)
+      let sorted = GEMMTile.candidates.filter { $0.fits(device.traits) }.sorted { a, b in
+        func cost(_ tile: GEMMTile) -> Double {
+          tile.cost(
+            m: tiles, n: shape.n, k: shape.k / 9, count: winograd.positions, splits: 1, vectors: GEMMVectors(a: 4, b: 4, y: 4),
+            units: max(1, device.traits.computeUnits))
+        }
+        return cost(a) < cost(b)
+      }
+      return sorted.prefix(2).map { (.winograd(outputs: winograd.outputs, $0), 0) }
+    }
+  }
+
   /// The product's kernels; what a benchmark's graph has around them is left out.
   private static let kernels: Set<String> = [
-    "gemm", "conv", "gemm_skinny", "matrix_gemm", "matrix_conv", "split_sum", "gemm_naive", "conv_naive",
+    "gemm", "conv", "gemm_skinny", "matrix_gemm", "matrix_conv", "split_sum", "gemm_naive", "conv_naive", "winograd_input", "winograd_output",
   ]
 
   private func seconds(_ plan: Plan) throws -> Double {

@@ -59,6 +59,7 @@ extension ProductKernel {
     case .naive: "naive"
     case .skinny: "skinny"
     case .tiled(let tile, _): "tile \(tile.tileM)x\(tile.tileN)x\(tile.tileK)"
+    case .winograd(let outputs, let tile): "winograd \(outputs)x\(outputs), tile \(tile.tileM)x\(tile.tileN)x\(tile.tileK)"
     case .matrix(let tile, _):
       "matrix \(tile.tileM)x\(tile.tileN)x\(tile.tileK) warps \(tile.warpsM)x\(tile.warpsN) stages \(tile.stages) lanes \(tile.lanes)"
     }
@@ -66,7 +67,7 @@ extension ProductKernel {
 
   package var splits: Int {
     switch self {
-    case .naive: 1
+    case .naive, .winograd: 1
     case .skinny(let splits), .tiled(_, let splits), .matrix(_, let splits): splits
     }
   }
@@ -76,7 +77,8 @@ extension ProductKernel {
     guard (1...32).contains(splits) else { return nil }
     let tiles = GEMMTile.candidates.map { ProductKernel.tiled($0, splits: splits) }
     let matrixTiles = MatrixUnit.Kind.allCases.flatMap(MatrixTile.candidates).map { ProductKernel.matrix($0, splits: splits) }
-    guard let found = ([.skinny(splits: splits)] + tiles + matrixTiles).first(where: { $0.name == name }) else { return nil }
+    let winograd = splits > 1 ? [] : [4, 2].flatMap { m in GEMMTile.candidates.map { ProductKernel.winograd(outputs: m, $0) } }
+    guard let found = ([.skinny(splits: splits)] + tiles + matrixTiles + winograd).first(where: { $0.name == name }) else { return nil }
     self = found
   }
 }

@@ -20,6 +20,7 @@ extension ONNXImporter {
     "ReduceMean": { try $0.reduce($1, .mean) },
     "ReduceSum": { try $0.reduce($1, .sum) },
     "ReduceMax": { try $0.reduce($1, .maximum) },
+    "TopK": { try $0.topK($1) },
   ]
 
   /// Elements a tensor that is computed on the host may have: shapes are tiny, and a hostile file should not fill memory.
@@ -182,6 +183,26 @@ extension ONNXImporter {
       (starts[axis], extents[axis]) = (start, size)
       try define(node, try add(Slice(starts: starts, sizes: extents, steps: Array(repeating: 1, count: dimensions.count)), [x], node), output: output)
       start += size
+    }
+  }
+
+  /// Values and indices; the indices are floats here, like every other number that depends on the data.
+  mutating func topK(_ node: ONNXNode) throws {
+    let x = try value(node, 0), dimensions = shape(x)
+    let axis = try axis(node, try node.integer("axis") ?? -1, rank: dimensions.count)
+    guard axis == dimensions.count - 1 else {
+      throw node.error("it selects along axis \(axis) of \(dimensions), not along the last", remedy: "Transpose what it selects from first.")
+    }
+    guard try node.integer("largest") ?? 1 == 1 else {
+      throw node.error("it selects the smallest", remedy: "Select the greatest of the negated values instead.")
+    }
+    guard let counts = try integers(node, attribute: "k", input: 1) ?? node.integer("k").map({ [$0] }), counts.count == 1 else {
+      throw node.error("it does not say how many", remedy: ImportError.fetchAgain)
+    }
+    let found = try add(TopK(counts[0]), [x], node), rows = dimensions.dropLast() + [1, counts[0]], lead = Array(repeating: 0, count: axis)
+    for output in 0..<2 {
+      let part = try add(Slice(starts: lead + [output, 0], sizes: Array(rows), steps: rows.map { _ in 1 }), [found], node)
+      try define(node, try add(Reshape(dimensions.dropLast() + [counts[0]]), [part], node), output: output)
     }
   }
 
