@@ -15,7 +15,8 @@ struct RunCommand: ReportingCommand {
   @Option(help: ArgumentHelp("The input, a .npy file.", valueName: "x.npy")) var input: String
   @Option(name: .customLong("output"), help: ArgumentHelp("Where the result goes.", valueName: "y.npy")) var outputPath: String
   @Option(help: ArgumentHelp("Which value to write (default: the model's first output).", valueName: "name")) var outputName: String?
-  @Option(help: ArgumentHelp("Run in this format too, and say how far the result lies from that one.", valueName: "format")) var compare: ComputeFormat?
+  @Option(help: ArgumentHelp("Run in this format too, and say how far the result lies from that one.", valueName: "format")) var compare:
+    ComputeFormat?
   @OptionGroup var format: PrecisionOptions
   @OptionGroup var computing: DeviceOptions
   @OptionGroup var output: OutputOptions

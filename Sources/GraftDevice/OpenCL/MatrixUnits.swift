@@ -3,10 +3,10 @@ import Foundation
 
 /// Which matrix unit a device has: found by compiling a small product for each candidate, running it and comparing it with the
 /// host's. What a driver's list of extensions says is not asked.
-enum MatrixUnits {
+package enum MatrixUnits {
   /// The units worth trying on a device. Foreign assembly is never handed to another vendor's compiler, which may crash on it; of
   /// Intel's GPUs only some have a unit, and the smallest sub-group says which.
-  static func candidates(platform: String, isGPU: Bool, matrixSubGroup: Int?) -> [MatrixUnit.Kind] {
+  package static func candidates(platform: String, isGPU: Bool, matrixSubGroup: Int?) -> [MatrixUnit.Kind] {
     let name = platform.uppercased()
     if name.contains("NVIDIA") { return [.nvidia, .turing] }
     if name.contains("AMD ACCELERATED") { return [.mfma, .wmma] }

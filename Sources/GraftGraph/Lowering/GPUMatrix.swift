@@ -135,7 +135,8 @@ extension LoweringContext {
         strideBatch: 0, batch: 1, groups: Int32(groups), oc: Int32(outputs), c: Int32(ws[1]), taps: Int32(taps), strideO: Int32(ws[1] * taps),
         strideC: Int32(taps), strideTap: 1, strideGroup: Int32(outputs * ws[1] * taps))
       context.launchItems(
-        "pack", "pack_rows", [source, target], pack, count: count, options: [.init("PART", part)], flops: 0, bytes: Double((4 + context.precision.byteCount) * count))
+        "pack", "pack_rows", [source, target], pack, count: count, options: [.init("PART", part)], flops: 0,
+        bytes: Double((4 + context.precision.byteCount) * count))
     }
   }
 }

@@ -90,7 +90,9 @@ extension LoweringContext {
     var kernel = choose(shape.images == .none ? images : ProductShape.nominalImageCount, mayBeSkinny: mayBeSkinny)
     if ProductKernel.forced == nil {
       var isTuned = false
-      if let tuned = options.tuning?[shape, ComputeFormat(precision), unit: nil], tuned.kernel.runs(shape, imageCount: images, vectors, mayBeSkinny, traits) {
+      if let tuned = options.tuning?[shape, ComputeFormat(precision), unit: nil],
+        tuned.kernel.runs(shape, imageCount: images, vectors, mayBeSkinny, traits)
+      {
         (kernel, isTuned) = (tuned.kernel, tuned.imageCount == images)
       }
       // The tile is that of this batch, the cuts those of every batch.
@@ -108,7 +110,9 @@ extension LoweringContext {
         m: shape.rows(images), n: shape.n, k: shape.k, count: shape.products(images), vectors: vectors, gathers: gathers, splits: splits,
         format: format, traits: traits)
     }
-    guard let unit = traits.matrixUnit, var (tile, splits) = choose(shape.images == .none ? images : ProductShape.nominalImageCount) else { return nil }
+    guard let unit = traits.matrixUnit, var (tile, splits) = choose(shape.images == .none ? images : ProductShape.nominalImageCount) else {
+      return nil
+    }
     if ProductKernel.forced == nil {
       let tuned = options.tuning?[shape, format, unit: unit]
       if case .matrix(let known, let knownSplits)? = tuned?.kernel, ProductKernel.splitCounts(k: shape.k, tileK: known.tileK).contains(knownSplits) {

@@ -28,12 +28,14 @@ public struct Chip: Sendable {
   /// Vendors' data sheets: boost clocks, dense rates, no sparsity.
   public static let known: [Chip] = [
     Chip("h200", "NVIDIA H200", .nvidia, teraflops: 67, matrix: 989, tf32: 494.5, gigabytes: 4800, multiprocessors: 132, memory: 141, unit: .nvidia),
-    Chip("a100", "NVIDIA A100 80GB", .nvidia, teraflops: 19.5, matrix: 312, tf32: 156, gigabytes: 2039, multiprocessors: 108, memory: 80, unit: .nvidia),
+    Chip(
+      "a100", "NVIDIA A100 80GB", .nvidia, teraflops: 19.5, matrix: 312, tf32: 156, gigabytes: 2039, multiprocessors: 108, memory: 80, unit: .nvidia),
     Chip(
       "rtx4090", "NVIDIA GeForce RTX 4090", .nvidia, teraflops: 82.6, matrix: 165.2, tf32: 82.6, gigabytes: 1008, multiprocessors: 128, memory: 24,
       unit: .nvidia),
     Chip(
-      "rtx3060", "NVIDIA GeForce RTX 3060", .nvidia, teraflops: 12.7, matrix: 25.5, tf32: 12.7, gigabytes: 360, multiprocessors: 28, memory: 12, unit: .nvidia),
+      "rtx3060", "NVIDIA GeForce RTX 3060", .nvidia, teraflops: 12.7, matrix: 25.5, tf32: 12.7, gigabytes: 360, multiprocessors: 28, memory: 12,
+      unit: .nvidia),
     Chip("mi210", "AMD Instinct MI210", .amd, teraflops: 22.6, matrix: 181, gigabytes: 1638, multiprocessors: 104, memory: 64, unit: .mfma),
     Chip("rx7900xtx", "AMD Radeon RX 7900 XTX", .amd, teraflops: 61.4, matrix: 122.8, gigabytes: 960, multiprocessors: 48, memory: 24, unit: .wmma),
     Chip(
