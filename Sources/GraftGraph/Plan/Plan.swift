@@ -119,7 +119,7 @@ public final class Plan {
   }
 
   /// Says that a device computes products otherwise than its matrix unit, or the format's name, lets one expect.
-  private static func announce(_ format: ComputeFormat, on traits: DeviceTraits) {
+  static func announce(_ format: ComputeFormat, on traits: DeviceTraits) {
     guard format != .float32, traits.matrixUnit?.formats.contains(format) != true else { return }
     if format == .tf32 {
       DeviceNotes.noteOnce("\(traits.identifier) \(traits.name): it has no matrix unit for tf32, so everything is computed in float32.")
