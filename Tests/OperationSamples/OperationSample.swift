@@ -52,8 +52,9 @@ package struct OperationSample: Sendable, CustomStringConvertible {
 
   /// The nearest number with 11 bits, ties away from zero (PTX's `cvt.rna.tf32.f32`).
   package static func roundedToTF32(_ value: Float) -> Float {
+    guard value.isNormal else { return value }
     let step = Float(sign: .plus, exponent: Int(value.exponent) - 10, significand: 1)
-    return value == 0 ? 0 : (value / step).rounded(.toNearestOrAwayFromZero) * step
+    return (value / step).rounded(.toNearestOrAwayFromZero) * step
   }
 
   /// The largest error of a result, beyond what storing it in that format may change; infinite where a result is not a number.
