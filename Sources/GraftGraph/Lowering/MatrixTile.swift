@@ -96,6 +96,8 @@ package struct MatrixTile: Sendable, Hashable {
     let unit = traits.matrixUnit, copyCount = unit?.kind == .wmma ? 2 : 1
     let exchange = unit?.isEmulated == true ? itemCount * (warpM + warpN) * 32 / lanes * copyCount : 0
     guard itemCount <= traits.maximumWorkGroupSize, localByteCount + exchange <= traits.localMemoryByteCount else { return false }
+    // Words that are read one by one across k take more registers than a matrix of them, which beside 64 × 64 sums are not there.
+    guard elementByteCount == 2 || warpM * warpN < 4096 || vectors.alongA && vectors.alongB else { return false }
     let copies = [(tileM, vectors.a, vectors.alongA), (tileN, vectors.b, vectors.alongB)]
     return copies.allSatisfy { extent, width, alongK in
       let parts = (alongK ? tileK : extent) / width
