@@ -96,12 +96,15 @@ package struct MatrixTile: Sendable, Hashable {
     let unit = traits.matrixUnit, copyCount = unit?.kind == .wmma ? 2 : 1
     let exchange = unit?.isEmulated == true ? itemCount * (warpM + warpN) * 32 / lanes * copyCount : 0
     guard itemCount <= traits.maximumWorkGroupSize, localByteCount + exchange <= traits.localMemoryByteCount else { return false }
-    // Words that are read one by one across k take more registers than a matrix of them, which beside 64 × 64 sums are not there.
+    // Words that are read one by one across k take more registers than a matrix of them: beside 64 × 64 sums they are not there,
+    // and beside half of those only with few copies.
     guard elementByteCount == 2 || warpM * warpN < 4096 || vectors.alongA && vectors.alongB else { return false }
+    let copyLimit = elementByteCount == 2 ? Int.max : 8
     let copies = [(tileM, vectors.a, vectors.alongA), (tileN, vectors.b, vectors.alongB)]
     return copies.allSatisfy { extent, width, alongK in
       let parts = (alongK ? tileK : extent) / width
       // Narrow copies are many; beside the sums of 64 × 64, where they come from takes more registers than there are.
+      guard alongK || extent * tileK / (width * itemCount) <= copyLimit else { return false }
       return itemCount % parts == 0 && extent * tileK % (width * itemCount) == 0 && (width * elementByteCount == 16 || warpM * warpN < 4096)
     }
   }
