@@ -1,7 +1,7 @@
-// Matrix product on matrix units: gemm.cl's operands, splits and epilogue in float16 or bfloat16, products by the unit, sums in
+// Matrix product on matrix units: gemm.cl's operands, splits and epilogue in the formats of the unit, products by it, sums in
 // float32. Work-groups as in gemm.cl.
 //
-// A_ALONG_K 0 is a transposed a, B_ALONG_K 1 a transposed b. VECTOR_A and VECTOR_B (8, 4 or 2): what every row of the operand,
+// A_ALONG_K 0 is a transposed a, B_ALONG_K 1 a transposed b. VECTOR_A and VECTOR_B (16, 8 or 4 bytes): what every row of the operand,
 // and k or the extent along it, are multiples of; rows along k may be padded instead.
 #include "gpu/matrix_tile.h"
 

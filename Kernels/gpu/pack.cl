@@ -32,7 +32,6 @@ __kernel void pack_rows(__global const float *source, __global element *packed, 
 
 // Rows of p.channels elements, ldx apart, into rows of ldy with zeros after them: channels for matrix units that are no multiple
 // of what a copy takes. PART divides ldy. Work-items: PART elements of y.
-#if GRAFT_STORAGE != GRAFT_FLOAT32
 __kernel void pad_rows(__global const element *x, __global element *y, const GraftUnaryParams p) {
   uint parts = (uint)p.ldy / PART;
   size_t index = get_global_id(0);
@@ -41,7 +40,16 @@ __kernel void pad_rows(__global const element *x, __global element *y, const Gra
   int c = (int)(index - row * parts) * PART;
   element part[PART];
   for (int e = 0; e < PART; ++e) part[e] = c + e < p.channels ? x[row * p.ldx + c + e] : 0;
-#if PART == 8
+#if GRAFT_STORAGE == GRAFT_FLOAT32
+#if PART == 4
+  *((__global float4 *)y + index) = (float4)(part[0], part[1], part[2], part[3]);
+#elif PART == 2
+  *((__global float2 *)y + index) = (float2)(part[0], part[1]);
+#else
+#pragma unroll
+  for (int e = 0; e < PART; ++e) y[index * PART + e] = part[e];
+#endif
+#elif PART == 8
   *((__global ushort8 *)y + index) = (ushort8)(part[0], part[1], part[2], part[3], part[4], part[5], part[6], part[7]);
 #elif PART == 4
   *((__global ushort4 *)y + index) = (ushort4)(part[0], part[1], part[2], part[3]);
@@ -51,4 +59,3 @@ __kernel void pad_rows(__global const element *x, __global element *y, const Gra
   y[index] = part[0];
 #endif
 }
-#endif

@@ -142,11 +142,29 @@ static const KernelSource sources[] = {
   {"gpu/gradient.cl", (const char[]){
 #embed "../../Kernels/gpu/gradient.cl" suffix(, 0)
   }},
+  {"gpu/matrix_amd.h", (const char[]){
+#embed "../../Kernels/gpu/matrix_amd.h" suffix(, 0)
+  }},
+  {"gpu/matrix_block.h", (const char[]){
+#embed "../../Kernels/gpu/matrix_block.h" suffix(, 0)
+  }},
   {"gpu/matrix_conv.cl", (const char[]){
 #embed "../../Kernels/gpu/matrix_conv.cl" suffix(, 0)
   }},
+  {"gpu/matrix_emulated.h", (const char[]){
+#embed "../../Kernels/gpu/matrix_emulated.h" suffix(, 0)
+  }},
   {"gpu/matrix_gemm.cl", (const char[]){
 #embed "../../Kernels/gpu/matrix_gemm.cl" suffix(, 0)
+  }},
+  {"gpu/matrix_intel.h", (const char[]){
+#embed "../../Kernels/gpu/matrix_intel.h" suffix(, 0)
+  }},
+  {"gpu/matrix_nvidia.h", (const char[]){
+#embed "../../Kernels/gpu/matrix_nvidia.h" suffix(, 0)
+  }},
+  {"gpu/matrix_store.h", (const char[]){
+#embed "../../Kernels/gpu/matrix_store.h" suffix(, 0)
   }},
   {"gpu/matrix_tile.h", (const char[]){
 #embed "../../Kernels/gpu/matrix_tile.h" suffix(, 0)

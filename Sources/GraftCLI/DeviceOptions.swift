@@ -27,8 +27,8 @@ struct DeviceOptions: ParsableArguments {
     transform: byteCount(of:))
   var memoryLimit: Int?
 
-  func planOptions(_ precision: Precision) -> PlanOptions {
-    var options = PlanOptions(precision: precision, memoryLimit: memoryLimit)
+  func planOptions(_ format: ComputeFormat) -> PlanOptions {
+    var options = PlanOptions(format: format, memoryLimit: memoryLimit)
     options.usesWinograd = winograd
     return options
   }
@@ -78,12 +78,15 @@ private func byteCount(of text: String) throws -> Int {
 }
 
 extension KernelChoice: ExpressibleByArgument {}
-extension Precision: ExpressibleByArgument {}
+extension ComputeFormat: ExpressibleByArgument {}
 
 /// In which numbers a backbone is computed. Heads are trained and applied in float32.
 struct PrecisionOptions: ParsableArguments {
-  @Option(help: ArgumentHelp("Number format of the backbone's weights and activations; sums are float32.", valueName: "format"))
-  var precision = Precision.float32
+  @Option(
+    help: ArgumentHelp(
+      "Number format of the backbone's weights and activations; sums are float32. tf32 is float32 whose products are rounded to 11 bits by NVIDIA's matrix units from sm_80 on; other devices compute it in float32.",
+      valueName: "format"))
+  var precision = ComputeFormat.float32
 }
 
 /// How results are shown.

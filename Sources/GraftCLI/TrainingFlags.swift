@@ -37,7 +37,7 @@ struct TrainingFlags: ParsableArguments {
       + "\(labelSmoothing) \(classWeight) \(clipNorm) \(accumulate) \(average) \(patience) \(seed)"
   }
 
-  func options(batchSize: Int, precision: Precision, labels: [Int], classes: Int) throws -> TrainingOptions {
+  func options(batchSize: Int, precision: ComputeFormat, labels: [Int], classes: Int) throws -> TrainingOptions {
     var options = TrainingOptions(
       method: optimizer, learningRate: learningRate ?? (optimizer == .sgd ? 1e-3 : 2e-5),
       weightDecay: weightDecay ?? (optimizer == .sgd ? 1e-4 : 0.01),

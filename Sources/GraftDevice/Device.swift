@@ -71,7 +71,7 @@ public struct DeviceTraits: Sendable {
   /// Slices of buffers start at multiples of this: OpenCL's base address alignment; 2 where any element will do.
   public var sliceAlignmentByteCount = 4
 
-  /// GPU family: what multiplies matrices in the shorter formats; `nil` where plain kernels do, or nobody has looked yet.
+  /// GPU family: what multiplies matrices of short numbers; `nil` where plain kernels do, or nobody has looked yet.
   public var matrixUnit: MatrixUnit?
 
   /// CPU family: bytes of the last cache before memory that the device's threads share; 0 where that is not known.

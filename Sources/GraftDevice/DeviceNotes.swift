@@ -4,11 +4,17 @@ import Synchronization
 /// Where this layer says what is worth knowing and is no error: a driver left out, a cache that cannot be used.
 package enum DeviceNotes {
   private static let handler = Mutex<@Sendable (String) -> Void>(standardError)
+  private static let said = Mutex<Set<String>>([])
 
   /// Says one sentence.
   package static func note(_ message: String) {
     let current = handler.withLock { $0 }
     current(message)
+  }
+
+  /// Says what holds for as long as the process runs, when it first matters.
+  package static func noteOnce(_ message: String) {
+    if said.withLock({ $0.insert(message).inserted }) { note(message) }
   }
 
   /// Sends the notes elsewhere; by default they go to standard error.

@@ -1,6 +1,6 @@
 import Foundation
 
-/// Hardware of a GPU that multiplies small matrices of 16-bit numbers, and how Kernels/gpu/matrix_unit.h reaches it.
+/// Hardware of a GPU that multiplies small matrices of short numbers, and how Kernels/gpu/matrix_unit.h reaches it.
 public struct MatrixUnit: Sendable, Hashable, CustomStringConvertible {
   public enum Kind: Int, Sendable, CaseIterable {
     /// `mma.sync` with `ldmatrix` and `cp.async`, by inline PTX: from sm_80 on.
@@ -9,21 +9,46 @@ public struct MatrixUnit: Sendable, Hashable, CustomStringConvertible {
     case wmma = 2
     /// AMD's MFMA: gfx90a and later CDNA, warps of 64.
     case mfma = 3
+    /// NVIDIA's sm_75: `mma.sync` with `ldmatrix` in float16, copies by way of registers.
+    case turing = 4
+    /// Intel's XMX in sub-groups of 8: Xe-HPG (Arc).
+    case xmx8 = 5
+    /// The same in sub-groups of 16: Xe-HPC and later.
+    case xmx16 = 6
 
     /// MATRIX_UNIT of the kernels.
     package var option: KernelReference.Option { .init("MATRIX_UNIT", rawValue) }
 
     /// Work-items of a warp.
-    package var lanes: Int { self == .mfma ? 64 : 32 }
+    package var lanes: Int {
+      switch self {
+      case .nvidia, .turing, .wmma: 32
+      case .mfma: 64
+      case .xmx8: 8
+      case .xmx16: 16
+      }
+    }
+
+    /// The formats there are kernels for.
+    package var formats: Set<ComputeFormat> {
+      switch self {
+      case .nvidia: [.tf32, .bfloat16, .float16]
+      case .turing: [.float16]
+      case .wmma, .mfma, .xmx8, .xmx16: [.bfloat16, .float16]
+      }
+    }
 
     /// Whether it reads operands across k too; the others read them along k only.
-    package var transposes: Bool { self == .nvidia }
+    package var transposes: Bool { self == .nvidia || self == .turing }
 
     public var name: String {
       switch self {
       case .nvidia: "mma.sync"
       case .wmma: "WMMA"
       case .mfma: "MFMA"
+      case .turing: "mma.sync of sm_75"
+      case .xmx8: "XMX in sub-groups of 8"
+      case .xmx16: "XMX in sub-groups of 16"
       }
     }
   }
@@ -32,9 +57,9 @@ public struct MatrixUnit: Sendable, Hashable, CustomStringConvertible {
   /// In plain OpenCL C: for checking a kernel's arithmetic without the hardware.
   public let isEmulated: Bool
   /// The formats in which it was tried and agreed with the host.
-  public let formats: Set<Precision>
+  public let formats: Set<ComputeFormat>
 
-  public init(_ kind: Kind, isEmulated: Bool = false, formats: Set<Precision>) {
+  public init(_ kind: Kind, isEmulated: Bool = false, formats: Set<ComputeFormat>) {
     (self.kind, self.isEmulated, self.formats) = (kind, isEmulated, formats)
   }
 
@@ -42,7 +67,7 @@ public struct MatrixUnit: Sendable, Hashable, CustomStringConvertible {
   package var options: [KernelReference.Option] { [kind.option, .init("EMULATED", isEmulated ? 1 : 0)] }
 
   public var description: String {
-    let names = Precision.allCases.filter { formats.contains($0) }.map(\.rawValue).joined(separator: ", ")
+    let names = ComputeFormat.allCases.filter { formats.contains($0) }.map(\.rawValue).joined(separator: ", ")
     return "\(kind.name) (\(names)\(isEmulated ? "; emulated" : ""))"
   }
 }

@@ -140,7 +140,7 @@ import Testing
     #expect(try file.load() == KernelTuning())
     var tuning = KernelTuning()
     let kernels = GEMMTile.candidates.map { ProductKernel.tiled($0, splits: 2) } + [.skinny(splits: 4)]
-    let matrix = MatrixUnit.Kind.allCases.flatMap(MatrixTile.candidates).map { ProductKernel.matrix($0, splits: 8) }
+    let matrix = Set(MatrixTile.all).map { ProductKernel.matrix($0, splits: 8) }
     for (index, kernel) in (kernels + matrix).enumerated() {
       let shape = ProductShape(kind: .product, m: index + 1, n: 3, k: 5, count: 1, images: .matrices)
       tuning[shape, .bfloat16, unit: MatrixUnit(.wmma, formats: [])] = entry(kernel)
@@ -156,7 +156,7 @@ import Testing
   @Test func namesAreDistinct() {
     var kernels: [ProductKernel] = []
     for tile in GEMMTile.candidates { kernels += [.tiled(tile, splits: 1), .winograd(outputs: 4, tile), .winograd(outputs: 2, tile)] }
-    kernels += Set(MatrixUnit.Kind.allCases.flatMap(MatrixTile.candidates)).map { .matrix($0, splits: 1) }
+    kernels += Set(MatrixTile.all).map { .matrix($0, splits: 1) }
     for kernel in kernels { #expect(ProductKernel(name: kernel.name, splits: 1) == kernel) }
     #expect(Set(kernels.map(\.name)).count == kernels.count)
     #expect(ProductKernel(name: "tile 3x3x3", splits: 1) == nil && ProductKernel(name: "skinny", splits: 33) == nil)

@@ -7,7 +7,11 @@ import Testing
 @Suite struct MatrixUnitTests {
   static let device = GPUProductTests.device
   static let kinds = MatrixUnit.Kind.allCases
-  static let formats = [Precision.bfloat16, .float16]
+  static let formats = [ComputeFormat.bfloat16, .float16]
+  /// Every unit with every format it multiplies.
+  static let units: [(MatrixUnit.Kind, ComputeFormat)] = kinds.flatMap { kind in
+    ComputeFormat.allCases.filter(kind.formats.contains).map { (kind, $0) }
+  }
 
   /// Every tile, and two of them with k in three parts.
   static let variants: [ProductKernel] =
@@ -17,7 +21,7 @@ import Testing
 
   /// Runs one operation with a kernel forced, all inputs but the first constant; says which kernels ran.
   private func run(
-    _ operation: any Operation, _ tensors: [HostTensor], _ kernel: ProductKernel?, _ kind: MatrixUnit.Kind, _ precision: Precision,
+    _ operation: any Operation, _ tensors: [HostTensor], _ kernel: ProductKernel?, _ kind: MatrixUnit.Kind, _ format: ComputeFormat,
     on device: any Device
   ) throws -> (values: [Float], kernels: Set<String>) {
     var graph = Graph()
@@ -27,7 +31,7 @@ import Testing
     graph.outputs = [try graph.add(any: operation, inputs, name: "node")]
     return try MatrixUnitChoice.$forced.withValue(.emulated(kind)) {
       try ProductKernel.$forced.withValue(kernel) {
-        let plan = try Plan(graph, device: device, options: .asWritten(in: precision))
+        let plan = try Plan(graph, device: device, options: .asWritten(computing: format))
         try plan.write(tensors[0].floats(), to: plan.graph.inputs[0])
         let kernels = Set(try plan.profile().map(\.kernel))
         return (try plan.read(plan.graph.outputs[0]), kernels)
@@ -36,12 +40,15 @@ import Testing
   }
 
   /// Compares with the reference, which is computed once; the arithmetic is that of float32, the result is rounded when it is stored.
-  private func check(_ sample: OperationSample, _ kernels: [ProductKernel?], _ kind: MatrixUnit.Kind, _ precision: Precision) throws {
-    let device = try #require(Self.device)
+  ///
+  /// In tf32, with that of the rounded factors: as exactly as float32, which shows that they are rounded, and how.
+  private func check(_ sample: OperationSample, _ kernels: [ProductKernel?], _ kind: MatrixUnit.Kind, _ format: ComputeFormat) throws {
+    let device = try #require(Self.device), precision = format.storage
     let tensors = sample.draw(seed: 11, precision: precision)
-    let expected = sample.operation.reference(tensors.map(ReferenceTensor.init))
+    let factors = format == .tf32 ? OperationSample.factorsInTF32(tensors) : tensors
+    let expected = sample.operation.reference(factors.map(ReferenceTensor.init))
     for kernel in kernels {
-      let (found, names) = try run(sample.operation, tensors, kernel, kind, precision, on: device)
+      let (found, names) = try run(sample.operation, tensors, kernel, kind, format, on: device)
       #expect(names.contains { $0.hasPrefix("matrix_") }, "\(names) ran instead")
       let error = zip(found, expected.values).reduce(0.0) {
         max($0, $1.0.isNaN ? .infinity : abs(Double($1.0) - $1.1) - precision.storageError(of: $1.1))
@@ -50,10 +57,10 @@ import Testing
     }
   }
 
-  @Test(.enabled(if: device != nil, "no OpenCL device: install pocl-opencl-icd"), arguments: kinds, formats)
-  func theProbeFindsAnEmulatedUnitRight(_ kind: MatrixUnit.Kind, _ precision: Precision) throws {
+  @Test(.enabled(if: device != nil, "no OpenCL device: install pocl-opencl-icd"), arguments: units)
+  func theProbeFindsAnEmulatedUnitRight(_ kind: MatrixUnit.Kind, _ format: ComputeFormat) throws {
     let device = try #require(Self.device as? OpenCLDevice)
-    #expect(try MatrixProbe(kind, precision, isEmulated: true).largestError(on: device) <= MatrixProbe.bound)
+    #expect(try MatrixProbe(kind, format, isEmulated: true).largestError(on: device) <= MatrixProbe.bound)
   }
 
   /// Every transposition; whole blocks, and tails of rows, columns and k; results in chunks, pairs and single elements.
@@ -71,13 +78,13 @@ import Testing
   }
 
   @Test(.enabled(if: device != nil, "no OpenCL device: install pocl-opencl-icd"), arguments: formats)
-  func everyTileMultiplies(_ precision: Precision) throws {
+  func everyTileMultiplies(_ format: ComputeFormat) throws {
     // More than a block of the largest in one extent and less than one in the other, then the other way.
     for (m, n) in [(264, 24), (24, 264)] {
       let product = MatMul(transposeB: true, hasBias: true, hasResidual: true, activation: .relu)
       let sample = OperationSample(
         operation: product, inputs: [TensorType([m, 200]), TensorType([n, 200]), TensorType([n]), TensorType([m, n])], terms: 200)
-      try check(sample, Self.variants, .nvidia, precision)
+      try check(sample, Self.variants, .nvidia, format)
     }
   }
 
@@ -88,23 +95,92 @@ import Testing
   }
 
   @Test(.enabled(if: device != nil, "no OpenCL device: install pocl-opencl-icd"), arguments: formats)
-  func everyTileConvolves(_ precision: Precision) throws {
+  func everyTileConvolves(_ format: ComputeFormat) throws {
     var conv = Conv2D(stride: Pair(2, 1), padding: Padding2D(top: 1, left: 2, bottom: 0, right: 1), hasBias: true)
     (conv.hasResidual, conv.activation) = (true, .clip(-1, 1.5))
     let inputs = [TensorType([2, 17, 10, 24]), TensorType([40, 24, 3, 3]), TensorType([40]), TensorType([2, 8, 11, 40])]
-    try check(OperationSample(operation: conv, inputs: inputs, terms: 216), Self.variants, .nvidia, precision)
+    try check(OperationSample(operation: conv, inputs: inputs, terms: 216), Self.variants, .nvidia, format)
   }
 
   /// AMD's units: every tile of each, rows and columns of A and B along k, groups, a split.
   @Test(.enabled(if: device != nil, "no OpenCL device: install pocl-opencl-icd"), arguments: [MatrixUnit.Kind.wmma, .mfma], formats)
-  func unitsThatReadAlongKOnly(_ kind: MatrixUnit.Kind, _ precision: Precision) throws {
+  func unitsThatReadAlongKOnly(_ kind: MatrixUnit.Kind, _ format: ComputeFormat) throws {
     let tiles = MatrixTile.candidates(kind).map { ProductKernel.matrix($0, splits: 1) }
     let product = MatMul(transposeB: true, hasBias: true, hasResidual: true, activation: .relu)
     let sizes = [TensorType([136, 104]), TensorType([72, 104]), TensorType([72]), TensorType([136, 72])]
     try check(
-      OperationSample(operation: product, inputs: sizes, terms: 104), tiles + [.matrix(MatrixTile.candidates(kind)[1], splits: 3)], kind, precision)
-    try check(ProductSamples.convolutions[1], tiles, kind, precision)
-    try check(ProductSamples.convolutions[2], [nil], kind, precision)
+      OperationSample(operation: product, inputs: sizes, terms: 104), tiles + [.matrix(MatrixTile.candidates(kind)[1], splits: 3)], kind, format)
+    try check(ProductSamples.convolutions[1], tiles, kind, format)
+    try check(ProductSamples.convolutions[2], [nil], kind, format)
+  }
+
+  /// Units that came later, whose programs take a device without them long to compile: a large tile and the smallest, whole and
+  /// split, with tails in every extent.
+  @Test(
+    .enabled(if: device != nil, "no OpenCL device: install pocl-opencl-icd"),
+    arguments: [(MatrixUnit.Kind.turing, ComputeFormat.float16), (.xmx8, .bfloat16), (.xmx8, .float16), (.xmx16, .bfloat16), (.xmx16, .float16)])
+  func otherUnits(_ kind: MatrixUnit.Kind, _ format: ComputeFormat) throws {
+    let tiles = MatrixTile.candidates(kind), kernels: [ProductKernel] = [.matrix(tiles[0], splits: 1), .matrix(tiles[tiles.count - 1], splits: 3)]
+    let product = MatMul(transposeB: true, hasBias: true, hasResidual: true, activation: .relu)
+    let sizes = [TensorType([136, 104]), TensorType([72, 104]), TensorType([72]), TensorType([136, 72])]
+    try check(OperationSample(operation: product, inputs: sizes, terms: 104), kernels, kind, format)
+    try check(ProductSamples.convolutions[1], Array(kernels.dropFirst()), kind, format)
+  }
+
+  /// Operands across k go another way to registers than those along it, and no transposing instruction helps.
+  @Test(.enabled(if: device != nil, "no OpenCL device: install pocl-opencl-icd"), arguments: products.filter { $0.inputs[3].shape[2] != 36 })
+  func everyLayoutMultipliesInTF32(_ sample: OperationSample) throws {
+    try check(sample, [.matrix(MatrixTile(64, 64).inFloat32, splits: 1), .matrix(MatrixTile(32, 64).inFloat32, splits: 3)], .nvidia, .tf32)
+  }
+
+  /// Results by several passes through local memory, the largest tile's, and convolutions with whole channels, with some and with
+  /// three.
+  @Test(.enabled(if: device != nil, "no OpenCL device: install pocl-opencl-icd"))
+  func largeTilesAndConvolutionsInTF32() throws {
+    let product = MatMul(transposeB: true, hasBias: true, hasResidual: true, activation: .relu)
+    let sizes = [TensorType([264, 200]), TensorType([24, 200]), TensorType([24]), TensorType([264, 24])]
+    let kernels = [MatrixTile.candidates(.nvidia, .tf32)[0], MatrixTile(128, 128).inFloat32].map { ProductKernel.matrix($0, splits: 1) }
+    try check(OperationSample(operation: product, inputs: sizes, terms: 200), kernels, .nvidia, .tf32)
+    for sample in ProductSamples.convolutions { try check(sample, [.matrix(MatrixTile(32, 32).inFloat32, splits: 2)], .nvidia, .tf32) }
+  }
+
+  /// Rounding both factors to 11 bits changes a product by 2⁻¹⁰ of it at most, and does change it.
+  @Test(.enabled(if: device != nil, "no OpenCL device: install pocl-opencl-icd"))
+  func tf32IsAsFarFromFloat32AsItsBitsSay() throws {
+    let device = try #require(Self.device), (m, n, k) = (40, 24, 72)
+    let sample = OperationSample(operation: MatMul(transposeB: true), inputs: [TensorType([m, k]), TensorType([n, k])], terms: k)
+    let tensors = sample.draw(seed: 3), kernel = ProductKernel.matrix(MatrixTile(32, 32).inFloat32, splits: 1)
+    let expected = sample.operation.reference(tensors.map(ReferenceTensor.init))
+    let sizes = sample.operation.reference(tensors.map { ReferenceTensor(HostTensor($0.shape, $0.floats().map(abs))) })
+    let (found, _) = try run(sample.operation, tensors, kernel, .nvidia, .tf32, on: device)
+    let largest = zip(found, zip(expected.values, sizes.values)).reduce(0.0) { max($0, abs(Double($1.0) - $1.1.0) / $1.1.1) }
+    #expect(largest <= 0x1p-10 * (1 + 0x1p-11) + sample.bound(expected) && largest > 0x1p-16, "\(largest)")
+    // A plan in float32 has no use for the unit.
+    let (_, names) = try run(sample.operation, tensors, nil, .nvidia, .float32, on: device)
+    #expect(!names.contains { $0.hasPrefix("matrix_") })
+  }
+
+  /// Ties go away from zero, the largest number rounds beyond the range, and what is no number stays none.
+  @Test(.enabled(if: device != nil, "no OpenCL device: install pocl-opencl-icd"))
+  func tf32RoundsAsTheUnitDoes() throws {
+    let device = try #require(Self.device)
+    let values: [Float] = [
+      1, 1 + 0x1p-11, -1 - 0x1p-11, 1 + 0x1p-12, 1 + 0x1.8p-11, 0x1.002p-3, -0x1.ffep5, 0, -0.0, .greatestFiniteMagnitude, .infinity,
+      -.infinity, .nan, 3.14159274, -2.71828175,
+    ]
+    // The identity, so that each result is one rounded factor.
+    let tensors = [
+      HostTensor([values.count, 4], values.flatMap { [$0, 0, 0, 0] }), HostTensor([4, 4], (0..<16).map { $0 % 5 == 0 ? 1 : 0 }),
+    ]
+    let (found, _) = try run(MatMul(), tensors, .matrix(MatrixTile(32, 32).inFloat32, splits: 1), .nvidia, .tf32, on: device)
+    for (index, value) in values.enumerated() {
+      let result = found[index * 4]
+      if value.isFinite, value.magnitude < 0x1p127 {
+        #expect(result == OperationSample.roundedToTF32(value), "\(value)")
+      } else {
+        #expect(!result.isFinite, "\(value) became \(result)")
+      }
+    }
   }
 
   // MARK: Choosing
@@ -118,12 +194,12 @@ import Testing
       numericFormats: ["float32"], isGPU: true, threadCount: 0)
     traits.matrixUnit = MatrixUnit(.nvidia, formats: [.float16])
     #expect(
-      ProductKernel.chooseMatrix(m: m, n: n, k: k, count: 1, vectors: vectors, precision: .bfloat16, traits: traits) == nil,
+      ProductKernel.chooseMatrix(m: m, n: n, k: k, count: 1, vectors: vectors, format: .bfloat16, traits: traits) == nil,
       "a format the unit was not found to have")
-    return ProductKernel.chooseMatrix(m: m, n: n, k: k, count: 1, vectors: vectors, precision: .float16, traits: traits)
+    return ProductKernel.chooseMatrix(m: m, n: n, k: k, count: 1, vectors: vectors, format: .float16, traits: traits)
   }
 
-  @Test(arguments: MatrixUnit.Kind.allCases.flatMap(MatrixTile.candidates))
+  @Test(arguments: MatrixTile.all)
   func candidatesFitTheLocalMemoryThereIs(_ tile: MatrixTile) {
     #expect(tile.localByteCount <= 49152 && tile.itemCount <= 256)
     let names = tile.options(MatrixVectors(a: 8, b: 8, y: 8)).map(\.name)
@@ -149,7 +225,23 @@ import Testing
     #expect(try choice(nil) == .auto && choice("") == .auto && choice("AUTO") == .auto && choice("off") == .off)
     #expect(try choice("emulated") == .emulated(.nvidia) && choice("nvidia") == .only(.nvidia) && choice("emulated-nvidia") == .emulated(.nvidia))
     let error = #expect(throws: DeviceError.self) { try choice("cuda") }
-    #expect(error?.description.contains("emulated-nvidia") == true)
+    #expect(error?.description.contains("emulated-nvidia") == true && error?.description.contains("xmx16") == true)
+    #expect(try choice("turing") == .only(.turing) && choice("emulated-xmx8") == .emulated(.xmx8))
+  }
+
+  @Test func aPlatformSaysWhichUnitsAreTried() {
+    func kinds(_ platform: String, isGPU: Bool = true, _ subGroup: Int? = nil) -> [MatrixUnit.Kind] {
+      MatrixUnits.candidates(platform: platform, isGPU: isGPU, matrixSubGroup: subGroup)
+    }
+    #expect(kinds("NVIDIA CUDA") == [.nvidia, .turing] && kinds("AMD Accelerated Parallel Processing") == [.mfma, .wmma])
+    #expect(kinds("Intel(R) OpenCL Graphics", 8) == [.xmx8] && kinds("Intel(R) OpenCL Graphics", 16) == [.xmx16])
+    #expect(kinds("Intel(R) OpenCL Graphics").isEmpty && kinds("Intel(R) OpenCL", isGPU: false, 8).isEmpty && kinds("rusticl", 8).isEmpty)
+  }
+
+  /// Fragments of convolutions in warps of 32 × 32 find no registers on gfx1100.
+  @Test func convolutionsOnWMMATakeSmallWarps() {
+    let tiles = MatrixTile.candidates(.wmma), rooms = tiles.filter { $0.hasRoomForWindows(on: .wmma) }
+    #expect(rooms.count == tiles.count - 2 && rooms.contains { $0.tileM == 64 && $0.tileN == 64 })
   }
 
   /// No foreign assembly reaches another vendor's compiler, and nothing is there that was not found.

@@ -246,9 +246,9 @@ import Testing
   }
 
   /// The shorter formats learn what float32 does, with float32 parameters.
-  @Test(arguments: [Precision.bfloat16, .float16])
-  func shortFormatsLearn(_ precision: Precision) throws {
-    func loss(_ precision: Precision) throws -> Double {
+  @Test(arguments: [ComputeFormat.tf32, .bfloat16, .float16])
+  func shortFormatsLearn(_ precision: ComputeFormat) throws {
+    func loss(_ precision: ComputeFormat) throws -> Double {
       let options = TrainingOptions(learningRate: 0.01, epochs: 6, batchSize: 8, precision: precision)
       let trainer = try Trainer(TrainingProgram(Self.network(), options: options, device: CPUDevice()), training: Self.samples(48), validation: nil)
       _ = try trainer.run()

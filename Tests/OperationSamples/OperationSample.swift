@@ -45,6 +45,18 @@ package struct OperationSample: Sendable, CustomStringConvertible {
     return 1.2e-7 * (8 + 2 * Double(terms).squareRoot()) * max(scale, size)
   }
 
+  /// The inputs of a product or a convolution with both factors rounded to tf32: what a unit for that computes with, exactly.
+  package static func factorsInTF32(_ tensors: [HostTensor]) -> [HostTensor] {
+    tensors.enumerated().map { $0 < 2 ? HostTensor($1.shape, $1.floats().map(roundedToTF32)) : $1 }
+  }
+
+  /// The nearest number with 11 bits, ties away from zero (PTX's `cvt.rna.tf32.f32`).
+  package static func roundedToTF32(_ value: Float) -> Float {
+    guard value.isNormal else { return value }
+    let step = Float(sign: .plus, exponent: Int(value.exponent) - 10, significand: 1)
+    return (value / step).rounded(.toNearestOrAwayFromZero) * step
+  }
+
   /// The largest error of a result, beyond what storing it in that format may change; infinite where a result is not a number.
   package func largestError(_ found: [Float], _ expected: ReferenceTensor, precision: Precision = .float32) -> Double {
     zip(found, expected.values).reduce(0.0) {

@@ -50,19 +50,25 @@ struct ListCommand: ParsableCommand {
   func run() throws {
     var programs: [ProgramKey: Program] = [:]
     var notes: [String] = []
-    for precision in Precision.allCases {
+    for format in ComputeFormat.allCases {
       for device in CheckedDevice.all {
-        if let refusal = refusal(of: precision, by: device.traits) {
-          notes.append("\(precision.rawValue) on \(device.traits.name): \(refusal)")
+        // Elsewhere tf32 is float32.
+        if format == .tf32, device.traits.matrixUnit?.formats.contains(format) != true { continue }
+        if let refusal = refusal(of: format, by: device.traits) {
+          notes.append("\(format.rawValue) on \(device.traits.name): \(refusal)")
           continue
         }
-        for item in try Self.graphs(precision) {
+        for item in try Self.graphs(format) {
           // On a matrix unit, its own tiles for the same operands.
-          let unit = precision == .float32 ? nil : device.traits.matrixUnit
-          let tiles = item.kernels == [nil] ? [] : unit.map { MatrixTile.candidates($0.kind) } ?? []
+          let unit = device.traits.matrixUnit.flatMap { $0.formats.contains(format) ? $0 : nil }
+          let tiles = item.kernels == [nil] ? [] : unit.map { MatrixTile.candidates($0.kind, format) } ?? []
           for kernel in item.kernels + tiles.flatMap({ [.matrix($0, splits: 1), .matrix($0, splits: 3)] }) {
             let outline = try ProductKernel.$forced.withValue(kernel) { try PlanOutline(item.graph, traits: device.traits, options: item.options) }
             for launch in outline.preparation + outline.launches {
+              // A tile that is never chosen for convolutions there.
+              if case .matrix(let tile, _)? = kernel, launch.kernel.function == "matrix_conv", let unit, !tile.hasRoomForWindows(on: unit.kind) {
+                continue
+              }
               Self.add(launch.kernel, workGroup: launch.grid.workGroupSize.x, device, launch.label, item.network, &programs)
             }
           }
@@ -87,7 +93,7 @@ struct ListCommand: ParsableCommand {
     var network: Network?
   }
 
-  private static func graphs(_ precision: Precision) throws -> [Item] {
+  private static func graphs(_ format: ComputeFormat) throws -> [Item] {
     var items: [Item] = []
     for sample in OperationSamples.all {
       let isNorm = sample.operation is BatchNorm, tensors = sample.draw(seed: 7)
@@ -95,14 +101,14 @@ struct ListCommand: ParsableCommand {
         items.append(
           Item(
             graph: try sample.graph(tensors, constants: constants),
-            options: isNorm ? PlanOptions(precision: precision) : .asWritten(in: precision)))
+            options: isNorm ? PlanOptions(format: format) : .asWritten(computing: format)))
       }
     }
     for (sample, kernels) in ProductSamples.all {
-      items.append(Item(graph: try sample.graph(sample.draw(seed: 7), constants: true), options: .asWritten(in: precision), kernels: kernels))
+      items.append(Item(graph: try sample.graph(sample.draw(seed: 7), constants: true), options: .asWritten(computing: format), kernels: kernels))
     }
     for network in Network.allCases {
-      for batch in [1, 32] { items.append(Item(graph: try network.graph(batch: batch), options: .asWritten(in: precision), network: network)) }
+      for batch in [1, 32] { items.append(Item(graph: try network.graph(batch: batch), options: .asWritten(computing: format), network: network)) }
     }
     return items
   }
@@ -117,7 +123,7 @@ struct ListCommand: ParsableCommand {
     program.kernels[kernel.function] = Kernel(
       function: kernel.function, workGroup: max(workGroup, known?.workGroup ?? 0),
       example: known?.example ?? network.map { "\($0.rawValue), \(example)" } ?? example)
-    program.targets.formUnion(device.targets)
+    program.targets.formUnion(kernel.options.contains { $0.name == "MATRIX_UNIT" } ? device.matrixTargets : device.targets)
     if let network { program.networks.insert(network.rawValue) }
     programs[key] = program
   }

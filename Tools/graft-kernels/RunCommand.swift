@@ -27,19 +27,19 @@ struct RunCommand: ParsableCommand {
     say("device: \(info.name)")
     let formats = precision.map { Set($0.split(separator: ",").map(String.init)) }
     var (count, failures) = (0, 0)
-    for precision in Precision.allCases where formats?.contains(precision.rawValue) ?? true {
-      if let refusal = refusal(of: precision, by: device.traits) {
-        say("refused: \(precision.rawValue): \(refusal)")
+    for format in ComputeFormat.allCases where formats?.contains(format.rawValue) ?? true {
+      if let refusal = refusal(of: format, by: device.traits) {
+        say("refused: \(format.rawValue): \(refusal)")
         continue
       }
-      for item in cases(precision) {
-        let format = precision == .float32 ? "" : "\(precision) "
-        let name = "\(item.kernel.map { "\($0) " } ?? "")\(format)\(item.constants ? "constant " : "")\(item.sample)"
+      for item in cases(format) {
+        let prefix = format == .float32 ? "" : "\(format) "
+        let name = "\(item.kernel.map { "\($0) " } ?? "")\(prefix)\(item.constants ? "constant " : "")\(item.sample)"
         if let only, !name.contains(only) { continue }
         say("case: \(name)")
         count += 1
         do {
-          if let problem = try check(item, precision, on: device) {
+          if let problem = try check(item, format, on: device) {
             failures += 1
             say("wrong: \(problem)")
           }
@@ -76,21 +76,23 @@ struct RunCommand: ParsableCommand {
     var unit = MatrixUnitChoice.auto
   }
 
-  private func cases(_ precision: Precision) -> [Case] {
+  private func cases(_ format: ComputeFormat) -> [Case] {
     var cases: [Case] = []
-    for sample in OperationSamples.all where !light || sample.flops <= 30_000 {
-      if !(sample.operation is BatchNorm) { cases.append(Case(sample: sample)) }
-      // A constant's way through packing; in a simulator only where there is one.
-      if sample.inputs.count > 1, !light || sample.operation is Conv2D { cases.append(Case(sample: sample, constants: true)) }
-    }
     // Emulated: the units' own instructions run nowhere here. The other tiles are the tests'.
-    if precision != .float32, light {
-      for kind in MatrixUnit.Kind.allCases {
-        guard let tile = MatrixTile.candidates(kind).last else { continue }
+    if light {
+      for kind in MatrixUnit.Kind.allCases where kind.formats.contains(format) {
+        guard let tile = MatrixTile.candidates(kind, format).last else { continue }
         cases += [ProductSamples.onMatrixUnit, ProductSamples.convolvedOnMatrixUnit].map {
           Case(sample: $0, kernel: .matrix(tile, splits: 3), constants: true, unit: .emulated(kind))
         }
       }
+    }
+    // Everything else is float32's.
+    if format == .tf32 { return cases }
+    for sample in OperationSamples.all where !light || sample.flops <= 30_000 {
+      if !(sample.operation is BatchNorm) { cases.append(Case(sample: sample)) }
+      // A constant's way through packing; in a simulator only where there is one.
+      if sample.inputs.count > 1, !light || sample.operation is Conv2D { cases.append(Case(sample: sample, constants: true)) }
     }
     for (sample, kernels) in light ? ProductSamples.small : ProductSamples.all {
       cases += kernels.map { Case(sample: sample, kernel: $0, constants: true) }
@@ -99,9 +101,9 @@ struct RunCommand: ParsableCommand {
   }
 
   /// What is wrong, or `nil`.
-  private func check(_ item: Case, _ precision: Precision, on device: any Device) throws -> String? {
-    let sample = item.sample, tensors = sample.draw(seed: 7, precision: precision)
-    let options = sample.operation is BatchNorm ? PlanOptions(precision: precision) : .asWritten(in: precision)
+  private func check(_ item: Case, _ format: ComputeFormat, on device: any Device) throws -> String? {
+    let sample = item.sample, precision = format.storage, tensors = sample.draw(seed: 7, precision: precision)
+    let options = sample.operation is BatchNorm ? PlanOptions(format: format) : .asWritten(computing: format)
     let found = try MatrixUnitChoice.$forced.withValue(item.unit) {
       try ProductKernel.$forced.withValue(item.kernel) {
         let plan = try Plan(try sample.graph(tensors, constants: item.constants), device: device, options: options)
@@ -110,7 +112,8 @@ struct RunCommand: ParsableCommand {
         return try plan.read(plan.graph.outputs[0])
       }
     }
-    let expected = sample.operation.reference(tensors.map(ReferenceTensor.init))
+    let factors = format == .tf32 ? OperationSample.factorsInTF32(tensors) : tensors
+    let expected = sample.operation.reference(factors.map(ReferenceTensor.init))
     let (error, bound) = (sample.largestError(found, expected, precision: precision), sample.bound(expected))
     return error <= bound ? nil : "largest error \(error), bound \(bound)"
   }

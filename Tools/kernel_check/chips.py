@@ -45,6 +45,7 @@ class Chip:
 KIB = 1024
 CHIPS = {
     "sm_70": Chip("V100", 32, 64, 32, 4, 16384, 8, 96 * KIB, 0, 128, 64),
+    "sm_75": Chip("RTX 2080", 32, 32, 16, 4, 16384, 8, 64 * KIB, 0, 128, 64),
     "sm_80": Chip("A100", 32, 64, 32, 4, 16384, 8, 164 * KIB, 1 * KIB, 128, 64),
     "sm_90": Chip("H200", 32, 64, 32, 4, 16384, 8, 228 * KIB, 1 * KIB, 128, 128),
     "sm_120": Chip("RTX 5090", 32, 48, 24, 4, 16384, 8, 100 * KIB, 1 * KIB, 128, 128),
@@ -52,6 +53,9 @@ CHIPS = {
     "gfx942": Chip("MI300X", 64, 32, 16, 4, 512 * 64, 8, 64 * KIB, 0, 128, 128),
     "gfx1100": Chip("RX 7900 XTX", 32, 64, 32, 4, 1536 * 32, 24, 128 * KIB, 0, 256, 256),
 }
+# Chips that no compiler here makes code for, and the work-items of a sub-group there: clang looks at what uses their matrix units,
+# whose built-in functions intel_prototypes.h declares.
+TYPES_ONLY = {"xe-hpg": 8, "xe-hpc": 16}
 
 
 def lanes_of_tile(options):

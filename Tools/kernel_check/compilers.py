@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import tempfile
 
+from . import chips
 from .failure import Failure
 
 # Another number where what is kept of a compilation changes.
@@ -45,6 +46,10 @@ class Clang:
         raise Failure(f"there is no {name} for clang-{self.number}: install libclc-{self.number} (Tools/setup does)")
 
     def command(self, target, program_options, source, result):
+        if target in chips.TYPES_ONLY:
+            prototypes = pathlib.Path(__file__).parent / "intel_prototypes.h"
+            return [self.path, "-x", "cl", *program_options.split(), "-O1", f"-DGRAFT_LANES={chips.TYPES_ONLY[target]}", "-include", str(prototypes),
+                    "-Wall", "-Werror", "-Wno-unused-function", "--target=spir64-unknown-unknown", "-S", "-emit-llvm", source, "-o", result]
         vendor = "nvidia" if target.startswith("sm_") else "amd"
         # -Dasm: OpenCL C's keyword of vendors' compilers, which clang spells __asm__. Our own files have no warnings of their own;
         # libclc's has another name for the same target.
@@ -53,6 +58,9 @@ class Clang:
         if vendor == "nvidia":
             # NVIDIA's compiler says so; clang does not.
             command += ["--target=nvptx64-nvidia-nvcl", "-Xclang", "-target-cpu", "-Xclang", target, "-DFP_FAST_FMAF=1"]
+            if target == "sm_75":
+                # clang's own choice of PTX's version for it is one before its matrix instructions.
+                command += ["-Xclang", "-target-feature", "-Xclang", "+ptx65"]
         else:
             command += ["--target=amdgcn-amd-amdhsa", f"-mcpu={target}", "-nogpulib"]
         return command + ["-S", source, "-o", result]
@@ -67,7 +75,7 @@ class Clang:
         """The newest chip not newer than `target` that this clang writes PTX for; ptxas takes it for any later one."""
         known = [t for t in ("sm_90", "sm_86", "sm_80", "sm_75", "sm_70") if int(t[3:]) <= int(target[3:])]
         # Chips whose figures are shown share one text, so that they differ by the chip alone.
-        return next(t for t in known if t in ("sm_80", "sm_70"))
+        return next(t for t in known if t in ("sm_80", "sm_75", "sm_70"))
 
 
 class Ptxas:
@@ -102,7 +110,8 @@ class Compilation:
 
 def compile_program(clang, ptxas, program, target):
     """Compiles for one chip, or takes what is kept of it. NVIDIA's needs ptxas."""
-    tools = clang.version + (ptxas.version if target.startswith("sm_") else "")
+    prototypes = (pathlib.Path(__file__).parent / "intel_prototypes.h").read_text() if target in chips.TYPES_ONLY else ""
+    tools = clang.version + prototypes + (ptxas.version if target.startswith("sm_") else "")
     key = hashlib.sha256("\0".join([str(FORMAT), tools, target, program.text, program.source]).encode()).hexdigest()
     kept = cache_folder() / key[:2] / f"{key}.json"
     if kept.exists():
@@ -124,6 +133,8 @@ def run_compilers(clang, ptxas, program, target):
         status, text = output_of(clang.command(first, program.text, source, assembly))
         if status != 0:
             return Compilation({}, f"clang: {text.strip()}")
+        if target in chips.TYPES_ONLY:
+            return Compilation({})
         if not target.startswith("sm_"):
             return Compilation(amd_figures(pathlib.Path(assembly).read_text()))
         if not ptxas.path:

@@ -35,8 +35,8 @@ class Program:
         if "TRANSPOSE_A" in o:
             words.append(("T" if o.pop("TRANSPOSE_A") else "N") + ("T" if o.pop("TRANSPOSE_B", 0) else "N"))
         words += [f"{name.lower()} {value}" for name, value in o.items()]
-        if self.precision != "float32":
-            words.append(self.precision)
+        if self.precision != "float32" or "MATRIX_UNIT" in self.options:
+            words.append("tf32" if self.precision == "float32" else self.precision)
         return ", ".join(words)
 
 
@@ -54,8 +54,11 @@ def representative(programs):
     program for each way of being told apart (which options it has, not their values)."""
     chosen, seen = [], set()
     for program in programs:
-        kind = (program.path, program.precision, frozenset(program.options), program.options.get("MATRIX_UNIT"), *sorted(program.kernels))
-        if (program.networks and program.precision != "bfloat16") or kind not in seen:
+        unit = program.options.get("MATRIX_UNIT")
+        kind = (program.path, program.precision, frozenset(program.options), unit, *sorted(program.kernels))
+        # tf32 is the matrix unit's float32.
+        is_short_for_others = program.precision == "bfloat16" or unit and program.precision == "float32"
+        if (program.networks and not is_short_for_others) or kind not in seen:
             seen.add(kind)
             chosen.append(program)
     return chosen

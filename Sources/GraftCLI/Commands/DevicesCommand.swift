@@ -18,7 +18,7 @@ struct DevicesCommand: ReportingCommand {
 
   private func matrixUnit(_ traits: DeviceTraits) -> String {
     guard traits.family == .gpu else { return "" }
-    return "\n  matrix unit    " + (traits.matrixUnit?.description ?? "none: products in the shorter formats run at float32's rate")
+    return "\n  matrix unit    " + (traits.matrixUnit?.description ?? "none: products in tf32 and the shorter formats run at float32's rate")
   }
 
   func execute() throws {

@@ -20,7 +20,7 @@ struct PredictionOptions: ParsableArguments {
   func prediction(_ backbone: Backbone, shape: [Int]) throws -> TimePrediction? {
     guard let predict else { return nil }
     let chip = try Chip.named(predict), graph = try backbone.graph(inputShape: [batchSize] + shape.dropFirst())
-    return try backbone.namingFile { try TimePrediction(graph, on: chip, options: PlanOptions(precision: format.precision)) }
+    return try backbone.namingFile { try TimePrediction(graph, on: chip, options: PlanOptions(format: format.precision)) }
   }
 }
 
@@ -49,7 +49,7 @@ struct PredictionReport: Encodable {
     case milliseconds = "predicted_milliseconds"
   }
 
-  init(_ prediction: TimePrediction, batchSize: Int, precision: Precision) {
+  init(_ prediction: TimePrediction, batchSize: Int, precision: ComputeFormat) {
     (chip, self.precision, self.batchSize) = (prediction.chip.identifier, precision.rawValue, batchSize)
     imagesPerSecond = Double(batchSize) / prediction.seconds
     limitImagesPerSecond = Double(batchSize) / prediction.limitSeconds

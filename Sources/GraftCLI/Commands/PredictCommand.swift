@@ -19,7 +19,7 @@ struct PredictCommand: ReportingCommand {
   @Option(
     help: ArgumentHelp(
       "Number format of the backbone's weights and activations (default: the one the head's features were computed in).", valueName: "format"))
-  var precision: Precision?
+  var precision: ComputeFormat?
   @OptionGroup var computing: DeviceOptions
   @OptionGroup var output: OutputOptions
 

@@ -15,7 +15,8 @@ struct RunCommand: ReportingCommand {
   @Option(help: ArgumentHelp("The input, a .npy file.", valueName: "x.npy")) var input: String
   @Option(name: .customLong("output"), help: ArgumentHelp("Where the result goes.", valueName: "y.npy")) var outputPath: String
   @Option(help: ArgumentHelp("Which value to write (default: the model's first output).", valueName: "name")) var outputName: String?
-  @Option(help: ArgumentHelp("Run in this format too, and say how far the result lies from that one.", valueName: "format")) var compare: Precision?
+  @Option(help: ArgumentHelp("Run in this format too, and say how far the result lies from that one.", valueName: "format")) var compare:
+    ComputeFormat?
   @OptionGroup var format: PrecisionOptions
   @OptionGroup var computing: DeviceOptions
   @OptionGroup var output: OutputOptions
@@ -42,7 +43,7 @@ struct RunCommand: ReportingCommand {
       graph.outputs = Array(graph.outputs.prefix(1))
     }
     let device = try computing.make(console)
-    func result(_ precision: Precision) throws -> HostTensor {
+    func result(_ precision: ComputeFormat) throws -> HostTensor {
       let plan = try backbone.namingFile { try Plan(graph, device: device, options: computing.planOptions(precision)) }
       try plan.write(x.floats(), to: plan.graph.inputs[0])
       try plan.run()

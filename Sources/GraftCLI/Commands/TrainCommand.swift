@@ -174,7 +174,7 @@ extension HeadMetadata {
     self.init(
       classes: store.classNames, cut: isExtracted ? store.key.cut : nil, backboneSHA256: isExtracted ? store.key.backboneSHA256 : nil,
       backboneFile: store.entries["backbone_file"], backbonePath: store.entries["backbone_path"],
-      preprocessing: isExtracted ? store.key.preprocessing : nil, precision: isExtracted ? Precision(rawValue: store.key.precision) : nil,
+      preprocessing: isExtracted ? store.key.preprocessing : nil, precision: isExtracted ? ComputeFormat(rawValue: store.key.precision) : nil,
       featureNormalisation: .none, l2: 0, graftVersion: GraftVersion.text)
   }
 }

@@ -29,6 +29,8 @@ public struct OpenCLDeviceInfo: Sendable {
   public let sliceAlignment: Int
   public let nativeVectorWidth: Int
   public let numericFormats: [String]
+  /// Work-items of a sub-group that multiplies matrices by Intel's extension, which wants the smallest there is; `nil` without it.
+  let matrixSubGroup: Int?
 
   let id: DeviceID
 
@@ -67,6 +69,12 @@ public struct OpenCLDeviceInfo: Sendable {
     let extensions = Set(try info.text(CL_DEVICE_EXTENSIONS).split(separator: " ").map(String.init))
     let doubles = try info.value(CL_DEVICE_DOUBLE_FP_CONFIG, cl_device_fp_config(0))
     numericFormats = Self.formats(extensions: extensions, hasDoubles: doubles != 0)
+    if extensions.isSuperset(of: ["cl_intel_subgroup_matrix_multiply_accumulate", "cl_intel_required_subgroup_size"]) {
+      // CL_DEVICE_SUB_GROUP_SIZES_INTEL, which not every header has.
+      matrixSubGroup = try info.values(0x4108, 0).min()
+    } else {
+      matrixSubGroup = nil
+    }
 
     let isAvailable = try info.value(CL_DEVICE_AVAILABLE, cl_bool(0)) != 0
     let hasCompiler = try info.value(CL_DEVICE_COMPILER_AVAILABLE, cl_bool(0)) != 0

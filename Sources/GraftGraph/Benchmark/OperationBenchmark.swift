@@ -96,9 +96,9 @@ public struct OperationBenchmark: Sendable {
   }
 
   /// Random elements of the inputs.
-  package func values(for precision: Precision) -> [[Float]] {
+  package func values(for format: ComputeFormat) -> [[Float]] {
     var generator = SplitMix(1)
-    return types.map { type in (0..<type.elementCount).map { _ in precision.holdable(generator.float()) } }
+    return types.map { type in (0..<type.elementCount).map { _ in format.holdable(generator.float()) } }
   }
 
   /// - Parameter values: what `values(for:)` gave, to draw them once for several plans.
@@ -116,7 +116,7 @@ public struct OperationBenchmark: Sendable {
     if !device.traits.isGPU { options.memoryLimit = min(options.memoryLimit ?? .max, available - hostByteCount) }
     // The rows of a product are not images'.
     if options.imageCount == nil, operation is MatMul { options.imageCount = 0 }
-    let values = known ?? values(for: options.precision)
+    let values = known ?? values(for: options.format)
     var graph = Graph()
     let first = graph.addInput(types[0], name: "a")
     let second =
@@ -189,11 +189,13 @@ public struct PreparedOperationBenchmark {
   }
 }
 
-extension Precision {
+extension ComputeFormat {
   /// A number near one of −1…1 that every shorter format holds, eight bits and a sign: so that a benchmark's operands are what
   /// the kernels get, and its error is theirs.
   fileprivate func holdable(_ value: Float) -> Float { self == .float32 ? value : (value * 128).rounded() / 128 }
+}
 
+extension Precision {
   /// The largest relative error of storing a number; that of float32 counts among the sum's.
   fileprivate var roundingUnit: Double {
     switch self {

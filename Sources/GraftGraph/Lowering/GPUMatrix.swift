@@ -4,14 +4,17 @@ import GraftDevice
 // Products and convolutions on matrix units (Kernels/gpu/matrix_gemm.cl, matrix_conv.cl).
 
 extension LoweringContext {
-  /// Elements one copy of an operand takes: the most of 8, 4 and 2 that divides its extents and strides and where it begins.
+  /// Elements of 16, 8 and 4 bytes.
+  private var copyWidths: [Int] { [16, 8, 4].map { $0 / precision.byteCount } }
+
+  /// Elements one copy of an operand takes: the most whose number divides its extents and strides and where it begins.
   private func copyWidth(_ extents: [Int], _ operand: Operand) -> Int? {
-    [8, 4, 2].first { width in start(of: operand) % width == 0 && extents.allSatisfy { $0 % width == 0 } }
+    copyWidths.first { width in start(of: operand) % width == 0 && extents.allSatisfy { $0 % width == 0 } }
   }
 
   /// Elements of a store of the result: a chunk of 8, a pair or one.
   private func storeWidth(_ extents: [Int], _ operands: [Operand?]) -> Int {
-    [8, 2].first { width in operands.allSatisfy { start(of: $0) % width == 0 } && extents.allSatisfy { $0 % width == 0 } } ?? 1
+    [copyWidths[0], 2].first { width in operands.allSatisfy { start(of: $0) % width == 0 } && extents.allSatisfy { $0 % width == 0 } } ?? 1
   }
 
   /// Appends a product on the device's matrix unit, if it has one for the plan's format and the operands lie so that it can
@@ -62,18 +65,19 @@ extension LoweringContext {
     var (p, operands) = (parameters, operands)
     let (groups, taps) = (Int(p.groups), Int(p.kh) * Int(p.kw))
     let rows = Int(p.n) * Int(p.oh) * Int(p.ow), outputs = Int(p.oc) / groups
-    guard let unit = traits.matrixUnit, unit.formats.contains(precision), rows > 0, fitsSixteenBits(p) else { return false }
+    guard let unit = traits.matrixUnit, unit.formats.contains(format), rows > 0, fitsSixteenBits(p) else { return false }
     var channels = Int(p.c) / groups
     var width = copyWidth([channels, Int(p.ldx)], operands.a)
     var isPadded = false
-    if width == nil || (width == 2 && channels > 2) {
+    let (widest, narrowest) = (copyWidths[0], copyWidths[2])
+    if width == nil || (width == narrowest && channels > narrowest) {
       guard groups == 1 else { return false }
-      channels = channels <= 2 ? 2 : channels <= 4 ? 4 : divideUp(channels, 8) * 8
-      (width, isPadded) = (min(8, channels), true)
+      channels = copyWidths.last { channels <= $0 } ?? divideUp(channels, widest) * widest
+      (width, isPadded) = (min(widest, channels), true)
     }
     guard let width else { return false }
     let k = taps * channels
-    guard let widthB = [8, 4, 2].first(where: { k % $0 == 0 }) else { return false }
+    guard let widthB = copyWidths.first(where: { k % $0 == 0 }) else { return false }
     let vectors = MatrixVectors(
       a: width, b: widthB,
       y: storeWidth([outputs, Int(p.ldy)] + (operands.residual == nil ? [] : [Int(p.ldr)]), [operands.residual, operands.y]))
@@ -88,7 +92,7 @@ extension LoweringContext {
         rows: Int64(pixels), channels: p.c, ldx: p.ldx, ldy: Int32(channels), hasScale: 0, hasShift: 0, epilogue: epilogue(.none))
       launchItems(
         "pack", "pad_rows", [operands.a, padded], move, count: pixels * channels / width, options: [.init("PART", width)], flops: 0,
-        bytes: Double(2 * pixels * (Int(p.c) + channels)))
+        bytes: Double(precision.byteCount * pixels * (Int(p.c) + channels)))
       operands.a = padded
       (p.c, p.ldx) = (Int32(channels), Int32(channels))
     }
@@ -131,7 +135,8 @@ extension LoweringContext {
         strideBatch: 0, batch: 1, groups: Int32(groups), oc: Int32(outputs), c: Int32(ws[1]), taps: Int32(taps), strideO: Int32(ws[1] * taps),
         strideC: Int32(taps), strideTap: 1, strideGroup: Int32(outputs * ws[1] * taps))
       context.launchItems(
-        "pack", "pack_rows", [source, target], pack, count: count, options: [.init("PART", part)], flops: 0, bytes: Double(6 * count))
+        "pack", "pack_rows", [source, target], pack, count: count, options: [.init("PART", part)], flops: 0,
+        bytes: Double((4 + context.precision.byteCount) * count))
     }
   }
 }

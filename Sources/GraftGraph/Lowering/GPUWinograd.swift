@@ -89,7 +89,7 @@ extension LoweringContext {
     let shape = convolutionShape(p, k: 9 * Int(p.c)), images = imageCount
     let chosen: Winograd
     var known: GEMMTile?
-    switch (ProductKernel.forced, options.tuning?[shape, precision, unit: nil]) {
+    switch (ProductKernel.forced, options.tuning?[shape, .float32, unit: nil]) {
     case (.winograd(let outputs, let tile)?, _): (chosen, known) = (Winograd(outputs: outputs), tile)
     case (.some, _): return false
     case (nil, let tuned?):

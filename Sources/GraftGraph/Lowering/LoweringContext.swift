@@ -55,6 +55,8 @@ public struct LoweringContext {
   let formats: ValueFormats
   /// The format in which the node's result lies in memory, and its kernels compute: the plan's, but for what stays float32.
   var precision: Precision { formats.precision(of: node.output) }
+  /// The same, and how exactly products are computed.
+  var format: ComputeFormat { options.format(of: precision) }
   var launches: [PlannedLaunch] = []
   var preparation: [PlannedLaunch] = []
   /// Bytes of each prepared block, and what it was made from, so that two users of one weight share it.

@@ -10,13 +10,34 @@ package struct MatrixTile: Sendable, Hashable {
   package var stages: Int
   /// Work-items of a warp.
   package var lanes: Int
+  /// Bytes an element: 2, or 4 where float32 is multiplied as tf32.
+  package var elementByteCount: Int
 
-  package init(_ tileM: Int, _ tileN: Int, _ tileK: Int = 32, warps: (m: Int, n: Int) = (2, 2), stages: Int = 3, lanes: Int = 32) {
+  package init(
+    _ tileM: Int, _ tileN: Int, _ tileK: Int = 32, warps: (m: Int, n: Int) = (2, 2), stages: Int = 3, lanes: Int = 32, elementByteCount: Int = 2
+  ) {
     (self.tileM, self.tileN, self.tileK, self.stages, self.lanes) = (tileM, tileN, tileK, stages, lanes)
     (warpsM, warpsN) = warps
+    self.elementByteCount = elementByteCount
   }
 
-  /// Large to small; matrix_tile.h has what limits each.
+  /// The same bytes of float32: half the terms.
+  package var inFloat32: MatrixTile {
+    var tile = self
+    (tile.tileK, tile.elementByteCount) = (tileK / 2, 4)
+    return tile
+  }
+
+  package static func candidates(_ kind: MatrixUnit.Kind, _ format: ComputeFormat) -> [MatrixTile] {
+    format.storage == .float32 ? candidates(kind).map(\.inFloat32) : candidates(kind)
+  }
+
+  /// Of every unit, in every format.
+  package static let all: [MatrixTile] = MatrixUnit.Kind.allCases.flatMap { kind in
+    candidates(kind) + (kind.formats.contains(.tf32) ? candidates(kind, .tf32) : [])
+  }
+
+  /// Large to small, for numbers of 16 bits; matrix_tile.h has what limits each.
   package static func candidates(_ kind: MatrixUnit.Kind) -> [MatrixTile] {
     switch kind {
     case .nvidia:
@@ -29,7 +50,8 @@ package struct MatrixTile: Sendable, Hashable {
       // A lane holds both halves of a fragment's row: warps of more than 32 × 32 have no registers left. Copies go by way of
       // registers, so two stages are enough.
       [
-        MatrixTile(128, 64, warps: (4, 2), stages: 2), MatrixTile(64, 64, stages: 2), MatrixTile(64, 32, stages: 2), MatrixTile(32, 64, stages: 2),
+        MatrixTile(128, 64, warps: (4, 2), stages: 2), MatrixTile(64, 64, stages: 2), MatrixTile(64, 64, warps: (4, 2), stages: 2),
+        MatrixTile(64, 32, stages: 2), MatrixTile(32, 64, stages: 2),
         MatrixTile(32, 32, warps: (2, 1), stages: 2),
       ]
     case .mfma:
@@ -37,13 +59,31 @@ package struct MatrixTile: Sendable, Hashable {
         MatrixTile(128, 128, stages: 2, lanes: 64), MatrixTile(128, 64, stages: 2, lanes: 64), MatrixTile(64, 128, stages: 2, lanes: 64),
         MatrixTile(64, 64, stages: 2, lanes: 64), MatrixTile(32, 32, warps: (2, 1), stages: 2, lanes: 64),
       ]
+    case .turing:
+      // Copies wait in registers beside the sums, of which 64 × 32 are enough then.
+      [
+        MatrixTile(128, 128, warps: (2, 4), stages: 2), MatrixTile(128, 64, stages: 2), MatrixTile(64, 64, stages: 2), MatrixTile(64, 32, stages: 2),
+        MatrixTile(32, 64, stages: 2), MatrixTile(32, 32, stages: 2),
+      ]
+    case .xmx8:
+      // A lane has 128 registers: warps of at most 16 × 32, whose sums take half of them.
+      [
+        MatrixTile(64, 128, warps: (4, 4), stages: 2, lanes: 8), MatrixTile(64, 64, warps: (4, 4), stages: 2, lanes: 8),
+        MatrixTile(64, 64, warps: (4, 2), stages: 2, lanes: 8), MatrixTile(32, 32, stages: 2, lanes: 8),
+      ]
+    case .xmx16:
+      // The same with twice the lanes: at most 32 × 32.
+      [
+        MatrixTile(128, 128, warps: (4, 4), stages: 2, lanes: 16), MatrixTile(128, 64, warps: (4, 2), stages: 2, lanes: 16),
+        MatrixTile(64, 64, stages: 2, lanes: 16), MatrixTile(32, 32, stages: 2, lanes: 16),
+      ]
     }
   }
 
   var warpM: Int { tileM / warpsM }
   var warpN: Int { tileN / warpsN }
   package var itemCount: Int { warpsM * warpsN * lanes }
-  package var localByteCount: Int { 2 * stages * (tileM + tileN) * tileK }
+  package var localByteCount: Int { elementByteCount * stages * (tileM + tileN) * tileK }
   /// Registers a work-item: its sums, two steps of fragments, and about 60 for everything else.
   var registerCount: Int { warpM * warpN / lanes + (warpM + warpN) / 2 + 60 }
   /// Work-groups that a multiprocessor's 65,536 registers hold at once.
@@ -52,20 +92,32 @@ package struct MatrixTile: Sendable, Hashable {
   package func blockCount(m: Int, n: Int) -> Int { divideUp(m, tileM) * divideUp(n, tileN) }
 
   package func fits(_ traits: DeviceTraits, vectors: MatrixVectors) -> Bool {
-    // An emulated multiplication hands both operands' registers around.
-    let exchange = traits.matrixUnit?.isEmulated == true ? itemCount * (warpM + warpN) * 2 : 0
+    // An emulated multiplication hands both operands' registers around; in WMMA every number is in two lanes.
+    let unit = traits.matrixUnit, copyCount = unit?.kind == .wmma ? 2 : 1
+    let exchange = unit?.isEmulated == true ? itemCount * (warpM + warpN) * 32 / lanes * copyCount : 0
     guard itemCount <= traits.maximumWorkGroupSize, localByteCount + exchange <= traits.localMemoryByteCount else { return false }
+    // Words that are read one by one across k take more registers than a matrix of them: beside 64 × 64 sums they are not there,
+    // and beside half of those only with few copies.
+    guard elementByteCount == 2 || warpM * warpN < 4096 || vectors.alongA && vectors.alongB else { return false }
+    let copyLimit = elementByteCount == 2 ? Int.max : 8
     let copies = [(tileM, vectors.a, vectors.alongA), (tileN, vectors.b, vectors.alongB)]
     return copies.allSatisfy { extent, width, alongK in
       let parts = (alongK ? tileK : extent) / width
       // Narrow copies are many; beside the sums of 64 × 64, where they come from takes more registers than there are.
-      return itemCount % parts == 0 && extent * tileK % (width * itemCount) == 0 && (width == 8 || warpM * warpN < 4096)
+      guard alongK || extent * tileK / (width * itemCount) <= copyLimit else { return false }
+      return itemCount % parts == 0 && extent * tileK % (width * itemCount) == 0 && (width * elementByteCount == 16 || warpM * warpN < 4096)
     }
   }
 
-  /// Whether a convolution's windows (which pixels a work-item copies from) find registers beside the sums: in warps of 64 × 64
-  /// only with as few copies a work-item as eight warps have.
-  var hasRoomForWindows: Bool { lanes > 32 || warpM * warpN < 4096 || itemCount > 128 }
+  /// Whether a convolution's windows (which pixels a work-item copies from) find registers beside the sums: on NVIDIA in warps of
+  /// 64 × 64 only with as few copies a work-item as eight warps have; on WMMA, whose fragments are large, not in those of 32 × 32.
+  package func hasRoomForWindows(on kind: MatrixUnit.Kind) -> Bool {
+    switch kind {
+    case .nvidia, .turing: warpM * warpN < 4096 || itemCount > 128
+    case .wmma: warpM * warpN < 1024
+    case .mfma, .xmx8, .xmx16: true
+    }
+  }
 
   /// The `-D` options of a program.
   package func options(_ vectors: MatrixVectors) -> [KernelReference.Option] {
@@ -79,9 +131,9 @@ package struct MatrixTile: Sendable, Hashable {
   /// Cycles a multiprocessor takes for one group's block of k: its multiply-adds, its local memory or its share of the second
   /// cache, whichever is longest (the rates of matrix_tile.h).
   var stepCost: Double {
-    let arithmetic = Double(2 * tileM * tileN * tileK) / 2560
-    let local = Double(2 * tileK * (warpsM * warpsN * (warpM + warpN) + tileM + tileN)) / 128
-    let cache = Double(2 * tileK * (tileM + tileN)) / 32
+    let arithmetic = Double(tileM * tileN * tileK * elementByteCount) / 2560, rowByteCount = elementByteCount * tileK
+    let local = Double(rowByteCount * (warpsM * warpsN * (warpM + warpN) + tileM + tileN)) / 128
+    let cache = Double(rowByteCount * (tileM + tileN)) / 32
     return max(arithmetic, local, cache)
   }
 
@@ -113,19 +165,22 @@ extension ProductKernel {
   ///
   /// - Parameter splits: how many sums k is cut into, where that is settled; `nil`: whatever is fastest.
   package static func chooseMatrix(
-    m: Int, n: Int, k: Int, count: Int, vectors: MatrixVectors, gathers: Bool = false, splits fixed: Int? = nil, precision: Precision,
+    m: Int, n: Int, k: Int, count: Int, vectors: MatrixVectors, gathers: Bool = false, splits fixed: Int? = nil, format: ComputeFormat,
     traits: DeviceTraits
   ) -> (tile: MatrixTile, splits: Int)? {
-    guard let unit = traits.matrixUnit, unit.formats.contains(precision), k > 0, unit.kind.transposes || vectors.alongA && vectors.alongB else {
+    guard let unit = traits.matrixUnit, unit.formats.contains(format), k > 0, unit.kind.transposes || vectors.alongA && vectors.alongB else {
       return nil
     }
     if let forced {
-      guard case .matrix(let tile, let splits) = forced, tile.lanes == unit.kind.lanes, tile.fits(traits, vectors: vectors) else { return nil }
+      guard case .matrix(let tile, let splits) = forced, tile.lanes == unit.kind.lanes,
+        tile.elementByteCount == format.storage.byteCount, tile.fits(traits, vectors: vectors)
+      else { return nil }
       return (tile, splits)
     }
     let units = max(1, traits.computeUnits)
     var best: (cost: Double, tile: MatrixTile, splits: Int)?
-    for tile in MatrixTile.candidates(unit.kind) where tile.fits(traits, vectors: vectors) && (!gathers || tile.hasRoomForWindows) {
+    for tile in MatrixTile.candidates(unit.kind, format)
+    where tile.fits(traits, vectors: vectors) && (!gathers || tile.hasRoomForWindows(on: unit.kind)) {
       for splits in fixed.map({ [$0] }) ?? splitCounts(k: k, tileK: tile.tileK) {
         let cost = tile.cost(m: m, n: n, k: k, count: count, splits: splits, units: units)
         if cost < best?.cost ?? .infinity { best = (cost, tile, splits) }

@@ -93,7 +93,9 @@ extension LoweringContext {
     var kernel = choose(shape.images == .none ? images : ProductShape.nominalImageCount, mayBeSkinny: mayBeSkinny)
     if ProductKernel.forced == nil {
       var isTuned = false
-      if let tuned = options.tuning?[shape, precision, unit: nil], tuned.kernel.runs(shape, imageCount: images, vectors, mayBeSkinny, traits) {
+      if let tuned = options.tuning?[shape, ComputeFormat(precision), unit: nil],
+        tuned.kernel.runs(shape, imageCount: images, vectors, mayBeSkinny, traits)
+      {
         (kernel, isTuned) = (tuned.kernel, tuned.imageCount == images)
       }
       // The tile is that of this batch, the cuts those of every batch.
@@ -109,14 +111,16 @@ extension LoweringContext {
     func choose(_ images: Int, splits: Int? = nil) -> (tile: MatrixTile, splits: Int)? {
       ProductKernel.chooseMatrix(
         m: shape.rows(images), n: shape.n, k: shape.k, count: shape.products(images), vectors: vectors, gathers: gathers, splits: splits,
-        precision: precision, traits: traits)
+        format: format, traits: traits)
     }
-    guard var (tile, splits) = choose(shape.images == .none ? images : ProductShape.nominalImageCount) else { return nil }
+    guard let unit = traits.matrixUnit, var (tile, splits) = choose(shape.images == .none ? images : ProductShape.nominalImageCount) else {
+      return nil
+    }
     if ProductKernel.forced == nil {
-      let tuned = options.tuning?[shape, precision, unit: traits.matrixUnit]
+      let tuned = options.tuning?[shape, format, unit: unit]
       if case .matrix(let known, let knownSplits)? = tuned?.kernel, ProductKernel.splitCounts(k: shape.k, tileK: known.tileK).contains(knownSplits) {
         splits = knownSplits
-        if tuned?.imageCount == images, known.fits(traits, vectors: vectors), !gathers || known.hasRoomForWindows {
+        if tuned?.imageCount == images, known.fits(traits, vectors: vectors), !gathers || known.hasRoomForWindows(on: unit.kind) {
           choices.append(ProductChoice(shape: shape, imageCount: images, kernel: .matrix(known, splits: splits), time: time))
           return (known, splits)
         }

@@ -112,9 +112,22 @@ public final class Plan {
   /// The same for a device, with its matrix unit and what tuning has found for it.
   static func lower(_ graph: Graph, device: any Device, options: PlanOptions) throws -> (graph: Graph, schedule: Schedule) {
     var (options, traits) = (options, device.traits)
-    if options.precision != .float32, let openCL = device as? OpenCLDevice { traits.matrixUnit = try openCL.matrixUnit() }
+    if options.format != .float32, let openCL = device as? OpenCLDevice { traits.matrixUnit = try openCL.matrixUnit() }
+    announce(options.format, on: traits)
     if options.tuning == nil, traits.family == .gpu { options.tuning = KernelTuning.stored(for: device) }
     return try lower(graph, traits: traits, options: options)
+  }
+
+  /// Says that a device computes products otherwise than its matrix unit, or the format's name, lets one expect.
+  static func announce(_ format: ComputeFormat, on traits: DeviceTraits) {
+    guard format != .float32, traits.matrixUnit?.formats.contains(format) != true else { return }
+    if format == .tf32 {
+      DeviceNotes.noteOnce("\(traits.identifier) \(traits.name): it has no matrix unit for tf32, so everything is computed in float32.")
+    } else if let unit = traits.matrixUnit {
+      DeviceNotes.noteOnce(
+        "\(traits.identifier) \(traits.name): its matrix unit, \(unit), does not multiply \(format), so products in it run on the plain kernels, "
+          + "which are slower.")
+    }
   }
 
   /// The graph optimised, and its launches: all that needs no device.

@@ -4,6 +4,9 @@ import GraftDevice
 public struct PlanOptions: Sendable {
   /// The format of values and weights in memory; inputs and outputs are float32.
   public var precision: Precision
+  /// Whether the factors of products and convolutions in float32 may be rounded to tf32's 11 bits, on devices that have a matrix
+  /// unit for them; on others a note says that they are not.
+  public var multipliesInTF32 = false
   /// Whether passes run first; false is for tests of single operations.
   public var optimizes = true
   /// Whether 3 × 3 convolutions may be computed by Winograd's transforms (GPU family: in float32): up to four times fewer products,
@@ -30,12 +33,32 @@ public struct PlanOptions: Sendable {
     (self.precision, self.memoryLimit) = (precision, memoryLimit)
   }
 
+  public init(format: ComputeFormat, memoryLimit: Int? = nil) {
+    self.init(precision: format.storage, memoryLimit: memoryLimit)
+    multipliesInTF32 = format == .tf32
+  }
+
+  /// `precision` and `multipliesInTF32` in one.
+  public var format: ComputeFormat {
+    get { format(of: precision) }
+    set { (precision, multipliesInTF32) = (newValue.storage, newValue == .tf32) }
+  }
+
+  /// What products of values in that format are computed in.
+  func format(of precision: Precision) -> ComputeFormat { precision == .float32 && multipliesInTF32 ? .tf32 : ComputeFormat(precision) }
+
   /// The graph node by node.
   package static var asWritten: PlanOptions { asWritten(in: .float32) }
 
   package static func asWritten(in precision: Precision) -> PlanOptions {
     var options = PlanOptions(precision: precision)
     options.optimizes = false
+    return options
+  }
+
+  package static func asWritten(computing format: ComputeFormat) -> PlanOptions {
+    var options = asWritten(in: format.storage)
+    options.format = format
     return options
   }
 

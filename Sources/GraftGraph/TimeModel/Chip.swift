@@ -9,6 +9,8 @@ public struct Chip: Sendable {
   public let gigaflopsPerSecond: Double
   /// Matrix units with 16-bit operands and float32 sums, dense; kernels that do not use them get the rate above.
   public let matrixGigaflopsPerSecond: Double
+  /// The same with tf32 operands; the plain rate where there is no unit for them.
+  public let tf32GigaflopsPerSecond: Double
   /// Smallest working set first.
   let bandwidths: [DevicePeak.Bandwidth]
   /// Parts that a work-group runs on: streaming multiprocessors, compute units.
@@ -25,16 +27,20 @@ public struct Chip: Sendable {
 
   /// Vendors' data sheets: boost clocks, dense rates, no sparsity.
   public static let known: [Chip] = [
-    Chip("h200", "NVIDIA H200", .nvidia, teraflops: 67, matrix: 989, gigabytes: 4800, multiprocessors: 132, memory: 141, unit: .nvidia),
-    Chip("a100", "NVIDIA A100 80GB", .nvidia, teraflops: 19.5, matrix: 312, gigabytes: 2039, multiprocessors: 108, memory: 80, unit: .nvidia),
+    Chip("h200", "NVIDIA H200", .nvidia, teraflops: 67, matrix: 989, tf32: 494.5, gigabytes: 4800, multiprocessors: 132, memory: 141, unit: .nvidia),
     Chip(
-      "rtx4090", "NVIDIA GeForce RTX 4090", .nvidia, teraflops: 82.6, matrix: 165.2, gigabytes: 1008, multiprocessors: 128, memory: 24, unit: .nvidia),
+      "a100", "NVIDIA A100 80GB", .nvidia, teraflops: 19.5, matrix: 312, tf32: 156, gigabytes: 2039, multiprocessors: 108, memory: 80, unit: .nvidia),
     Chip(
-      "rtx3060", "NVIDIA GeForce RTX 3060", .nvidia, teraflops: 12.7, matrix: 25.5, gigabytes: 360, multiprocessors: 28, memory: 12, unit: .nvidia),
+      "rtx4090", "NVIDIA GeForce RTX 4090", .nvidia, teraflops: 82.6, matrix: 165.2, tf32: 82.6, gigabytes: 1008, multiprocessors: 128, memory: 24,
+      unit: .nvidia),
+    Chip(
+      "rtx3060", "NVIDIA GeForce RTX 3060", .nvidia, teraflops: 12.7, matrix: 25.5, tf32: 12.7, gigabytes: 360, multiprocessors: 28, memory: 12,
+      unit: .nvidia),
     Chip("mi210", "AMD Instinct MI210", .amd, teraflops: 22.6, matrix: 181, gigabytes: 1638, multiprocessors: 104, memory: 64, unit: .mfma),
     Chip("rx7900xtx", "AMD Radeon RX 7900 XTX", .amd, teraflops: 61.4, matrix: 122.8, gigabytes: 960, multiprocessors: 48, memory: 24, unit: .wmma),
     Chip(
-      "arc-a770", "Intel Arc A770", .intel, teraflops: 17.2, matrix: 137.6, gigabytes: 560, multiprocessors: 32, computeUnits: 512, memory: 16),
+      "arc-a770", "Intel Arc A770", .intel, teraflops: 17.2, matrix: 137.6, gigabytes: 560, multiprocessors: 32, computeUnits: 512, memory: 16,
+      unit: .xmx8),
   ]
 
   /// - Throws: `ChipError` that names those there are.
@@ -81,11 +87,11 @@ public struct Chip: Sendable {
   }
 
   private init(
-    _ identifier: String, _ name: String, _ vendor: Vendor, teraflops: Double, matrix: Double, gigabytes: Double, multiprocessors: Int,
-    computeUnits: Int? = nil, memory: Int, unit: MatrixUnit.Kind? = nil
+    _ identifier: String, _ name: String, _ vendor: Vendor, teraflops: Double, matrix: Double, tf32: Double? = nil, gigabytes: Double,
+    multiprocessors: Int, computeUnits: Int? = nil, memory: Int, unit: MatrixUnit.Kind? = nil
   ) {
     (self.identifier, self.name, self.multiprocessors) = (identifier, name, multiprocessors)
-    (gigaflopsPerSecond, matrixGigaflopsPerSecond) = (1e3 * teraflops, 1e3 * matrix)
+    (gigaflopsPerSecond, matrixGigaflopsPerSecond, tf32GigaflopsPerSecond) = (1e3 * teraflops, 1e3 * matrix, 1e3 * (tf32 ?? teraflops))
     bandwidths = [DevicePeak.Bandwidth(workingSetByteCount: memory << 30, readGigabytesPerSecond: gigabytes, triadGigabytesPerSecond: gigabytes)]
     launchSeconds = vendor.launchSeconds
     var traits = DeviceTraits(
@@ -94,7 +100,7 @@ public struct Chip: Sendable {
       localMemoryByteCount: vendor.localByteCount, maximumWorkGroupSize: vendor.workGroup, vectorWidth: 4, panelVectors: 2, instructionSet: "",
       numericFormats: ["float32"], isGPU: true, threadCount: 0)
     traits.sliceAlignmentByteCount = 128
-    traits.matrixUnit = unit.map { MatrixUnit($0, formats: [.bfloat16, .float16]) }
+    traits.matrixUnit = unit.map { MatrixUnit($0, formats: $0.formats) }
     self.traits = traits
   }
 
@@ -103,7 +109,9 @@ public struct Chip: Sendable {
   /// - Parameter launchSeconds: what one launch costs beyond its work.
   public init(_ traits: DeviceTraits, measured peak: DevicePeak, launchSeconds: Double = 3e-6) {
     (identifier, name, self.traits, self.launchSeconds) = (traits.identifier, traits.name, traits, launchSeconds)
-    (gigaflopsPerSecond, matrixGigaflopsPerSecond) = (peak.gigaflopsPerSecond, peak.gigaflopsPerSecond)
+    (gigaflopsPerSecond, matrixGigaflopsPerSecond, tf32GigaflopsPerSecond) = (
+      peak.gigaflopsPerSecond, peak.gigaflopsPerSecond, peak.gigaflopsPerSecond
+    )
     bandwidths = peak.bandwidths
     multiprocessors = max(1, traits.threadCount > 0 ? traits.threadCount : traits.computeUnits)
   }

@@ -39,7 +39,8 @@ struct LaunchModel {
   }
 
   func peakRate(_ launch: LaunchOutline) -> Double {
-    launch.kernel.options.contains { $0.name == "MATRIX_UNIT" } ? chip.matrixGigaflopsPerSecond : chip.gigaflopsPerSecond
+    guard launch.kernel.options.contains(where: { $0.name == "MATRIX_UNIT" }) else { return chip.gigaflopsPerSecond }
+    return launch.kernel.precision == .float32 ? chip.tf32GigaflopsPerSecond : chip.matrixGigaflopsPerSecond
   }
 }
 

@@ -29,6 +29,7 @@ public struct TimePrediction: Sendable {
   /// - Throws: what `Plan` throws before it allocates.
   public init(_ graph: Graph, on chip: Chip, options: PlanOptions = PlanOptions()) throws {
     let model = LaunchModel(chip: chip)
+    Plan.announce(options.format, on: chip.traits)
     self.chip = chip
     launches = try PlanOutline(graph, traits: chip.traits, options: options).launches.map { launch in
       let (arithmetic, memory) = model.seconds(launch), work = max(arithmetic, memory), count = Double(launch.count)

@@ -66,7 +66,7 @@ public struct KernelTuner {
     var plain = options
     plain.tuning = KernelTuning()
     let (lowered, schedule) = try Plan.lower(graph, device: device, options: plain)
-    let subjects = Self.subjects(schedule, lowered)
+    let subjects = Self.subjects(schedule, lowered, plain)
     // A file that cannot be used is replaced.
     var tuning = (try? file.load()) ?? KernelTuning()
     var results: [Result] = []
@@ -76,7 +76,7 @@ public struct KernelTuner {
       var trial = Trial(subject: subject, device: device, options: plain, deadline: deadline, leastGain: Self.leastGain)
       let (result, winner) = try trial.run(isCancelled: isCancelled)
       results.append(result)
-      let key = KernelTuning.key(subject.shape, options.precision, unit: subject.unit)
+      let key = KernelTuning.key(subject.shape, Self.format(options, unit: subject.unit), unit: subject.unit)
       guard result.failure == nil, tuning[key] != winner else { continue }
       tuning[key] = winner
       try file.save(tuning)
@@ -99,12 +99,17 @@ public struct KernelTuner {
     }
   }
 
+  /// What a kernel is known by: what its unit multiplies, or the plain kernels' numbers.
+  private static func format(_ options: PlanOptions, unit: MatrixUnit?) -> ComputeFormat {
+    unit == nil ? ComputeFormat(options.precision) : options.format
+  }
+
   /// The shapes of a schedule, the most expensive first. Operations that no benchmark can be made of are left out.
-  private static func subjects(_ schedule: Schedule, _ graph: Graph) -> [Subject] {
+  private static func subjects(_ schedule: Schedule, _ graph: Graph, _ options: PlanOptions) -> [Subject] {
     var subjects: [KernelTuning.Key: Subject] = [:]
     for choice in schedule.choices where graph.nodes.indices.contains(choice.time) {
       let unit: MatrixUnit? = if case .matrix = choice.kernel { schedule.traits.matrixUnit } else { nil }
-      let key = KernelTuning.key(choice.shape, schedule.precision, unit: unit)
+      let key = KernelTuning.key(choice.shape, format(options, unit: unit), unit: unit)
       if subjects[key] != nil {
         subjects[key]?.useCount += 1
         continue
@@ -162,7 +167,7 @@ private struct Trial {
   }
 
   mutating func run(isCancelled: () -> Bool) throws -> (KernelTuner.Result, KernelTuning.Entry?) {
-    let values = subject.benchmark.values(for: options.precision)
+    let values = subject.benchmark.values(for: options.format)
     let standard: PreparedOperationBenchmark, expected: [Float]
     let accuracy: PreparedOperationBenchmark.Accuracy
     do {
@@ -237,7 +242,7 @@ private struct Trial {
     var found: [(kernel: ProductKernel, cost: Double)] = []
     if let unit = subject.unit {
       let gathers = shape.kind == .convolution && (shape.kernel != Pair(1) || shape.stride != Pair(1))
-      for tile in MatrixTile.candidates(unit.kind) where !gathers || tile.hasRoomForWindows {
+      for tile in MatrixTile.candidates(unit.kind, options.format) where !gathers || tile.hasRoomForWindows(on: unit.kind) {
         for splits in ProductKernel.splitCounts(k: k, tileK: tile.tileK) {
           found.append((.matrix(tile, splits: splits), tile.cost(m: m, n: n, k: k, count: count, splits: splits, units: units)))
         }

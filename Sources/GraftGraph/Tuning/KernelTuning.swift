@@ -27,14 +27,14 @@ package struct KernelTuning: Sendable, Equatable {
 
   package init() {}
 
-  package static func key(_ shape: ProductShape, _ precision: Precision, unit: MatrixUnit?) -> Key {
-    Key(shape: shape.text, precision: precision.rawValue, unit: unit.map { $0.isEmulated ? "\($0.kind.name), emulated" : $0.kind.name } ?? "plain")
+  package static func key(_ shape: ProductShape, _ format: ComputeFormat, unit: MatrixUnit?) -> Key {
+    Key(shape: shape.text, precision: format.rawValue, unit: unit.map { $0.isEmulated ? "\($0.kind.name), emulated" : $0.kind.name } ?? "plain")
   }
 
   /// `nil` for a shape that nothing is known of.
-  package subscript(_ shape: ProductShape, _ precision: Precision, unit unit: MatrixUnit?) -> Entry? {
-    get { entries.isEmpty ? nil : entries[Self.key(shape, precision, unit: unit)] }
-    set { entries[Self.key(shape, precision, unit: unit)] = newValue }
+  package subscript(_ shape: ProductShape, _ format: ComputeFormat, unit unit: MatrixUnit?) -> Entry? {
+    get { entries.isEmpty ? nil : entries[Self.key(shape, format, unit: unit)] }
+    set { entries[Self.key(shape, format, unit: unit)] = newValue }
   }
 
   /// These entries and others, which win.
@@ -76,7 +76,7 @@ extension ProductKernel {
   package init?(name: String, splits: Int) {
     guard (1...32).contains(splits) else { return nil }
     let tiles = GEMMTile.candidates.map { ProductKernel.tiled($0, splits: splits) }
-    let matrixTiles = MatrixUnit.Kind.allCases.flatMap(MatrixTile.candidates).map { ProductKernel.matrix($0, splits: splits) }
+    let matrixTiles = MatrixTile.all.map { ProductKernel.matrix($0, splits: splits) }
     let winograd = splits > 1 ? [] : [4, 2].flatMap { m in GEMMTile.candidates.map { ProductKernel.winograd(outputs: m, $0) } }
     guard let found = ([.skinny(splits: splits)] + tiles + matrixTiles + winograd).first(where: { $0.name == name }) else { return nil }
     self = found

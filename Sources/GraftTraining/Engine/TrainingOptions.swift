@@ -26,7 +26,7 @@ public struct TrainingOptions: Sendable {
   public var normalization: NormalizationMode
   /// Epochs without a better validation loss after which training stops; 0: never.
   public var patience: Int
-  public var precision: Precision
+  public var precision: ComputeFormat
   public var seed: UInt64
   public var loss = Loss.crossEntropy
   /// λ of a penalty λ/2 ‖w‖² that belongs to the objective, by a parameter's name; unlike weight decay it is part of the gradient.
@@ -41,7 +41,7 @@ public struct TrainingOptions: Sendable {
     method: OptimizerStep.Method = .adamW, learningRate: Double = 1e-4, weightDecay: Double = 0.01, momentum: Double = 0.9, epochs: Int = 10,
     batchSize: Int = 32, schedule: RateSchedule.Shape = .cosine, warmupEpochs: Double = 0.5, labelSmoothing: Double = 0,
     gradientNormLimit: Double = 0, layerDecay: Double = 1, normalization: NormalizationMode = .frozen, patience: Int = 0,
-    precision: Precision = .float32, seed: UInt64 = 0
+    precision: ComputeFormat = .float32, seed: UInt64 = 0
   ) {
     (self.method, self.learningRate, self.weightDecay, self.momentum) = (method, learningRate, weightDecay, momentum)
     (self.epochs, self.batchSize, self.schedule, self.warmupEpochs) = (epochs, batchSize, schedule, warmupEpochs)

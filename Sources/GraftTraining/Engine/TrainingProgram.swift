@@ -43,7 +43,7 @@ public final class TrainingProgram {
     try options.validate()
     (self.options, self.device) = (options, device)
     var planOptions = options.planOptions
-    planOptions.precision = options.precision
+    planOptions.format = options.precision
 
     let prepared = try network.makeGraph(options.batchSize).preparedForTraining()
     let learned = prepared.parameters().filter { network.isTrained($0.name) }

@@ -37,7 +37,7 @@ public struct HeadMetadata: Sendable, Equatable {
   /// How pictures become the backbone's input: a JSON object.
   public var preprocessing: String?
   /// The number format the features were computed in; nil for heads that don't say.
-  public var precision: Precision?
+  public var precision: ComputeFormat?
   public var featureNormalisation: FeatureNormalisation
   /// The strength of the penalty: λ of `linear`, α of `ridge`, weight decay of `mlp`; 0 without one.
   public var l2: Double
@@ -53,7 +53,7 @@ public struct HeadMetadata: Sendable, Equatable {
 
   public init(
     kind: Kind = .linear, classes: [String], cut: String?, backboneSHA256: String?, backboneFile: String?, backbonePath: String? = nil,
-    preprocessing: String?, precision: Precision? = nil,
+    preprocessing: String?, precision: ComputeFormat? = nil,
     featureNormalisation: FeatureNormalisation, l2: Double, temperature: Double = 1, metrics: [String: Double] = [:], graftVersion: String
   ) {
     formatVersion = Self.currentFormatVersion
@@ -137,9 +137,9 @@ public struct HeadMetadata: Sendable, Equatable {
     guard let metrics = try? JSONDecoder().decode([String: Double].self, from: Data(try required(.metrics).utf8)) else {
       throw damaged(.metrics, "is not a JSON object of numbers")
     }
-    var precision: Precision?
+    var precision: ComputeFormat?
     if let name = strings[Key.precision.rawValue] {
-      guard let known = Precision(rawValue: name) else { throw damaged(.precision, "is \(name), which this Graft doesn't know") }
+      guard let known = ComputeFormat(rawValue: name) else { throw damaged(.precision, "is \(name), which this Graft doesn't know") }
       precision = known
     }
     self.init(

@@ -7,7 +7,7 @@ import Graft
 struct OperationBenchmarkOptions: ParsableArguments {
   @OptionGroup var measuring: MeasuringOptions
   @Option(help: ArgumentHelp("Number format of the operands and the result; sums are float32.", valueName: "format"))
-  var precision = Precision.float32
+  var precision = ComputeFormat.float32
   @OptionGroup var computing: DeviceOptions
   @OptionGroup var output: OutputOptions
 

@@ -1,0 +1,112 @@
+// AMD's matrix units (matrix_unit.h): WMMA and MFMA, by clang's built-in functions. Lanes read their own words, of operands along
+// k only.
+#ifndef GRAFT_GPU_MATRIX_AMD_H
+#define GRAFT_GPU_MATRIX_AMD_H
+#if !A_ALONG_K || !B_ALONG_K
+#error "this unit reads operands along k"
+#endif
+
+#define FRAGMENT_ROWS 16
+#define FRAGMENT_COLUMNS 16
+#define SUM_ROW(r, lane) ((lane) % 16)
+#if MATRIX_UNIT == 2
+#define LANES 32
+#define WORDS_A 8
+#define WORDS_B 8
+#define SUMS 8
+#define SUM_COLUMN(r, lane) ((r) * 2 + (lane) / 16)
+#define SUM_COLUMNS 8
+#define SUM_PAIRS 0
+#define BUFFERS 1  // fragments are too large to hold those of two steps
+#define LANE_OF_A(m, word, lane) ((lane) / 16 * 16 + (m))
+#define WORD_OF_A(m, word) (word)
+#else
+#define LANES 64
+#define WORDS_A 2
+#define WORDS_B 2
+#define SUMS 4
+#define SUM_COLUMN(r, lane) ((lane) / 16 * 4 + (r))
+#define SUM_COLUMNS 4
+#define SUM_PAIRS 1
+#define BUFFERS 2
+#define LANE_OF_A(m, word, lane) ((word) / 2 * 16 + (m))
+#define WORD_OF_A(m, word) ((word) % 2)
+#endif
+#define LANE_OF_B LANE_OF_A
+#define WORD_OF_B WORD_OF_A
+FRAGMENTS_TYPE
+
+// The compiler else trades registers for warps that local memory has no room for, and keeps sums in memory.
+#if EMULATED
+#define MATRIX_KERNEL __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1)))
+#else
+#define MATRIX_KERNEL __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1), amdgpu_waves_per_eu(1, 4)))
+#endif
+
+// Where lane `lane` finds its words of the fragment that begins at row `first`.
+static inline uint lane_place(int lane, int first, const uint rowBytes) {
+#if MATRIX_UNIT == 2
+  return PLACE(first + lane % 16, 0, rowBytes);
+#else
+  return PLACE(first + lane % 16, lane / 32, rowBytes) + lane / 16 % 2 * 8;
+#endif
+}
+
+static inline void load_words(__local const uchar *from, uint place, uint *to) {
+#if MATRIX_UNIT == 2
+  uint4 low = *(__local const uint4 *)(from + place), high = *(__local const uint4 *)(from + (place ^ 16));
+  to[0] = low.x, to[1] = low.y, to[2] = low.z, to[3] = low.w, to[4] = high.x, to[5] = high.y, to[6] = high.z, to[7] = high.w;
+#else
+  uint2 words = *(__local const uint2 *)(from + place);
+  to[0] = words.x, to[1] = words.y;
+#endif
+}
+
+static inline void load_fragments(__local const uchar *stage, int step, Fragments *f, int lane, int warp) {
+  uint placeA = lane_place(lane, warp / WARPS_N * WARP_M, ROW_A), placeB = STAGE_A + lane_place(lane, warp % WARPS_N * WARP_N, ROW_B);
+  UNROLLED
+  for (int i = 0; i < FRAGMENTS_M; ++i) load_words(stage, NEXT_ALONG(placeA, i, step, 16, ROW_A), f->a[i]);
+  UNROLLED
+  for (int j = 0; j < FRAGMENTS_N; ++j) load_words(stage, NEXT_ALONG(placeB, j, step, 16, ROW_B), f->b[j]);
+}
+
+#if EMULATED || GRAFT_STORAGE == GRAFT_BFLOAT16
+
+static inline uint unit_narrow_one(float x) { return narrow(x); }
+static inline float unit_widen_one(uint bits) { return widen((element)bits); }
+
+#else
+
+#pragma OPENCL EXTENSION cl_khr_fp16 : enable
+static inline uint unit_narrow_one(float x) { return as_ushort((half)x); }
+static inline float unit_widen_one(uint bits) { return (float)as_half((ushort)bits); }
+
+#endif
+
+#if !EMULATED
+
+// The unit's rows are the product's columns.
+static inline void multiply_fragment(float *d, const uint *a, const uint *b) {
+#if MATRIX_UNIT == 2
+  uint8 left = (uint8)(b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]), right = (uint8)(a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7]);
+  float8 sum = (float8)(d[0], d[1], d[2], d[3], d[4], d[5], d[6], d[7]);
+#if GRAFT_STORAGE == GRAFT_FLOAT16
+  sum = __builtin_amdgcn_wmma_f32_16x16x16_f16_w32(as_half16(left), as_half16(right), sum);
+#else
+  sum = __builtin_amdgcn_wmma_f32_16x16x16_bf16_w32(as_short16(left), as_short16(right), sum);
+#endif
+  d[0] = sum.s0, d[1] = sum.s1, d[2] = sum.s2, d[3] = sum.s3, d[4] = sum.s4, d[5] = sum.s5, d[6] = sum.s6, d[7] = sum.s7;
+#else
+  uint2 left = (uint2)(b[0], b[1]), right = (uint2)(a[0], a[1]);
+  float4 sum = (float4)(d[0], d[1], d[2], d[3]);
+#if GRAFT_STORAGE == GRAFT_FLOAT16
+  sum = __builtin_amdgcn_mfma_f32_16x16x16f16(as_half4(left), as_half4(right), sum, 0, 0, 0);
+#else
+  sum = __builtin_amdgcn_mfma_f32_16x16x16bf16_1k(as_short4(left), as_short4(right), sum, 0, 0, 0);
+#endif
+  d[0] = sum.x, d[1] = sum.y, d[2] = sum.z, d[3] = sum.w;
+#endif
+}
+
+#endif
+#endif
