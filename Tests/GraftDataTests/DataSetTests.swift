@@ -31,6 +31,20 @@ import Testing
     #expect(try walk(folder.path + "//").1 == entries)
   }
 
+  @Test func classesThatWereNotAskedForAreNotThere() throws {
+    try make("train/cat/1.png", "train/dog/2.png", "train/emu/3.png", "test/dog/4.png", "test/emu/5.png", "test/emu/notes.txt")
+    let data = try ImageFolder(path: folder.path, classes: ["dog", "cat"])
+    var paths: [String] = []
+    let tally = try data.forEachImage { paths.append($0.path) }
+    #expect(data.classNames == ["cat", "dog"])
+    #expect(paths == ["train/cat/1.png", "train/dog/2.png", "test/dog/4.png"])
+    #expect((tally.images, tally.ignored, tally.emptyClasses) == (3, 0, []))
+    #expect(throws: DataSetError(path: folder.path, reason: "it has no class 'cow'", remedy: "It has cat, dog, emu.")) {
+      _ = try ImageFolder(path: folder.path, classes: ["cat", "cow"])
+    }
+    #expect(throws: DataSetError.self) { _ = try ImageFolder(path: folder.path, classes: []) }
+  }
+
   @Test func splitFoldersGiveTheSplit() throws {
     try make("train/cat/1.png", "train/dog/2.png", "valid/dog/3.png", "Test/cat/4.png", "Test/emu/5.png", "labels.csv")
     let (data, entries, _) = try walk()

@@ -43,6 +43,14 @@ import Testing
     try folder.write("t10k-labels-idx1-ubyte" + suffix, pack(names(4..<6)))
   }
 
+  @Test func classesCanBeChosen() throws {
+    try fill()
+    let images = try LabelledImages(try ImageFolder(path: folder.path, classes: ["9", "0"]))
+    #expect(images.classNames == ["0", "9"])
+    #expect(images.images.map(\.label) == labels.filter { $0 != 3 }.map { $0 == 0 ? 0 : 1 })
+    #expect(throws: DataSetError.self) { _ = try ImageFolder(path: folder.path, classes: ["5"]) }
+  }
+
   @Test(arguments: [false, true])
   func readsPicturesAndLabels(compressed: Bool) throws {
     try fill(compressed: compressed)

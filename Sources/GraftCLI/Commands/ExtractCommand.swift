@@ -22,6 +22,7 @@ struct ExtractCommand: ReportingCommand {
 
   @Option(help: ArgumentHelp("A model file: .onnx, or the .pth or .safetensors of a known architecture.", valueName: "model")) var backbone: String
   @Option(help: ArgumentHelp("The folder of images.", valueName: "path")) var data: String
+  @OptionGroup var choosing: ClassOptions
   @Option(name: .customLong("output"), help: ArgumentHelp("The store, a folder.", valueName: "store")) var store: String
   @Option(help: ArgumentHelp("Where the frozen part ends (default: the classifier's input; see 'graft inspect').", valueName: "name")) var cut:
     String?
@@ -124,7 +125,8 @@ struct ExtractCommand: ReportingCommand {
       "graft_version": GraftVersion.text, "device": identifiers,
     ]
     let run = try FeatureExtraction(
-      data: ImageFolder(path: data), store: store, key: key, preprocessing: preprocessing, pixelLimit: self.preprocessing.maxPixels, options: options)
+      data: ImageFolder(path: data, classes: choosing.names), store: store, key: key, preprocessing: preprocessing,
+      pixelLimit: self.preprocessing.maxPixels, options: options)
     console.note(
       "cut: \(frozen.cut) \(frozen.featureShape), \(byteText(key.views * key.featureCount * key.featureType.byteCount)) an image"
         + (views > 1 ? " in \(views) views" : ""))

@@ -18,6 +18,7 @@ struct PretrainCommand: ReportingCommand {
 
   @Option(help: ArgumentHelp("What to train.", valueName: "name")) var architecture: String
   @Option(help: ArgumentHelp("The folder of images.", valueName: "path")) var data: String
+  @OptionGroup var choosing: ClassOptions
   @Option(name: .customLong("output"), help: ArgumentHelp("Where the backbone goes.", valueName: "model.safetensors")) var outputPath: String
   @Option(help: "Images a step.") var batchSize = 64
   @Option(help: ArgumentHelp("The part of the images that becomes test data where folders don't say.", valueName: "ratio")) var testFraction: Double?
@@ -79,7 +80,7 @@ struct PretrainCommand: ReportingCommand {
     let console = output.console
     let started = ContinuousClock.now
     let rule = SplitRule(seed: SplitRule.default.seed, testFraction: testFraction ?? SplitRule.default.testFraction)
-    let images = try LabelledImages(try ImageFolder(path: data), rule: rule)
+    let images = try LabelledImages(try ImageFolder(path: data, classes: choosing.names), rule: rule)
     for name in images.emptyClasses { console.warn("the folder '\(name)' holds no image") }
     guard images.classNames.count >= 2 else {
       throw TrainingDataError(message: "\(data) has a single class, \(images.classNames[0]): a classifier needs two or more.")
@@ -126,7 +127,7 @@ struct PretrainCommand: ReportingCommand {
     let outcome = try runTraining(
       trainer, output: outputPath,
       identity:
-        "\(URL(fileURLWithPath: data).standardizedFileURL.path) \(architecture) \(preprocessing.canonicalJSON) \(augmentation.canonicalJSON) \(mixing.mixup) \(mixing.cutmix) \(training.identity) \(train.count) \(images.classNames.count) \(batchSize) \(format.precision)",
+        "\(URL(fileURLWithPath: data).standardizedFileURL.path) \(architecture) \(preprocessing.canonicalJSON) \(augmentation.canonicalJSON) \(mixing.mixup) \(mixing.cutmix) \(training.identity) \(train.count) \(images.classNames.joined(separator: ",")) \(batchSize) \(format.precision)",
       flags: training, console: console, keepsInitial: false)
     try program.restore(outcome.tensors)
     let tested = try inputs("test", draws: false).map { inputs in (try trainer.score(inputs), inputs.count) }

@@ -18,7 +18,7 @@ import GraftGraph
 public struct ImageFolder: Sendable {
   /// The path as it was given.
   public let path: String
-  /// The classes that have a folder, sorted by bytes.
+  /// The classes that have a folder, or those of them that were asked for, sorted by bytes.
   public let classNames: [String]
 
   /// The pictures, where they lie in IDX files.
@@ -54,14 +54,19 @@ public struct ImageFolder: Sendable {
     "jpg", "jpeg", "jpe", "jfif", "png", "webp", "tif", "tiff", "bmp", "gif", "heic", "heif", "avif", "ppm", "pgm", "jp2", "jxl", "svg", "ico", "psd",
   ]
 
+  /// The classes asked for; `nil`: all.
+  private let wanted: Set<String>?
+
   /// Looks at the top level.
   ///
-  /// - Throws: `FileError` if a folder cannot be read; `DataSetError` if there are no class folders.
-  public init(path: String) throws {
+  /// - Parameter classes: the classes whose images count; `nil`: all. Others are as if they were not there.
+  /// - Throws: `FileError` if a folder cannot be read; `DataSetError` if there are no class folders, or one of `classes` is none.
+  public init(path: String, classes: [String]? = nil) throws {
     self.path = path
+    wanted = classes.map(Set.init)
     packed = try IDXDataSet.open(path)
     if let packed {
-      (classNames, parts) = (packed.classNames, [])
+      (classNames, parts) = (try Self.chosen(packed.classNames, classes, path: path), [])
       return
     }
     let root = Array(path.utf8)
@@ -87,7 +92,19 @@ public struct ImageFolder: Sendable {
         reason: images > 0 ? "the images lie in the folder itself, and not in one folder a class" : "there are no class folders in it",
         remedy: "Put the images of each class into a folder named after the class: PATH/cat/1.jpg, PATH/dog/2.jpg.")
     }
-    classNames = names.sorted { $0.lexicographicallyPrecedes($1) }.compactMap { String(validating: $0, as: UTF8.self) }
+    let found = names.sorted { $0.lexicographicallyPrecedes($1) }.compactMap { String(validating: $0, as: UTF8.self) }
+    classNames = try Self.chosen(found, classes, path: path)
+  }
+
+  private static func chosen(_ found: [String], _ classes: [String]?, path: String) throws(DataSetError) -> [String] {
+    guard let classes else { return found }
+    let missing = Set(classes).subtracting(found).sorted()
+    guard missing.isEmpty, !classes.isEmpty else {
+      throw DataSetError(
+        path: path, reason: missing.isEmpty ? "no class was asked for" : "it has no class '\(missing[0])'",
+        remedy: "It has \(found.prefix(20).joined(separator: ", "))\(found.count > 20 ? " and \(found.count - 20) more" : "").")
+    }
+    return found.filter(Set(classes).contains)
   }
 
   /// Visits every image, in an order that depends on the names alone.
@@ -96,7 +113,11 @@ public struct ImageFolder: Sendable {
   package func forEachImage(_ body: (Entry) throws -> Void) throws -> Tally {
     var tally = Tally()
     if let packed {
-      tally.images = try packed.forEachImage(body)
+      _ = try packed.forEachImage { entry in
+        guard wanted == nil || entry.label.map(classNames.contains) == true else { return }
+        tally.images += 1
+        try body(entry)
+      }
       return tally
     }
     var seen: Set<[UInt8]> = []
@@ -109,7 +130,9 @@ public struct ImageFolder: Sendable {
           tally.ignored += 1
           continue
         }
-        var walk = Walk(rootCount: rootCount, label: String(validating: name, as: UTF8.self), split: part.split)
+        let label = String(validating: name, as: UTF8.self)
+        if let wanted, label.map(wanted.contains) != true { continue }
+        var walk = Walk(rootCount: rootCount, label: label, split: part.split)
         try walk.visit(folder, status, body)
         tally.images += walk.images
         tally.ignored += walk.ignored
