@@ -26,6 +26,8 @@ public final class TrainingProgram {
   /// Numbers trained.
   public let parameterCount: Int
   public var batchSize: Int { options.batchSize }
+  /// Whether parts of the forward pass are computed twice, since the device's memory is too small to keep them.
+  public let recomputes: Bool
   /// The device memory of the step's plan.
   public var memory: PlanMemory { step.memory }
 
@@ -67,6 +69,7 @@ public final class TrainingProgram {
     let rates = graph.addInput(OptimizerRates.type, name: "rates")
     let gathering = graph.addInput(TensorType([2]), name: "gathering"), averaging = graph.addInput(TensorType([2]), name: "averaging")
     let rows = try options.loss.add(to: &graph, outputs: outputs, targets: targets)
+    let forwardCount = graph.nodes.count
     let found = try graph.addGradients(of: rows, seed: weights, withRespectTo: trained)
     var gradients: [(parameter: Int, value: ValueID)] = []
     for (index, gradient) in found.enumerated() {
@@ -113,7 +116,9 @@ public final class TrainingProgram {
     graph.outputs = [rows, squares, outputs] + effects
     var stepOptions = planOptions
     stepOptions.imageCount = options.batchSize
-    step = try Plan(graph, device: device, options: stepOptions)
+    (step, recomputes) = try Self.stepPlan(
+      graph, forwardCount: forwardCount, blocks: prepared.blockCuts(before: prepared.outputs[0]).map { prepared[$0.value].name }, device: device,
+      options: stepOptions)
 
     // The forward pass alone, with the statistics that are stored.
     let (forward, _) = try promoted.expandingNormalization(.frozen)
@@ -134,6 +139,33 @@ public final class TrainingProgram {
       let base = name.hasSuffix(Self.averageSuffix) ? String(name.dropLast(Self.averageSuffix.count)) : name
       let count = step.graph.type(of: value).elementCount
       try step.write(initial[base]?.floats() ?? [Float](repeating: 0, count: count), to: value)
+    }
+  }
+
+  /// The plan of a step; where the device's memory is too small for it, one that computes parts of the forward pass again on the way
+  /// back, of as few blocks at a time as fit.
+  ///
+  /// - Parameter blocks: names of the values between the network's blocks.
+  /// - Throws: what the plain plan throws, if nothing fits.
+  private static func stepPlan(
+    _ graph: Graph, forwardCount: Int, blocks: [String], device: any Device, options: PlanOptions
+  ) throws -> (plan: Plan, recomputes: Bool) {
+    do {
+      return (try Plan(graph, device: device, options: options), false)
+    } catch let error as PlanMemoryError {
+      let names = Set(blocks.filter { !$0.isEmpty })
+      let cuts = graph.nodes[..<forwardCount].map(\.output).filter { names.contains(graph[$0].name) }
+      for stride in [1, 2, 3, 4, 6, 8] where stride == 1 || stride < cuts.count {
+        let kept = Set(Swift.stride(from: stride - 1, to: cuts.count, by: stride).map { cuts[$0] })
+        let smaller = try graph.recomputing(forwardCount: forwardCount, keeping: kept)
+        let plan: Plan
+        do { plan = try Plan(smaller, device: device, options: options) } catch is PlanMemoryError { continue }
+        DeviceNotes.note(
+          "\(device.traits.identifier): a step of this batch needs \(ByteText.of(error.neededByteCount)), so that parts of the forward pass are computed "
+            + "again on the way back: \(ByteText.of(plan.memory.byteCount)), and about a third more time")
+        return (plan, true)
+      }
+      throw error
     }
   }
 
