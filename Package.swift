@@ -69,7 +69,8 @@ let package = Package(
       path: "Tools/graft-kernels", swiftSettings: strict),
 
     .testTarget(name: "GraftDeviceTests", dependencies: ["GraftDevice"], swiftSettings: strict),
-    .testTarget(name: "GraftGraphTests", dependencies: ["GraftGraph", "OperationSamples"], swiftSettings: strict),
+    .testTarget(
+      name: "GraftGraphTests", dependencies: ["GraftGraph", "OperationSamples"], resources: [.copy("Fixtures")], swiftSettings: strict),
     .testTarget(name: "GraftBackbonesTests", dependencies: ["GraftBackbones"], resources: [.copy("Fixtures")], swiftSettings: strict),
     .testTarget(name: "GraftDataTests", dependencies: ["GraftData"], resources: [.copy("Fixtures")], swiftSettings: strict),
     .testTarget(name: "GraftTrainingTests", dependencies: ["GraftTraining", "OperationSamples"], resources: [.copy("Fixtures")], swiftSettings: strict),
