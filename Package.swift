@@ -61,6 +61,9 @@ let package = Package(
       dependencies: ["Graft", .product(name: "ArgumentParser", package: "swift-argument-parser")],
       swiftSettings: strict),
 
+    // What the documentation shows, as a program outside the package would be: it sees what is public and nothing else.
+    .executableTarget(name: "custom-head", dependencies: ["Graft"], path: "Examples/CustomHead", packageAccess: false, swiftSettings: strict),
+
     // The operations' cases, for the tests and for Tools/kernels, whose part in Swift is no product.
     .target(name: "OperationSamples", dependencies: ["GraftGraph"], path: "Tests/OperationSamples", swiftSettings: strict),
     .executableTarget(

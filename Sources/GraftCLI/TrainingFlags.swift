@@ -23,9 +23,17 @@ struct TrainingFlags: ParsableArguments {
   @Option(help: ArgumentHelp("Keep a running average of the parameters with this decay, as 0.999.", valueName: "number")) var average = 0.0
   @Option(help: ArgumentHelp("Stop after this many epochs without a lower validation loss; 0: never.", valueName: "count")) var patience = 0
   @Option(help: ArgumentHelp("Decides the order of samples and everything random.", valueName: "number")) var seed: UInt64 = 0
+  @Flag(
+    name: .customLong("find-lr"),
+    help: ArgumentHelp(
+      "Look for a learning rate and stop: 100 steps at rates from 1e-7 to 10, in a table, with --plot as a picture. Nothing trained is kept."))
+  var findsRate = false
   @OptionGroup var watching: WatchingFlags
 
   func validate() throws {
+    guard !findsRate || (watching.csv == nil && watching.tensorboard == nil) else {
+      throw ValidationError("--find-lr trains no epochs, so there are none for --csv or --tensorboard. --plot and --json show what it found.")
+    }
     guard classWeight == "none" || classWeight == "balanced" else {
       throw ValidationError("--class-weight takes none or balanced, not '\(classWeight)'.")
     }

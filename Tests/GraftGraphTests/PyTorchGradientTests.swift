@@ -51,7 +51,8 @@ import Testing
   private func graph(_ problem: Case) throws -> (graph: Graph, trained: [Int]) {
     var graph = Graph()
     let inputs = problem.inputs.enumerated().map { graph.addInput(TensorType($1.shape), name: "input \($0)") }
-    graph.outputs = [try #require(PyTorchCases.all[problem.name])(&graph, inputs)]
+    let build = try #require(PyTorchCases.all[problem.name])
+    graph.outputs = [try build(&graph, inputs)]
     // The way that training takes: normalisations as products and sums.
     (graph, _) = try graph.expandingNormalization(PyTorchCases.mode(problem.name))
     let trained = problem.gradients.indices.filter { problem.gradients[$0] != nil }

@@ -22,7 +22,7 @@ struct FinetuneCommand: ReportingCommand {
   @Argument(help: "The head's file.") var head: String
   @Argument(help: "The store it was trained on.") var store: String
   @Option(help: ArgumentHelp("What to train of the backbone: a number of blocks, a pattern, or all.", valueName: "part")) var unfreeze = "1"
-  @Option(name: .customLong("output"), help: ArgumentHelp("Where the model goes.", valueName: "tuned.safetensors")) var outputPath: String
+  @Option(name: .customLong("output"), help: ArgumentHelp("Where the model goes.", valueName: "tuned.safetensors")) var outputPath: String?
   @Option(help: ArgumentHelp("The backbone's file (default: where it was).", valueName: "model")) var backbone: String?
   @Option(help: ArgumentHelp("The folder of pictures (default: where they were).", valueName: "path")) var data: String?
   @Option(help: ArgumentHelp("The store at the new cut (default: STORE.at-CUT).", valueName: "store")) var cutStore: String?
@@ -37,6 +37,7 @@ struct FinetuneCommand: ReportingCommand {
   @OptionGroup var output: OutputOptions
 
   func validate() throws {
+    guard outputPath != nil || training.findsRate else { throw ValidationError("Missing expected argument '--output <tuned.safetensors>'") }
     guard Unfreezing(unfreeze) != nil else { throw ValidationError("--unfreeze takes a positive number, a pattern or all, not '\(unfreeze)'.") }
     guard (1...65536).contains(batchSize) else { throw ValidationError("--batch-size takes a positive number, not \(batchSize).") }
     guard !(augmenting.isGiven || mixing.mixing.isOn) || unfreeze == "all" else {
@@ -81,6 +82,8 @@ struct FinetuneCommand: ReportingCommand {
 
   func execute() throws {
     let console = output.console
+    // validate() has seen that only a search for a rate goes without.
+    let outputPath = outputPath ?? ""
     let head = try Head(path: self.head)
     let store = try FeatureStore.open(reading: self.store)
     try head.check(against: store, file: self.head)
@@ -149,6 +152,7 @@ struct FinetuneCommand: ReportingCommand {
     }
     console.note("training step: \(byteText(program.memory.byteCount)) on \(device.traits.identifier)")
     let trainer = try Trainer(program, training: training, validation: validation)
+    if self.training.findsRate { return try findLearningRate(trainer, plot: self.training.watching.plot, started: started, console: console) }
     let outcome = try runTraining(
       trainer, output: outputPath,
       identity:

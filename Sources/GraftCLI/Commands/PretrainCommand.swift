@@ -19,7 +19,7 @@ struct PretrainCommand: ReportingCommand {
   @Option(help: ArgumentHelp("What to train.", valueName: "name")) var architecture: String
   @Option(help: ArgumentHelp("The folder of images.", valueName: "path")) var data: String
   @OptionGroup var choosing: ClassOptions
-  @Option(name: .customLong("output"), help: ArgumentHelp("Where the backbone goes.", valueName: "model.safetensors")) var outputPath: String
+  @Option(name: .customLong("output"), help: ArgumentHelp("Where the backbone goes.", valueName: "model.safetensors")) var outputPath: String?
   @Option(help: "Images a step.") var batchSize = 64
   @Option(help: ArgumentHelp("The part of the images that becomes test data where folders don't say.", valueName: "ratio")) var testFraction: Double?
   @OptionGroup var training: TrainingFlags
@@ -31,12 +31,15 @@ struct PretrainCommand: ReportingCommand {
   @OptionGroup var output: OutputOptions
 
   func validate() throws {
+    guard outputPath != nil || training.findsRate else { throw ValidationError("Missing expected argument '--output <model.safetensors>'") }
     guard ResNet.known.contains(architecture) else {
       throw ValidationError("--architecture takes \(ResNet.known.joined(separator: ", ")), not '\(architecture)'.")
     }
     guard (1...65536).contains(batchSize) else { throw ValidationError("--batch-size takes a positive number, not \(batchSize).") }
     if let testFraction, !(0...1).contains(testFraction) { throw ValidationError("--test-fraction takes a number from 0 to 1, not \(testFraction).") }
-    guard outputPath.hasSuffix(".safetensors") else { throw ValidationError("--output takes a name that ends in .safetensors, not '\(outputPath)'.") }
+    guard outputPath?.hasSuffix(".safetensors") ?? true else {
+      throw ValidationError("--output takes a name that ends in .safetensors, not '\(outputPath ?? "")'.")
+    }
   }
 
   private struct Report: Encodable {
@@ -78,6 +81,8 @@ struct PretrainCommand: ReportingCommand {
 
   func execute() throws {
     let console = output.console
+    // validate() has seen that only a search for a rate goes without.
+    let outputPath = outputPath ?? ""
     let started = ContinuousClock.now
     let rule = SplitRule(seed: SplitRule.default.seed, testFraction: testFraction ?? SplitRule.default.testFraction)
     let images = try LabelledImages(try ImageFolder(path: data, classes: choosing.names), rule: rule)
@@ -124,6 +129,7 @@ struct PretrainCommand: ReportingCommand {
       "\(description.name): \(program.parameterCount) numbers to train, \(train.count) images of \(images.classNames.count) classes, "
         + "\(byteText(program.memory.byteCount)) a step")
     let trainer = try Trainer(program, training: train, validation: inputs("val", draws: false))
+    if training.findsRate { return try findLearningRate(trainer, plot: training.watching.plot, started: started, console: console) }
     let outcome = try runTraining(
       trainer, output: outputPath,
       identity:

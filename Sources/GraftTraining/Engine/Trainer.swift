@@ -74,7 +74,7 @@ public final class Trainer {
   /// What the loss is multiplied by in the short format that needs it.
   private var lossScale: Float
   private var stepsSinceOverflow = 0
-  private let training: any TrainingSamples
+  let training: any TrainingSamples
   private let validation: (any TrainingSamples)?
   /// Where the run's state goes after each epoch.
   public var checkpointPath: String?
@@ -141,14 +141,7 @@ public final class Trainer {
 
   private func epoch(_ number: Int, _ cancellation: CancellationFlag?, _ onProgress: (TrainingProgress) -> Void) throws -> EpochRecord {
     let clock = ContinuousClock(), start = clock.now
-    var generator = SplitMix(options.seed &* 0x9E37_79B9_7F4A_7C15 &+ UInt64(number))
-    let order = Array(0..<training.count).shuffled(using: &generator)
-    let (batch, classes) = (options.batchSize, program.classCount)
-    let batches = (0..<batchesPerEpoch).map { Array(order[$0 * batch..<min(($0 + 1) * batch, order.count)]) }
-    let mixes = mixing(batches.count, epoch: number), width = training.imageSize?.width ?? 0
-    let feed = BatchFeed(training, batches: batches, batchSize: batch, epoch: number) { index, filled in
-      mixes?[index].apply(to: filled, count: batches[index].count, width: width)
-    }
+    let classes = program.classCount, (batches, mixes, feed) = self.batches(epoch: number)
     defer { feed.stop() }
     var (total, hits, seen, largest, rate) = (0.0, 0, 0, 0.0, 0.0)
     for (index, chosen) in batches.enumerated() {
@@ -164,10 +157,10 @@ public final class Trainer {
       rate = options.learningRate * schedule.factor(step: steps)
       let gathered = applies ? place + 1 : options.accumulatedBatches
       let mix = mixes?[index]
-      let (targets, weights) = self.targets(chosen, mix)
+      let (targets, weights) = self.targets(chosen, mix, lossScale: lossScale)
       let result = try program.train(
         bytes, targets: targets, sampleWeights: weights,
-        rates: rates(rate, applies: applies, gathered: gathered), isFirstOfSum: place == 0)
+        rates: rates(rate, step: steps + 1, lossScale: lossScale, applies: applies, gathered: gathered), isFirstOfSum: place == 0)
       for row in chosen.indices {
         total += Double(result.losses[row])
         // Of a mixed picture the larger share counts.
@@ -190,9 +183,24 @@ public final class Trainer {
       validationLoss: score?.loss, validationTop1: score?.top1, gradientNorm: largest, seconds: (clock.now - start) / .seconds(1))
   }
 
-  private func rates(_ rate: Double, applies: Bool, gathered: Int) -> OptimizerRates {
+  /// The batches of an epoch, how each is mixed, and the feed that brings them.
+  func batches(epoch number: Int) -> (batches: [[Int]], mixes: [Mixing.Draw]?, feed: BatchFeed) {
+    var generator = SplitMix(options.seed &* 0x9E37_79B9_7F4A_7C15 &+ UInt64(number))
+    let order = Array(0..<training.count).shuffled(using: &generator), batch = options.batchSize
+    let batches = (0..<batchesPerEpoch).map { Array(order[$0 * batch..<min(($0 + 1) * batch, order.count)]) }
+    let mixes = mixing(batches.count, epoch: number), width = training.imageSize?.width ?? 0
+    let feed = BatchFeed(training, batches: batches, batchSize: batch, epoch: number) { index, filled in
+      mixes?[index].apply(to: filled, count: batches[index].count, width: width)
+    }
+    return (batches, mixes, feed)
+  }
+
+  /// - Parameters:
+  ///   - step: counts from 1.
+  ///   - gathered: batches whose gradients make the step.
+  func rates(_ rate: Double, step: Int, lossScale: Float, applies: Bool, gathered: Int) -> OptimizerRates {
     OptimizerRates(
-      learningRate: Float(rate), weightDecay: Float(options.weightDecay), beta1: Float(options.momentum), step: steps + 1,
+      learningRate: Float(rate), weightDecay: Float(options.weightDecay), beta1: Float(options.momentum), step: step,
       gradientScale: 1 / (lossScale * Float(gathered)), normLimit: Float(options.gradientNormLimit), applies: applies)
   }
 
@@ -204,7 +212,7 @@ public final class Trainer {
   }
 
   /// Targets [batch, C] and what each sample counts; rows beyond a short batch count nothing.
-  private func targets(_ chosen: [Int], _ mix: Mixing.Draw?) -> (targets: [Float], weights: [Float]) {
+  func targets(_ chosen: [Int], _ mix: Mixing.Draw?, lossScale: Float) -> (targets: [Float], weights: [Float]) {
     let (batch, classes) = (options.batchSize, program.classCount)
     let other = Float(options.labelSmoothing) / Float(classes)
     var targets = [Float](repeating: other, count: batch * classes), weights = [Float](repeating: 0, count: batch)

@@ -1,3 +1,5 @@
+import Foundation
+
 extension Plot {
   /// Loss and accuracy by epoch, on training and on validation data.
   ///
@@ -18,6 +20,32 @@ extension Plot {
       .draw(into: &document, left: 0, top: 8, width: 490, height: 388)
     LineChart(title: "Accuracy", x: epochs, y: Axis(values(hits), label: "top-1 (%)", bounds: 0...100), series: hits)
       .draw(into: &document, left: 490, top: 8, width: 490, height: 388)
+    return Plot(document)
+  }
+
+  /// The loss against a learning rate that grows from step to step, on a logarithmic axis, with the suggested rate.
+  ///
+  /// - Throws: `EvaluationError` without points.
+  public static func learningRate(_ finding: LearningRateFinding) throws -> Plot {
+    guard let first = finding.points.first, let last = finding.points.last else { throw EvaluationError(message: "there are no points to plot") }
+    // Powers of ten around what was tried.
+    let powers = Int(log10(first.learningRate).rounded(.down))...Int(log10(last.learningRate).rounded(.up))
+    let x = Axis(logarithmic: powers.map { (pow(10, Double($0)), "1e\($0)") }, label: "learning rate")
+    // One wild last step would flatten everything else.
+    let greatest = finding.points.map(\.smoothedLoss).max() ?? 1
+    let y = Axis(finding.points.flatMap { [min($0.loss, greatest), $0.smoothedLoss] }, label: "mean loss a sample")
+    var series = [
+      LineChart.Series(
+        name: "each step", points: finding.points.map { ($0.learningRate, min($0.loss, y.high)) }, color: LineChart.palette[5]),
+      LineChart.Series(name: "smoothed", points: finding.points.map { ($0.learningRate, $0.smoothedLoss) }, color: LineChart.palette[0]),
+    ]
+    if let rate = finding.suggestion {
+      series.append(
+        LineChart.Series(
+          name: "suggested: " + String(format: "%.1e", rate), points: [(rate, y.low), (rate, y.high)], color: LineChart.palette[1], isDashed: true))
+    }
+    var document = SVGDocument(width: 640, height: 420)
+    LineChart(title: "Learning rates", x: x, y: y, series: series).draw(into: &document, left: 0, top: 8, width: 640, height: 408)
     return Plot(document)
   }
 
