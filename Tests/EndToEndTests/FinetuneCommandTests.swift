@@ -120,6 +120,59 @@ import Testing
     #expect(!FileManager.default.fileExists(atPath: folder["t.safetensors"]))
   }
 
+  // MARK: --find-lr
+
+  private func expectFinding(_ outcome: GraftProcess.Outcome) throws {
+    #expect(outcome.status == 0, "\(outcome.messages)")
+    let report = try outcome.json(), points = try #require(report["points"] as? [[String: Any]])
+    #expect((11...100).contains(points.count) && report["end"] is String && report["seconds"] is Double && report["device"] is String)
+    let rates = points.compactMap { $0["learning_rate"] as? Double }
+    #expect(rates.count == points.count && rates == rates.sorted() && abs(rates[0] - 1e-7) < 1e-12)
+    #expect(points.allSatisfy { $0["loss"] is Double && $0["smoothed_loss"] is Double })
+    let suggestion = try #require(report["suggestion"] as? Double), lowest = try #require(report["lowest_loss_rate"] as? Double)
+    #expect(suggestion > 1e-7 && suggestion <= 1 && abs(suggestion * 10 / lowest - 1) < 1e-9)
+  }
+
+  /// Nothing is written but what was asked for, and what is there stays as it is.
+  @Test func findsALearningRateForFinetuning() throws {
+    let folder = try TemporaryFolder()
+    try prepare(folder)
+    let head = folder["head.safetensors"], before = try Data(contentsOf: URL(fileURLWithPath: head))
+    let search = ["finetune", head, folder["store"], "--find-lr", "--batch-size", "8", "--device", "cpu", "--plot", folder["rates.svg"]]
+    let names = try Set(FileManager.default.contentsOfDirectory(atPath: folder.path).filter { !$0.hasSuffix(".out") && !$0.hasSuffix(".err") })
+    try expectFinding(GraftProcess(search + ["--json"], folder: folder).wait())
+    #expect(try String(contentsOfFile: folder["rates.svg"], encoding: .utf8).contains(">learning rate<"))
+    let now = try Set(FileManager.default.contentsOfDirectory(atPath: folder.path).filter { !$0.hasSuffix(".out") && !$0.hasSuffix(".err") })
+    #expect(now.subtracting(names).filter { !$0.hasPrefix("store.at-") } == ["rates.svg"])
+    #expect(try Data(contentsOf: URL(fileURLWithPath: head)) == before)
+    let shown = try GraftProcess(search, folder: folder).wait()
+    #expect(shown.status == 0 && shown.output.contains("smoothed") && shown.output.contains("suggested: --learning-rate "), "\(shown.output)")
+  }
+
+  @Test func findsALearningRateForPretraining() throws {
+    let folder = try TemporaryFolder()
+    try Photos.write(to: folder["photos"], count: 20)
+    try expectFinding(
+      GraftProcess.run(
+        "pretrain", "--architecture", "resnet_tiny", "--data", folder["photos"], "--find-lr", "--input-size", "16", "--batch-size", "8", "--device",
+        "cpu", "--json", in: folder))
+  }
+
+  @Test(arguments: [
+    ["--find-lr", "--csv", "log.csv"], ["--find-lr", "--tensorboard", "events"], ["--find-lr", "--batch-size", "0"], [],
+  ]) func mistakesOfASearch(_ arguments: [String]) throws {
+    let folder = try TemporaryFolder()
+    let outcome = try GraftProcess(["finetune", folder["head.safetensors"], folder["store"]] + arguments, folder: folder).wait()
+    #expect(outcome.status == 64 && !outcome.wasSignalled)
+    #expect(outcome.messages.contains(arguments.count > 1 ? arguments[1] : "--output"), "\(outcome.messages)")
+  }
+
+  @Test(arguments: ["finetune", "pretrain"]) func theHelpNamesTheSearch(_ command: String) throws {
+    let folder = try TemporaryFolder()
+    let help = try GraftProcess(["help", command], folder: folder).wait()
+    #expect(help.status == 0 && help.output.contains("--find-lr") && help.output.contains("Nothing trained is kept"), "\(help.output)")
+  }
+
   /// What is trained from scratch is a backbone like any other.
   @Test func trainsABackbone() throws {
     let folder = try TemporaryFolder()

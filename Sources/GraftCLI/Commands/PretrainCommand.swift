@@ -14,6 +14,10 @@ struct PretrainCommand: ReportingCommand {
       Normalisations use each batch's statistics, and the stored ones follow. With val images the epoch with the lowest loss on \
       them is kept, otherwise the last; test images are looked at once, at the end. After each epoch the state is written to \
       OUTPUT.checkpoint, and the same command goes on from there to the same bits.
+
+      With --find-lr no model is trained: rates grow from 1e-7 to 10 over 100 steps (Smith, 2017), or until the smoothed loss is \
+      four times its lowest. The suggestion is a tenth of the rate at the lowest: there falling and rising balance. The steepest \
+      descent, the other usual rule, is a difference of noisy numbers and goes astray where training begins near an optimum.
       """)
 
   @Option(help: ArgumentHelp("What to train.", valueName: "name")) var architecture: String

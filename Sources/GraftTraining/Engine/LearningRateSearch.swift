@@ -59,7 +59,7 @@ public struct LearningRateFinding: Sendable, Codable, Equatable {
 
   public let points: [Point]
   public let end: End
-  /// The rate at the lowest smoothed loss; `nil` where the loss fell at no rate.
+  /// The rate at the lowest smoothed loss; `nil` where the loss fell by less than a thousandth.
   public let lowestLossRate: Double?
   /// A tenth of that: a rate to train with.
   ///
@@ -77,7 +77,9 @@ public struct LearningRateFinding: Sendable, Codable, Equatable {
     (self.points, self.end) = (points, end)
     let compared = points.dropFirst(leadCount)
     let lowest = compared.min { $0.smoothedLoss < $1.smoothedLoss }
-    lowestLossRate = lowest == compared.first ? nil : lowest?.learningRate
+    // Less than a thousandth is what batches differ by and float32 rounds.
+    let fell = compared.first.flatMap { first in lowest.map { $0.smoothedLoss < 0.999 * first.smoothedLoss } } ?? false
+    lowestLossRate = fell ? lowest?.learningRate : nil
     suggestion = lowestLossRate.map { $0 / 10 }
   }
 }
