@@ -29,7 +29,7 @@ func train(store path: String, output: String, device name: String) throws {
   func samples(_ split: String) -> StoredInputs { StoredInputs(store, samples: store.samples(split: split)) }
 
   let training = samples("train")
-  let options = TrainingOptions(learningRate: 1e-2, epochs: 20, batchSize: min(32, max(1, training.count)))
+  let options = TrainingOptions(learningRate: 1e-2, epochs: 100, batchSize: min(32, max(1, training.count)))
   let head = bottleneckHead(dimension: store.featureCount, width: max(1, store.featureCount / 4), classes: classes)
   let program = try TrainingProgram(head, options: options, device: device)
   let trainer = try Trainer(program, training: training, validation: nil)

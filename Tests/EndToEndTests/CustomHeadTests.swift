@@ -45,7 +45,7 @@ import Testing
     let trained = try run([folder["store"], folder["own.safetensors"], "cpu"])
     #expect(trained.status == 0, "\(trained.messages)")
     let lines = trained.output.split(separator: "\n")
-    #expect(lines.count == 21, "\(trained.output)")
+    #expect(lines.count == 101, "\(trained.output)")
     let top1 = try #require(lines.last?.split(separator: " ").dropFirst(2).first.flatMap { Double($0) }, "\(trained.output)")
     #expect(top1 > 0.9)
 

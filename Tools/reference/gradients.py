@@ -134,7 +134,7 @@ for a in (False, True):
         case(name, lambda x, y: (x.transpose(-1, -2) if a else x) @ (y.transpose(-1, -2) if b else y),
              draw(*((7, 5) if a else (5, 7))), draw(*((6, 7) if b else (7, 6))))
 case("matmul batched", torch.matmul, draw(2, 3, 4, 5), draw(2, 3, 5, 3))
-case("matmul broadcast", torch.matmul, draw(2, 3, 4, 5), draw(3, 5, 2))
+case("matmul with an expanded batch", torch.matmul, draw(2, 3, 4, 5), draw(3, 5, 2))
 case("matmul of all rows", torch.matmul, draw(3, 4, 5), draw(5, 6))
 case("linear layer", lambda x, w, b: F.linear(x, w, b), draw(6, 9), draw(4, 9), draw(4))
 case("linear layer with residual and gelu", lambda x, w, b, r: F.gelu(F.linear(x, w, b) + r), draw(6, 9), draw(4, 9), draw(4), draw(6, 4))
