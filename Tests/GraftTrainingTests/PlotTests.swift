@@ -68,6 +68,24 @@ import Testing
     #expect(throws: EvaluationError.self) { try Plot.training([]) }
   }
 
+  @Test(arguments: [11, 40, 100], [1e-5, 1, 4321])
+  func learningRatesAreReadable(count: Int, scale: Double) throws {
+    for lowest in [1e-3, nil] {
+      let points: [[String: Any]] = (0..<count).map { step in
+        let rate = 1e-7 * pow(1e8, Double(step) / 99), loss = scale * (2 + sin(Double(step)) / 4 + (step == 99 ? 1e6 : 0))
+        return ["learning_rate": rate, "loss": loss, "smoothed_loss": scale * 2]
+      }
+      var fields: [String: Any] = ["points": points, "end": "loss rose"]
+      if let lowest { (fields["lowest_loss_rate"], fields["suggestion"]) = (lowest, lowest / 10) }
+      let finding = try JSONDecoder().decode(LearningRateFinding.self, from: JSONSerialization.data(withJSONObject: fields))
+      let plot = try Plot.learningRate(finding)
+      try expectReadable(plot, "\(count) steps, losses about \(scale)")
+      #expect(plot.source.contains(">learning rate<") && plot.source.contains("suggested: 1.0e-04") == (lowest != nil))
+    }
+    let empty = try JSONDecoder().decode(LearningRateFinding.self, from: Data(#"{"points": [], "end": "not finite"}"#.utf8))
+    #expect(throws: EvaluationError.self) { try Plot.learningRate(empty) }
+  }
+
   private func evaluation(_ names: [String], perClass: Int = 6) throws -> Evaluation {
     var random = Random(5)
     var scores = try EvaluationAccumulator(classes: names, temperature: 1.3)
