@@ -71,10 +71,10 @@ import Testing
     }
   }
 
-  @Test(arguments: OptimizerStep.Method.allCases, [Precision.float32, .float16])
-  func worksWithEveryOptimiser(_ method: OptimizerStep.Method, _ precision: Precision) throws {
+  @Test(arguments: OptimizerStep.Method.allCases, [ComputeFormat.float32, .float16])
+  func worksWithEveryOptimiser(_ method: OptimizerStep.Method, _ format: ComputeFormat) throws {
     let (trainer, _) = try trainer(size: 3) {
-      ($0.method, $0.precision, $0.batchSize, $0.accumulatedBatches, $0.momentum) = (method, precision, 20, 2, 0.9)
+      ($0.method, $0.precision, $0.batchSize, $0.accumulatedBatches, $0.momentum) = (method, format, 20, 2, 0.9)
     }
     let before = try trainer.program.state()
     let finding = try trainer.findLearningRate()
