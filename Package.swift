@@ -76,7 +76,8 @@ let package = Package(
       name: "GraftGraphTests", dependencies: ["GraftGraph", "OperationSamples"], resources: [.copy("Fixtures")], swiftSettings: strict),
     .testTarget(name: "GraftBackbonesTests", dependencies: ["GraftBackbones"], resources: [.copy("Fixtures")], swiftSettings: strict),
     .testTarget(name: "GraftDataTests", dependencies: ["GraftData"], resources: [.copy("Fixtures")], swiftSettings: strict),
-    .testTarget(name: "GraftTrainingTests", dependencies: ["GraftTraining", "OperationSamples"], resources: [.copy("Fixtures")], swiftSettings: strict),
+    .testTarget(
+      name: "GraftTrainingTests", dependencies: ["GraftTraining", "OperationSamples"], resources: [.copy("Fixtures")], swiftSettings: strict),
     .testTarget(name: "EndToEndTests", dependencies: ["Graft"], resources: [.copy("Fixtures")], swiftSettings: strict),
   ],
   cLanguageStandard: .gnu17
