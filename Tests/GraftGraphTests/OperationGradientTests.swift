@@ -42,7 +42,8 @@ import Testing
   static let samples = OperationSamples.all.filter { !($0.operation is NormalizeImage) }
 
   /// A random direction in all of an input's elements, and a few elements alone.
-  @Test(arguments: samples)
+  /// Not where equal values change places at any step: a selection has no derivative there.
+  @Test(arguments: samples.filter { !($0.operation is TopK && $0.range.upperBound < 1e-6) })
   func agreesWithCentralDifferences(_ sample: OperationSample) throws {
     guard !Self.takesNoGradient(sample.operation) else { return }
     let problem = try Problem(sample)
