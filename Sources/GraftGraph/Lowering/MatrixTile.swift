@@ -47,12 +47,11 @@ package struct MatrixTile: Sendable, Hashable {
         MatrixTile(32, 32),
       ]
     case .wmma:
-      // A lane holds both halves of a fragment's row: warps of more than 32 × 32 have no registers left. Copies go by way of
-      // registers, so two stages are enough.
+      // A lane holds both halves of a fragment's row: warps of more than 32 × 32 have no registers left, and in work-groups of four
+      // those of 32 × 32 do not always either. Copies go by way of registers, so two stages are enough.
       [
-        MatrixTile(128, 64, warps: (4, 2), stages: 2), MatrixTile(64, 64, stages: 2), MatrixTile(64, 64, warps: (4, 2), stages: 2),
-        MatrixTile(64, 32, stages: 2), MatrixTile(32, 64, stages: 2),
-        MatrixTile(32, 32, warps: (2, 1), stages: 2),
+        MatrixTile(128, 64, warps: (4, 2), stages: 2), MatrixTile(64, 64, warps: (4, 2), stages: 2), MatrixTile(64, 32, stages: 2),
+        MatrixTile(32, 64, stages: 2), MatrixTile(32, 32, warps: (2, 1), stages: 2),
       ]
     case .mfma:
       [
