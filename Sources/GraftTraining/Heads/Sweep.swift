@@ -10,7 +10,7 @@ import Foundation
 /// validation data by both measures, weaker ones get a single iteration, and only those that may still win go on from there.
 struct Sweep {
   /// A relative gap that suffices to choose among strengths; the head that is kept is then fitted to the full one.
-  static let relativeGap = 1e-4
+  static let relativeGap = 1e-4, gradientTolerance = 1e-3
   /// Iterations until heads are compared for the first time, and where stronger ones already were past the best; each further round
   /// has four times as many.
   static let firstRound = 25, roundPastTheBest = 1
@@ -98,8 +98,9 @@ struct Sweep {
   ) throws -> [Candidate] {
     var solver = options.solver
     solver.relativeGap = max(solver.relativeGap, Self.relativeGap)
-    // The gap says how far a head is; how large its gradient may be depends on λ.
-    solver.gradientTolerance = .infinity
+    // Where samples are separated the gap looks smaller than it is: the gradient has to be small too.
+    solver.gradientTolerance = max(solver.gradientTolerance, Self.gradientTolerance)
+    solver.gradientFollowsLoss = true
     solver.maximumIterations = min(limit, solver.maximumIterations)
     let solutions = try problem.solve(l2: heads.map(\.l2), from: heads.map(\.start), options: solver) {
       try onProgress?(LinearTrainingProgress(stage: .sweep, solver: $0))

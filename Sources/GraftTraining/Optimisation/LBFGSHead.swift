@@ -77,11 +77,11 @@ struct LBFGSHead {
     // A quadratic with this Hessian falls by half the slope on the way to its minimum.
     let gap = -slope / 2
     let scale = max(abs(loss), 0.01 * abs(startLoss))
-    if gradientMaximum <= options.gradientTolerance, options.relativeGap.isInfinite || (knowsCurvature && gap <= options.relativeGap * scale) {
+    if isFlat, options.relativeGap.isInfinite || (knowsCurvature && gap <= options.relativeGap * scale) {
       return status = .converged
     }
     if iterations >= options.maximumIterations { return status = .iterationLimit }
-    if isStalled { return status = gradientMaximum <= options.gradientTolerance ? .converged : .precisionReached }
+    if isStalled { return status = isFlat ? .converged : .precisionReached }
 
     let firstStep = knowsCurvature ? 1 : min(1, 1 / (try vectors.gradientMagnitude()))
     lineSearch = LineSearch(
@@ -108,6 +108,8 @@ struct LBFGSHead {
     return slope
   }
 
+  private var isFlat: Bool { gradientMaximum <= options.gradientTolerance * (options.gradientFollowsLoss ? min(1, abs(loss)) : 1) }
+
   /// Neither the loss nor the gradient has got lower for a while. Slow problems, which have taken long already, get longer.
   private var isStalled: Bool {
     iterations - lastProgress > max(Self.patience.iterations, Int(Self.patience.share * Double(iterations)))
@@ -121,7 +123,7 @@ struct LBFGSHead {
     }
     switch failure {
     case .exhausted:
-      status = gradientMaximum <= options.gradientTolerance ? .converged : .precisionReached
+      status = isFlat ? .converged : .precisionReached
     case .notFinite:
       throw DivergenceError(head: index, reason: "from a loss of \(loss) every step leads to one that isn't a number")
     case .unbounded:

@@ -2,6 +2,9 @@
 public struct LBFGSOptions: Sendable, Equatable {
   /// Converged once no entry of the gradient is larger; scikit-learn's `tol`.
   public var gradientTolerance: Double
+  /// Whether that entry is compared with `gradientTolerance` times the loss where the loss is below 1: where it nearly vanishes, so do
+  /// gradients, far from the minimum too.
+  public var gradientFollowsLoss = false
   /// Converged only if, besides, the loss is expected to lie no more than this share above its minimum. The gradient
   /// alone says little when λ is small: an entry of 1e-4 may hide a tenth of the loss.
   public var relativeGap: Double
