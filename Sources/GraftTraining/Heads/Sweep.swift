@@ -10,7 +10,7 @@ import Foundation
 /// validation data by both measures, weaker ones get a single iteration, and only those that may still win go on from there.
 struct Sweep {
   /// A relative gap that suffices to choose among strengths; the head that is kept is then fitted to the full one.
-  static let relativeGap = 1e-4, gradientTolerance = 1e-3
+  static let relativeGap = 1e-4, gradientTolerance = 1e-4
   /// Iterations until heads are compared for the first time, and where stronger ones already were past the best; each further round
   /// has four times as many.
   static let firstRound = 25, roundPastTheBest = 1
