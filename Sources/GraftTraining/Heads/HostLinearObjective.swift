@@ -144,13 +144,13 @@ struct SoftmaxSums {
   }
 
   /// Adds rows of logits `[rows, H, C]` and replaces them by the residuals p − t times what the sample counts.
-  mutating func add(_ logits: inout [Float], labels: ArraySlice<Int>) {
+  mutating func add<Number: BinaryFloatingPoint>(_ logits: inout [Number], labels: ArraySlice<Int>) {
     let heads = losses.count, shared = targets.smoothing / Double(classes)
     for (row, label) in labels.enumerated() {
       let weight = targets.weight(of: label)
       for head in 0..<heads {
         let begin = (row * heads + head) * classes
-        var largest = -Float.infinity
+        var largest = -Number.infinity
         for index in begin..<begin + classes { largest = max(largest, logits[index]) }
         var total = 0.0
         for index in 0..<classes {
@@ -163,7 +163,7 @@ struct SoftmaxSums {
         for index in 0..<classes {
           let probability = exponentials[index] / total
           let residual = weight * (probability - shared - (index == label ? 1 - targets.smoothing : 0))
-          logits[begin + index] = Float(residual)
+          logits[begin + index] = Number(residual)
           residuals[head * classes + index] += residual
           curvatures[head * classes + index] += weight * probability * (1 - probability)
         }
