@@ -3,7 +3,7 @@ import Foundation
 /// Fits heads of several λ and picks the one that does best on validation data.
 ///
 /// From the strongest λ down, a few at a time, each from where the curve through the stronger ones leads (over log λ, which heads
-/// follow smoothly): most are then an iteration or two from their minimum. Heads that train together share each product; as many
+/// follow smoothly): most are then a few iterations from their minimum. Heads that train together share each product; as many
 /// do as make it an efficient one.
 ///
 /// Weak penalties take by far the most iterations and seldom win. Once heads fit the training data more closely and do worse on the
@@ -46,8 +46,7 @@ struct Sweep {
     _ strengths: [Double], onProgress: ((LinearTrainingProgress) throws -> Void)?
   ) throws -> (best: Candidate, points: [SweepPoint]) {
     let descending = Set(strengths).sorted(by: >)
-    let fitting = max(1, options.solverByteLimit / max(1, problem.byteCountPerHead(options: options.solver)))
-    let groupSize = min(fitting, max(2, problem.efficientHeadCount))
+    let groupSize = min(headLimit, max(2, problem.efficientHeadCount))
     var candidates: [Candidate] = []
     var limit = Self.firstRound
     for first in stride(from: 0, to: descending.count, by: groupSize) {
@@ -63,6 +62,9 @@ struct Sweep {
     }
     return (best, points)
   }
+
+  /// Heads whose vectors fit in memory together.
+  private var headLimit: Int { max(1, options.solverByteLimit / max(1, problem.byteCountPerHead(options: options.solver))) }
 
   /// Where a head begins: on the curve over log λ through the next stronger ones.
   private func start(_ l2: Double, after stronger: [Candidate]) -> [Double] {
@@ -87,9 +89,12 @@ struct Sweep {
       }
       if pending.isEmpty { return }
       limit = limit > options.solver.maximumIterations / 4 ? options.solver.maximumIterations : limit * 4
-      let continued = try fit(
-        pending.map { (candidates[$0].l2, candidates[$0].parameters, candidates[$0].iterations) }, limit: limit, onProgress: onProgress)
-      for (index, candidate) in zip(pending, continued) { candidates[index] = candidate }
+      for first in stride(from: 0, to: pending.count, by: headLimit) {
+        let group = pending[first..<min(first + headLimit, pending.count)]
+        let continued = try fit(
+          group.map { (candidates[$0].l2, candidates[$0].parameters, candidates[$0].iterations) }, limit: limit, onProgress: onProgress)
+        for (index, candidate) in zip(group, continued) { candidates[index] = candidate }
+      }
     }
   }
 
