@@ -14,13 +14,15 @@ struct FinetuneCommand: ReportingCommand {
       is a residual block, an inverted bottleneck, or layers in a row up to where the network is narrow again; the first of \
       them lies before the classifier.
 
-      The objective is the head's own, its penalty included. Normalisations keep their stored statistics. Where STORE has a val split, the epoch with the lowest loss on it is kept \
+      The objective is the head's own, its penalty included. Normalisations keep their stored statistics. Where STORE has a val \
+      split, the epoch with the lowest loss on it is kept \
       (the head as it came included, if nothing was better); otherwise the last. After each epoch the state is written to \
       OUTPUT.checkpoint, and the same command goes on from there to the same bits.
 
       With --find-lr no model is trained: rates grow from 1e-7 to 10 over 100 steps (Smith, 2017), or until the smoothed loss is \
       four times its lowest. The suggestion is a tenth of the rate at the lowest: there falling and rising balance. The steepest \
-      descent, the other usual rule, is a difference of noisy numbers and goes astray where training begins near an optimum. What is computed at the new cut is kept.
+      descent, the other usual rule, is a difference of noisy numbers and goes astray where training begins near an optimum. What is \
+      computed at the new cut is kept.
       """)
 
   @Argument(help: "The head's file.") var head: String

@@ -51,7 +51,8 @@ public final class TrainingProgram {
     let learned = prepared.parameters().filter { network.isTrained($0.name) }
     guard !learned.isEmpty else { throw TrainingOptionError(message: "there is nothing to train: no parameter after the cut was chosen") }
     // Blocks after each parameter's own: 0 for the head.
-    let ends = prepared.blockCuts(before: prepared.outputs[0]).compactMap { cut in prepared.nodes.firstIndex { $0.output == cut.value } }
+    let blocks = prepared.blockCuts(before: prepared.outputs[0])
+    let ends = blocks.compactMap { cut in prepared.nodes.firstIndex { $0.output == cut.value } }
     let depths = learned.map { parameter in ends.count { $0 >= parameter.firstUse } }
     let statistics = options.normalization == .frozen ? [] : prepared.normalizationStatistics()
     let (promoted, _) = try prepared.promoting(learned + statistics)
@@ -117,8 +118,7 @@ public final class TrainingProgram {
     var stepOptions = planOptions
     stepOptions.imageCount = options.batchSize
     (step, recomputes) = try Self.stepPlan(
-      graph, forwardCount: forwardCount, blocks: prepared.blockCuts(before: prepared.outputs[0]).map { prepared[$0.value].name }, device: device,
-      options: stepOptions)
+      graph, forwardCount: forwardCount, blocks: blocks.map { prepared[$0.value].name }, device: device, options: stepOptions)
 
     // The forward pass alone, with the statistics that are stored.
     let (forward, _) = try promoted.expandingNormalization(.frozen)
