@@ -22,7 +22,7 @@ import Testing
   @Test(arguments: [(1, 1, 2, 1), (7, 3, 2, 3), (64, 8, 3, 1), (65, 17, 5, 2), (700, 33, 4, 2), (1030, 5, 7, 1), (130, 517, 3, 2)])
   func hostObjectiveAgainstTheFormula(rowCount: Int, dimension: Int, classes: Int, headCount: Int) throws {
     let (x, y) = syntheticSamples(rows: rowCount, dimension: dimension, classes: classes, seed: UInt64(rowCount))
-    let objective = try HostLinearBackend().objective(labelled(x, y, chunkRowCount: 600), classCount: classes)
+    let objective = try HostLinearObjective(labelled(x, y, chunkRowCount: 600), classCount: classes)
     let naive = NaiveSoftmax(x: rows(x, dimension), y: y, classCount: classes, l2: 0)
     var random = Random(9)
     // Float32 values, so that the rounding of parameters isn't part of the comparison.
@@ -57,7 +57,7 @@ import Testing
   }
 
   @Test func enormousLogitsStayFinite() throws {
-    let objective = try HostLinearBackend().objective(labelled([1e4, -1e4], [0, 1]), classCount: 2)
+    let objective = try HostLinearObjective(labelled([1e4, -1e4], [0, 1]), classCount: 2)
     var (losses, gradients, curvatures) = ([0.0], [Double](repeating: 0, count: 4), [0.0, 0.0])
     try objective.evaluate(parameters: [-1e4, 1e4, 0, 0], heads: [0], losses: &losses, gradients: &gradients, curvatures: &curvatures)
     #expect(losses[0] == 2e8)
@@ -68,7 +68,7 @@ import Testing
     let (x, y) = syntheticSamples(rows: 300, dimension: 9, classes: 3, seed: 1)
     var found: [[Double]] = []
     for chunk in [1, 7, 300] {
-      let objective = try HostLinearBackend().objective(labelled(x, y, chunkRowCount: chunk), classCount: 3)
+      let objective = try HostLinearObjective(labelled(x, y, chunkRowCount: chunk), classCount: 3)
       var (losses, gradients, curvatures) = ([0.0], [Double](repeating: 0, count: 30), [0.0, 0.0, 0.0])
       try objective.evaluate(
         parameters: (0..<30).map { sin(Double($0)) }, heads: [0], losses: &losses, gradients: &gradients, curvatures: &curvatures)

@@ -47,6 +47,16 @@ public struct LabelledFeatures {
     try LabelledFeatures(features: features, labels: labels, keys: keys)
   }
 
+  /// The same with its features in memory, if they take no more than `byteLimit` there.
+  func loaded(byteLimit: Int) throws -> LabelledFeatures {
+    let (count, overflow) = rowCount.multipliedReportingOverflow(by: features.dimension)
+    guard !overflow, count <= byteLimit / MemoryLayout<Float>.size else { return self }
+    var values: [Float] = []
+    values.reserveCapacity(count)
+    try features.forEachChunk { values.append(contentsOf: $0.values) }
+    return try replacing(features: ArrayFeatures(values, rowCount: rowCount, dimension: features.dimension))
+  }
+
   /// How many rows each class has.
   ///
   /// - Throws: `TrainingDataError` for a label that is no class's.

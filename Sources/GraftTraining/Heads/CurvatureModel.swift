@@ -18,7 +18,7 @@ import Foundation
 package final class CurvatureModel {
   /// Rows sampled. With the shrinkage, D/4 rows took about as many iterations as all (D = 64 to 320).
   package static let sampleLimit = 128
-  /// Factors are shared among strengths λ/s closer than the square root of this.
+  /// From one strength λ/s that is factored to the next; between two, their inverses are mixed.
   static let strengthRatio = 8.0
 
   /// D + 1
@@ -82,22 +82,32 @@ package final class CurvatureModel {
 
   /// The model at λ = `l2` where the classes' means of p(1 − p) are `curvatures`; nil if it can't be factored, which
   /// leaves the solver without a preconditioner and still right.
+  ///
+  /// An inverse between two that are factored is a mixture of them that is right for directions M says nothing about, and for
+  /// those in which it is by far the larger; in between it is up to a quarter too small.
   package func preconditioner(l2: Double, curvatures: [Double]) -> SoftmaxPreconditioner? {
-    var perClass: [(factor: RegularisedFactor, scale: Double)] = []
+    var perClass: [[SoftmaxPreconditioner.Part]] = []
     for curvature in curvatures {
-      guard curvature > 0, let factor = factor(strength: l2 / curvature) else { return nil }
-      perClass.append((factor, 1 / curvature))
+      guard curvature > 0, let parts = parts(strength: max(l2 / curvature, smallestStrength), scale: 1 / curvature) else { return nil }
+      perClass.append(parts)
     }
     return SoftmaxPreconditioner(classes: perClass, dimension: order - 1)
   }
 
-  private func factor(strength: Double) -> RegularisedFactor? {
-    let bucket = (log(max(strength, smallestStrength)) / log(Self.strengthRatio)).rounded()
-    guard bucket.isFinite, abs(bucket) < 1e4 else { return nil }
-    if let known = factors[Int(bucket)] { return known }
-    let made = RegularisedFactor(
-      bucket: Int(bucket), strength: exp(bucket * log(Self.strengthRatio)), diagonal: diagonal, rows: rows, rowCount: rowCount)
-    factors[Int(bucket)] = made
+  private func parts(strength: Double, scale: Double) -> [SoftmaxPreconditioner.Part]? {
+    let place = log(strength) / log(Self.strengthRatio)
+    guard place.isFinite, abs(place) < 1e4, let below = factor(Int(place.rounded(.down))) else { return nil }
+    let share = (1 / strength - 1 / below.strength) / ((1 / Self.strengthRatio - 1) / below.strength)
+    guard share > 1e-6 else { return [(below, scale)] }
+    guard let above = factor(below.bucket + 1) else { return nil }
+    return [(below, (1 - share) * scale), (above, share * scale)]
+  }
+
+  private func factor(_ bucket: Int) -> RegularisedFactor? {
+    if let known = factors[bucket] { return known }
+    let strength = exp(Double(bucket) * log(Self.strengthRatio))
+    let made = RegularisedFactor(bucket: bucket, strength: strength, diagonal: diagonal, rows: rows, rowCount: rowCount)
+    factors[bucket] = made
     return made
   }
 }

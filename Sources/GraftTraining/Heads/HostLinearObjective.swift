@@ -27,26 +27,26 @@ public struct HostLinearBackend: LinearBackend {
 /// The data term of linear heads in plain Swift: float32 products, double-precision softmax and sums.
 ///
 /// All heads asked for are stacked into one product of K = heads·C outputs.
-final class HostLinearObjective: LinearObjective {
+package final class HostLinearObjective: HostedLinearObjective {
   /// Rows whose gradient is summed in float32 before it joins the double-precision sum.
   private static let blockRowCount = 512
 
-  let classCount: Int
+  package let classCount: Int
   private let data: LabelledFeatures
   private let targets: SoftmaxTargets
   private let backend = HostLinearBackend()
 
   /// - Throws: `TrainingDataError` without rows or for a label that is no class's.
-  init(_ data: LabelledFeatures, classCount: Int, targets: SoftmaxTargets) throws(TrainingDataError) {
+  package init(_ data: LabelledFeatures, classCount: Int, targets: SoftmaxTargets = .plain) throws(TrainingDataError) {
     guard data.rowCount > 0 else { throw TrainingDataError(message: "there are no samples to train on") }
     _ = try data.classCounts(classCount: classCount)
     (self.data, self.classCount, self.targets) = (data, classCount, targets)
   }
 
-  var rowCount: Int { data.rowCount }
-  var dimension: Int { data.features.dimension }
+  package var rowCount: Int { data.rowCount }
+  package var dimension: Int { data.features.dimension }
 
-  func evaluate(
+  package func evaluate(
     parameters: [Double], heads: [Int], losses: inout [Double], gradients: inout [Double], curvatures: inout [Double]
   ) throws {
     let (width, outputs) = (dimension, heads.count * classCount)

@@ -1,11 +1,10 @@
 /// Trains a linear head: softmax regression with an L2 penalty.
 ///
-/// With λ given, it is fitted once on the training samples. A sweep fits all its λ together and keeps the one with the
+/// With λ given, it is fitted once on the training samples. A sweep (`Sweep`) fits a head for every λ and keeps the one with the
 /// highest top-1 on validation data (ties: the lower log loss, then the larger λ). Validation data is the data set's
 /// validation split; without one a stratified, stable share of the training samples is held out for the choice, and the
 /// head is then fitted again on all of them, as scikit-learn's LogisticRegressionCV does. A validation split is never
 /// trained on, and nothing here can see a test split.
-///
 public struct LinearHeadTrainer {
   public let options: LinearTrainingOptions
   private let backend: any LinearBackend
@@ -65,7 +64,7 @@ public struct LinearHeadTrainer {
     _ strengths: [Double], _ data: LinearTrainingData, whole: LinearProblem, onProgress: ((LinearTrainingProgress) throws -> Void)?
   ) throws -> Choice {
     if let split = data.validation {
-      let sweep = Sweep(problem: whole, validation: split, source: .split, options: options)
+      let sweep = try Sweep(problem: whole, validation: split, source: .split, options: options)
       let (best, points) = try sweep.run(strengths, onProgress: onProgress)
       return Choice(best: best, sweep: points, iterationsToContinue: best.iterations, heldOut: nil)
     }

@@ -7,7 +7,10 @@ public protocol LinearObjective: AnyObject {
   var classCount: Int { get }
   /// D
   var dimension: Int { get }
+}
 
+/// One that is evaluated for a solver whose vectors lie in this process's memory.
+public protocol HostedLinearObjective: LinearObjective {
   /// Writes, for each head named in `heads`, the mean loss, its gradient, and for each class the mean of p(1 − p), which
   /// is what the Hessian's block of that class is weighted by. Entries of other heads are left alone.
   ///
@@ -24,7 +27,9 @@ public protocol LinearObjective: AnyObject {
 extension LinearObjective {
   /// P
   public var parameterCount: Int { classCount * dimension + classCount }
+}
 
+extension HostedLinearObjective {
   /// The weights `[H, C, D]` and biases `[H, C]` of some heads in float32, as products take them.
   func floats(_ parameters: [Double], of heads: [Int]) -> (weight: [Float], bias: [Float]) {
     let weightCount = classCount * dimension
@@ -55,14 +60,14 @@ extension LinearObjective {
   }
 }
 
-/// A data term that can be minimised where it is computed, with all the solver's vectors beside it.
-protocol ResidentObjective: LinearObjective {
-  /// The penalised problem; `nil`: the vectors are better off in this process's memory.
+/// One that is minimised where it is computed, with all the solver's vectors beside it.
+protocol ResidentLinearObjective: LinearObjective {
+  /// The penalised problem.
   ///
   /// - Parameters:
   ///   - l2: λ, `[H]`
   ///   - starts: `[P]` for each head.
-  func residentProblem(l2: [Double], starts: [[Double]], curvatureModel: CurvatureModel, leastCurvatures: [Double]) throws -> (any SolverProblem)?
+  func residentProblem(l2: [Double], starts: [[Double]], curvatureModel: CurvatureModel, leastCurvatures: [Double]) throws -> any SolverProblem
 }
 
 /// What computes linear heads: the processor in plain Swift, or a device.
@@ -70,7 +75,7 @@ public protocol LinearBackend {
   /// Outputs that a product must have to be an efficient one: heads of few classes are better evaluated together.
   var efficientOutputCount: Int { get }
 
-  /// The data term of heads on `data`; labels are below `classCount`.
+  /// The data term of heads on `data`; labels are below `classCount`. A backend from elsewhere gives a `HostedLinearObjective`.
   func objective(_ data: LabelledFeatures, classCount: Int, targets: SoftmaxTargets) throws -> any LinearObjective
 
   /// Logits x·Wᵀ + b of K outputs for a chunk of rows.
@@ -84,9 +89,4 @@ public protocol LinearBackend {
 
 extension LinearBackend {
   public var efficientOutputCount: Int { 64 }
-
-  /// The data term with one class a sample and all samples alike.
-  public func objective(_ data: LabelledFeatures, classCount: Int) throws -> any LinearObjective {
-    try objective(data, classCount: classCount, targets: .plain)
-  }
 }

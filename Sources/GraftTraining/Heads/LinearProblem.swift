@@ -45,7 +45,7 @@ final class LinearProblem {
   }
 
   /// Heads whose products together are efficient ones.
-  var efficientHeadCount: Int { (backend.efficientOutputCount + classCount - 1) / classCount }
+  var efficientHeadCount: Int { max(1, backend.efficientOutputCount / classCount) }
 
   /// Fits a head for every λ, all together.
   ///
@@ -55,14 +55,18 @@ final class LinearProblem {
   ) throws -> [SolverResult] {
     precondition(l2.count == starts.count)
     let starts = starts.map { $0.isEmpty ? flatStart : $0 }
-    let resident = try (dataTerm as? any ResidentObjective)?.residentProblem(
-      l2: l2, starts: starts, curvatureModel: curvatureModel,
-      leastCurvatures: PenalisedObjective.leastCurvatures(classCounts, rowCount: dataTerm.rowCount))
-    if let resident {
-      return try sharpened(try LBFGS(options: options).minimise(resident, onEvaluation: onEvaluation), l2: l2, options, onEvaluation)
+    let found: [SolverResult]
+    switch dataTerm {
+    case let resident as any ResidentLinearObjective:
+      let problem = try resident.residentProblem(
+        l2: l2, starts: starts, curvatureModel: curvatureModel,
+        leastCurvatures: PenalisedObjective.leastCurvatures(classCounts, rowCount: dataTerm.rowCount))
+      found = try LBFGS(options: options).minimise(problem, onEvaluation: onEvaluation)
+    case let hosted as any HostedLinearObjective:
+      let objective = PenalisedObjective(hosted, l2: l2, classCounts: classCounts, curvatureModel: curvatureModel)
+      found = try LBFGS(options: options).minimise(objective, from: starts.flatMap { $0 }, onEvaluation: onEvaluation)
+    default: throw TrainingOptionError(message: "linear heads can't be trained with \(backend): its objective can't be evaluated")
     }
-    let objective = PenalisedObjective(dataTerm, l2: l2, classCounts: classCounts, curvatureModel: curvatureModel)
-    let found = try LBFGS(options: options).minimise(objective, from: starts.flatMap { $0 }, onEvaluation: onEvaluation)
     return try sharpened(found, l2: l2, options, onEvaluation)
   }
 
@@ -70,7 +74,7 @@ final class LinearProblem {
   private func sharpened(
     _ results: [SolverResult], l2: [Double], _ options: LBFGSOptions, _ onEvaluation: @escaping (SolverProgress) throws -> Void
   ) throws -> [SolverResult] {
-    let places = results.indices.filter { results[$0].status == .precisionReached }
+    let places = results.indices.filter { results[$0].isBoundByPrecision }
     guard !places.isEmpty, let precise = PreciseLinearObjective(data, classCount: classCount, targets: targets) else { return results }
     var (results, options) = (results, options)
     options.lossPrecision = 1e-13

@@ -1,7 +1,7 @@
 /// What is minimised for each head h: its mean cross-entropy + λ_h/2·‖W‖², the bias not penalised. With λ = 1/(C·N) that
 /// is scikit-learn's LogisticRegression.
 package final class PenalisedObjective: SmoothObjective {
-  private let dataTerm: any LinearObjective
+  private let dataTerm: any HostedLinearObjective
   /// λ, `[H]`
   private let l2: [Double]
   private let curvatureModel: CurvatureModel?
@@ -11,7 +11,7 @@ package final class PenalisedObjective: SmoothObjective {
   /// `[H, C]` at the point evaluated last
   private var curvatures: [Double]
 
-  package init(_ dataTerm: any LinearObjective, l2: [Double], classCounts: [Int], curvatureModel: CurvatureModel?) {
+  package init(_ dataTerm: any HostedLinearObjective, l2: [Double], classCounts: [Int], curvatureModel: CurvatureModel?) {
     (self.dataTerm, self.l2, self.curvatureModel) = (dataTerm, l2, curvatureModel)
     leastCurvatures = Self.leastCurvatures(classCounts, rowCount: dataTerm.rowCount)
     curvatures = [Double](repeating: 0, count: l2.count * dataTerm.classCount)

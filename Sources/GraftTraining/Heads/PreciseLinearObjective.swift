@@ -1,6 +1,6 @@
 /// The data term of linear heads in double precision throughout, for the last steps of small problems whose features are scaled so
 /// differently that logits in float32 hide the minimum.
-final class PreciseLinearObjective: LinearObjective {
+final class PreciseLinearObjective: HostedLinearObjective {
   /// N·D·C of what is small: an evaluation takes some hundredths of a second.
   private static let workLimit = 50_000_000
 

@@ -1,10 +1,12 @@
 /// (μ·E + diag(v) + BᵀB)⁻¹ through Woodbury's identity:
 ///
 ///     A⁻¹ − A⁻¹·Bᵀ·K⁻¹·B·A⁻¹,   A = μ·E + diag(v),   K = I + B·A⁻¹·Bᵀ
-struct RegularisedFactor {
+package final class RegularisedFactor {
   private let order: Int
   /// Which of a model's factors it is.
-  let bucket: Int
+  package let bucket: Int
+  /// μ
+  let strength: Double
   /// A⁻¹, `[D + 1]`
   let inverseDiagonal: [Double]
   /// B, `[n, D + 1]`
@@ -30,19 +32,17 @@ struct RegularisedFactor {
       }
     }
     guard let cholesky = Cholesky(gram, order: rowCount) else { return nil }
-    self.bucket = bucket
+    (self.bucket, self.strength) = (bucket, strength)
     (self.order, self.inverseDiagonal, self.rows, self.gram) = (order, inverseDiagonal, rows, cholesky)
   }
 
-  /// G = L⁻¹·B·A⁻¹ with K = L·Lᵀ: the inverse is A⁻¹ − GᵀG.
-  ///
-  /// - Returns: `[rowCount, D + 1]`
-  func whitenedRows() -> (values: [Double], rowCount: Int) {
+  /// G = L⁻¹·B·A⁻¹ with K = L·Lᵀ: the inverse is A⁻¹ − GᵀG. `[rowCount, D + 1]`
+  private(set) lazy var whitenedRows: (values: [Float], rowCount: Int) = {
     var scaled = rows
-    for index in scaled.indices { scaled[index] *= inverseDiagonal[index % order] }
+    for row in 0..<gram.order { for column in 0..<order { scaled[row * order + column] *= inverseDiagonal[column] } }
     gram.solveLower(&scaled, width: order)
-    return (scaled, gram.order)
-  }
+    return (scaled.map(Float.init), gram.order)
+  }()
 
   /// Replaces `vector` (`[D + 1]`) by the inverse times it.
   func solve(_ vector: UnsafeMutablePointer<Double>) {
@@ -64,14 +64,20 @@ struct RegularisedFactor {
   }
 }
 
-/// The block-diagonal preconditioner of one head: a factor and a scale for each class.
+/// The block-diagonal preconditioner of one head: for each class a sum of inverses.
 package struct SoftmaxPreconditioner: Preconditioner {
-  let classes: [(factor: RegularisedFactor, scale: Double)]
+  typealias Part = (factor: RegularisedFactor, scale: Double)
+
+  let classes: [[Part]]
   /// D
   let dimension: Int
 
-  init(classes: [(factor: RegularisedFactor, scale: Double)], dimension: Int) {
-    (self.classes, self.dimension) = (classes, dimension)
+  init(classes: [[Part]], dimension: Int) { (self.classes, self.dimension) = (classes, dimension) }
+
+  /// All factors, each once.
+  package var factors: [RegularisedFactor] {
+    let byBucket = Dictionary(classes.joined().map { ($0.factor.bucket, $0.factor) }) { first, _ in first }
+    return byBucket.values.sorted { $0.bucket < $1.bucket }
   }
 
   package func solve(_ vector: inout [Double]) {
@@ -81,13 +87,18 @@ package struct SoftmaxPreconditioner: Preconditioner {
       guard let weights = vector.baseAddress else { return }
       let biases = weights + classes.count * dimension
       inParallel(classes.count) { index in
-        withUnsafeTemporaryAllocation(of: Double.self, capacity: dimension + 1) { scratch in
+        withUnsafeTemporaryAllocation(of: Double.self, capacity: 2 * (dimension + 1)) { scratch in
           guard let block = scratch.baseAddress else { return }
-          block.initialize(from: weights + index * dimension, count: dimension)
-          (block + dimension).initialize(to: biases[index])
-          classes[index].factor.solve(block)
-          for column in 0..<dimension { weights[index * dimension + column] = block[column] * classes[index].scale }
-          biases[index] = block[dimension] * classes[index].scale
+          let sum = block + dimension + 1, row = weights + index * dimension
+          sum.initialize(repeating: 0, count: dimension + 1)
+          for (factor, scale) in classes[index] {
+            block.initialize(from: row, count: dimension)
+            (block + dimension).initialize(to: biases[index])
+            factor.solve(block)
+            VectorMath.add(scale, block, to: sum, count: dimension + 1)
+          }
+          row.update(from: sum, count: dimension)
+          biases[index] = sum[dimension]
         }
       }
     }

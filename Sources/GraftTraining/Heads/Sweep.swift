@@ -2,9 +2,8 @@ import Foundation
 
 /// Fits heads of several λ and picks the one that does best on validation data.
 ///
-/// From the strongest λ down, a few at a time, each from where the curve through the stronger ones leads (over log λ, which heads
-/// follow smoothly): most are then a few iterations from their minimum. Heads that train together share each product; as many
-/// do as make it an efficient one.
+/// From the strongest λ down, each from where the curve through the stronger ones leads (`HeadCurve`): most are then within the
+/// tolerance, or an iteration or two from it. Where heads have few outputs, as many as make an efficient product train together.
 ///
 /// Weak penalties take by far the most iterations and seldom win. Once heads fit the training data more closely and do worse on the
 /// validation data by both measures, weaker ones get a single iteration, and only those that may still win go on from there.
@@ -14,8 +13,6 @@ struct Sweep {
   /// Iterations until heads are compared for the first time, and where stronger ones already were past the best; each further round
   /// has four times as many.
   static let firstRound = 25, roundPastTheBest = 1
-  /// Heads whose solutions a start is extrapolated from.
-  private static let curvePoints = 3
 
   struct Candidate {
     let l2: Double
@@ -36,22 +33,30 @@ struct Sweep {
     }
   }
 
+  /// Bytes of validation features that are kept in memory: they are looked at once a group.
+  private static let validationByteLimit = 256 << 20
+
   let problem: LinearProblem
-  let validation: LabelledFeatures
-  let source: ValidationScore.Source
-  let options: LinearTrainingOptions
+  private let validation: LabelledFeatures
+  private let source: ValidationScore.Source
+  private let options: LinearTrainingOptions
+
+  init(problem: LinearProblem, validation: LabelledFeatures, source: ValidationScore.Source, options: LinearTrainingOptions) throws {
+    (self.problem, self.source, self.options) = (problem, source, options)
+    self.validation = try validation.loaded(byteLimit: Self.validationByteLimit)
+  }
 
   /// - Returns: the best, and all in ascending order of λ.
   func run(
     _ strengths: [Double], onProgress: ((LinearTrainingProgress) throws -> Void)?
   ) throws -> (best: Candidate, points: [SweepPoint]) {
     let descending = Set(strengths).sorted(by: >)
-    let groupSize = min(headLimit, max(2, problem.efficientHeadCount))
+    let groupSize = min(headLimit, problem.efficientHeadCount)
     var candidates: [Candidate] = []
     var limit = Self.firstRound
     for first in stride(from: 0, to: descending.count, by: groupSize) {
-      let group = descending[first..<min(first + groupSize, descending.count)].map { (l2: $0, start: start($0, after: candidates), iterations: 0) }
-      let found = try fit(group, limit: limit, onProgress: onProgress)
+      let group = descending[first..<min(first + groupSize, descending.count)]
+      let found = try fit(zip(group, starts(group, after: candidates)).map { ($0, $1, 0) }, limit: limit, onProgress: onProgress)
       candidates += found
       if let best = candidates.max(by: Candidate.isWorse), found.allSatisfy({ $0.isHopeless(against: best) }) { limit = Self.roundPastTheBest }
     }
@@ -66,18 +71,11 @@ struct Sweep {
   /// Heads whose vectors fit in memory together.
   private var headLimit: Int { max(1, options.solverByteLimit / max(1, problem.byteCountPerHead(options: options.solver))) }
 
-  /// Where a head begins: on the curve over log λ through the next stronger ones.
-  private func start(_ l2: Double, after stronger: [Candidate]) -> [Double] {
-    let known = stronger.suffix(Self.curvePoints).filter { $0.l2 > 0 }, places = known.map { log($0.l2) }
-    guard let last = known.last, l2 > 0, known.count == min(Self.curvePoints, stronger.count) else { return stronger.last?.parameters ?? [] }
-    // No further ahead than what is known reaches back: a curve through rounding would lead away.
-    let place = max(log(l2), 2 * places[places.count - 1] - places[0])
-    var result = [Double](repeating: 0, count: last.parameters.count)
-    for (index, candidate) in known.enumerated() {
-      let share = places.indices.reduce(1.0) { $1 == index ? $0 : $0 * (place - places[$1]) / (places[index] - places[$1]) }
-      VectorMath.add(share, candidate.parameters, to: &result)
-    }
-    return result
+  /// Where the heads of a group begin: on the curve through the next stronger ones, or where the last of them came to.
+  private func starts(_ strengths: ArraySlice<Double>, after stronger: [Candidate]) -> [[Double]] {
+    let known = stronger.suffix(HeadCurve.pointCount)
+    let curve = known.allSatisfy({ $0.isConverged && $0.l2 > 0 }) ? HeadCurve(known.map { ($0.l2, $0.parameters) }) : nil
+    return strengths.map { l2 in curve.flatMap { l2 > 0 ? $0.head(at: l2) : nil } ?? stronger.last?.parameters ?? [] }
   }
 
   /// Goes on with what hasn't converged and may still win, round by round.

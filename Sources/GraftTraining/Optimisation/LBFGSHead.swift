@@ -18,6 +18,7 @@ struct LBFGSHead {
   private var iterations = 0
   private var evaluations = 0
   private var status: SolverStatus?
+  private var isBoundByPrecision = false
   private(set) var gradientMaximum = Double.infinity
 
   init(index: Int, vectors: any SolverVectors, options: LBFGSOptions) { (self.index, self.vectors, self.options) = (index, vectors, options) }
@@ -27,7 +28,7 @@ struct LBFGSHead {
   func result() throws -> SolverResult {
     SolverResult(
       parameters: try vectors.position(), loss: loss, gradientMaximum: gradientMaximum, iterations: iterations, evaluations: evaluations,
-      status: status ?? .iterationLimit)
+      status: status ?? .iterationLimit, isBoundByPrecision: isBoundByPrecision)
   }
 
   /// Takes the value at the trial, whose gradient the vectors have, then either moves the trial or stops.
@@ -81,7 +82,7 @@ struct LBFGSHead {
       return status = .converged
     }
     if iterations >= options.maximumIterations { return status = .iterationLimit }
-    if isStalled { return status = isFlat ? .converged : .precisionReached }
+    if isStalled { return stopShortOfTheGap() }
 
     let firstStep = knowsCurvature ? 1 : min(1, 1 / (try vectors.gradientMagnitude()))
     lineSearch = LineSearch(
@@ -108,6 +109,11 @@ struct LBFGSHead {
     return slope
   }
 
+  private mutating func stopShortOfTheGap() {
+    status = isFlat ? .converged : .precisionReached
+    isBoundByPrecision = true
+  }
+
   private var isFlat: Bool { gradientMaximum <= options.gradientTolerance * (options.gradientFollowsLoss ? min(1, abs(loss)) : 1) }
 
   /// Neither the loss nor the gradient has got lower for a while. Slow problems, which have taken long already, get longer.
@@ -123,7 +129,7 @@ struct LBFGSHead {
     }
     switch failure {
     case .exhausted:
-      status = isFlat ? .converged : .precisionReached
+      stopShortOfTheGap()
     case .notFinite:
       throw DivergenceError(head: index, reason: "from a loss of \(loss) every step leads to one that isn't a number")
     case .unbounded:

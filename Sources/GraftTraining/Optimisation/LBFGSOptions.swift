@@ -58,6 +58,8 @@ public struct SolverResult: Sendable, Equatable {
   public let iterations: Int
   public let evaluations: Int
   public let status: SolverStatus
+  /// Whether it ended because no further decrease showed: `relativeGap` may not have been reached, the gradient's tolerance may.
+  public let isBoundByPrecision: Bool
 }
 
 extension SolverResult {
@@ -65,7 +67,8 @@ extension SolverResult {
   func following(_ earlier: SolverResult) -> SolverResult {
     SolverResult(
       parameters: parameters, loss: loss, gradientMaximum: gradientMaximum, iterations: earlier.iterations + iterations,
-      evaluations: earlier.evaluations + evaluations, status: status)
+      evaluations: earlier.evaluations + evaluations, status: status,
+      isBoundByPrecision: isBoundByPrecision)
   }
 }
 

@@ -21,14 +21,18 @@ final class ResidentFeatures {
   var rowCount: Int { data.rowCount }
   var dimension: Int { data.features.dimension }
 
+  /// The classes' curvatures that were found last, and the λ of their head.
+  var latestCurvatures: (l2: Double, values: [Double])?
   /// The plan whose variables hold the blocks: the classes' curvatures.
   private(set) var curvature: Plan
   private var isFilled = false
 
   /// Numbers in one block's logits at most, so that they lie in a buffer any device has and in 32-bit counts.
   static let blockElementCount = 1 << 25
-  /// Of the device's memory, what features may take.
+  /// Of a GPU's memory, what features may take.
   private static let share = 0.6
+  /// What they may take of memory that is this process's too.
+  private static let hostByteLimit = 1 << 30
 
   /// - Parameters:
   ///   - headCount: heads that are evaluated together at most.
@@ -43,7 +47,7 @@ final class ResidentFeatures {
     let rows = data.rowCount, width = max(headCount * classCount, data.features.dimension)
     let blockRows = max(1, min(blockRowLimit, Self.blockElementCount / max(1, width), rows))
     firstRows = Array(stride(from: 0, to: rows, by: blockRows))
-    let limit = byteLimit ?? Int(Self.share * Double(device.traits.memoryByteCount))
+    let limit = byteLimit ?? (device.traits.isGPU ? Int(Self.share * Double(device.traits.memoryByteCount)) : Self.hostByteLimit)
     let byteCount = rows.multipliedReportingOverflow(by: 4 * data.features.dimension)
     if byteCount.overflow || byteCount.partialValue > limit {
       blockRowCounts = [blockRows]

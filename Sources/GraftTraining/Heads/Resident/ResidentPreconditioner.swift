@@ -16,14 +16,13 @@ final class ResidentPreconditioner {
     var graph = Graph()
     let weight = graph.addInput(TensorType([classes, width]), name: "weight"), bias = graph.addInput(TensorType([classes, 1]), name: "bias")
     var results: [ValueID] = []
-    for bucket in Set(preconditioner.classes.map(\.factor.bucket)).sorted() {
-      guard let factor = preconditioner.classes.first(where: { $0.factor.bucket == bucket })?.factor else { continue }
-      let scales = preconditioner.classes.map { $0.factor.bucket == bucket ? Float($0.scale) : 0 }
-      let (rows, rowCount) = factor.whitenedRows(), padded = (rowCount + Self.rowStep - 1) / Self.rowStep * Self.rowStep
+    for factor in preconditioner.factors {
+      let scales = preconditioner.classes.map { parts in Float(parts.first { $0.factor.bucket == factor.bucket }?.scale ?? 0) }
+      let (rows, rowCount) = factor.whitenedRows, padded = (rowCount + Self.rowStep - 1) / Self.rowStep * Self.rowStep
       var (main, last) = ([Float](repeating: 0, count: padded * width), [Float](repeating: 0, count: padded))
       for row in 0..<rowCount {
-        for column in 0..<width { main[row * width + column] = Float(rows[row * (width + 1) + column]) }
-        last[row] = Float(rows[row * (width + 1) + width])
+        for column in 0..<width { main[row * width + column] = rows[row * (width + 1) + column] }
+        last[row] = rows[row * (width + 1) + width]
       }
       let diagonal = factor.inverseDiagonal.map(Float.init)
       let g = graph.addConstant(HostTensor([padded, width], main)), ofBias = graph.addConstant(HostTensor([1, padded], last))

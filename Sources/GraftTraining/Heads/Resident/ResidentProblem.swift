@@ -12,6 +12,10 @@ final class ResidentProblem: SolverProblem {
   private let leastCurvatures: [Double]
   private var heads: [Int: ResidentVectors] = [:]
   private var evaluations: [Int: ResidentEvaluation] = [:]
+  /// Heads whose first preconditioner was made.
+  private var started: Set<Int> = []
+  /// Between the λ of neighbours.
+  private static let neighbourRatio = 3.0
 
   /// - Parameters:
   ///   - starts: `[P]` for each head.
@@ -64,12 +68,23 @@ final class ResidentProblem: SolverProblem {
   }
 
   private func preconditioner(_ index: Int) throws -> ResidentPreconditioner? {
-    guard let curvatureModel, let head = heads[index] else { return nil }
+    guard let curvatureModel else { return nil }
+    let here = zip(try curvatures(of: index), leastCurvatures).map { max($0, $1) }
+    return try curvatureModel.preconditioner(l2: l2[index], curvatures: here).map { try ResidentPreconditioner($0, device: features.device) }
+  }
+
+  /// The mean of p(1 − p) of each class. At its start a head of a sweep is content with its neighbour's.
+  private func curvatures(of index: Int) throws -> [Double] {
+    let isStart = started.insert(index).inserted
+    if isStart, let latest = features.latestCurvatures, max(latest.l2, l2[index]) <= Self.neighbourRatio * min(latest.l2, l2[index]) {
+      return latest.values
+    }
+    guard let head = heads[index] else { return [] }
     let found = try features.curvatures { weight, bias in
       try head.vectors.copy([(head.point, 1)], of: 0..<weightCount, to: .init(weight))
       try head.vectors.copy([(head.point, 1)], of: weightCount..<parameterCount, to: .init(bias))
     }
-    let here = zip(found, leastCurvatures).map { max($0, $1) }
-    return try curvatureModel.preconditioner(l2: l2[index], curvatures: here).map { try ResidentPreconditioner($0, device: features.device) }
+    features.latestCurvatures = (l2[index], found)
+    return found
   }
 }
