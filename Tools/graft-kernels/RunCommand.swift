@@ -8,18 +8,23 @@ struct RunCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "run", abstract: "Run samples with the GPU family and compare them with double precision.",
     discussion: """
-      Takes the first OpenCL device, whatever it is: PoCL, or oclgrind around this command. Says which case runs before it runs, so \
+      Takes an OpenCL device, whatever it is: PoCL, or oclgrind around this command. Says which case runs before it runs, so \
       that a simulator's report stands below it. Every tile is forced for the products.
       """)
 
   @Flag(help: "Only what a simulator can do in a minute or two: small samples, and products of one block or a few.") var light = false
+  @Option(help: "Which device: opencl:INDEX, as 'graft devices' lists them.") var device = "opencl:0"
   @Option(help: "Only these formats of values, separated by commas.") var precision: String?
   @Option(help: "Only cases whose description holds this text.") var only: String?
 
   func run() throws {
-    guard let info = try OpenCLPlatform.devices().first(where: { $0.obstacle == nil }) else {
-      throw ValidationError("There is no OpenCL device: install pocl-opencl-icd.")
+    let devices = try OpenCLPlatform.devices()
+    guard !devices.isEmpty else { throw ValidationError("There is no OpenCL device: install pocl-opencl-icd.") }
+    guard device.hasPrefix("opencl:"), let index = Int(device.dropFirst(7)), devices.indices.contains(index) else {
+      throw ValidationError("There is no \(device): there are opencl:0 to opencl:\(devices.count - 1).")
     }
+    let info = devices[index]
+    if let obstacle = info.obstacle { throw ValidationError("\(device) cannot be used: \(obstacle)") }
     // oclgrind takes what the host wrote last to a buffer for all of it, also after it was freed and its number given to another:
     // memory that is used again and is then larger would look as if it had never been written.
     let device = try OpenCLDevice(
