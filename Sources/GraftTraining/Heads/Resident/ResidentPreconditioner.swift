@@ -1,8 +1,8 @@
 import GraftDevice
 import GraftGraph
 
-/// The block-diagonal preconditioner of softmax regression on a device: for each class A⁻¹ − GᵀG, two products for all classes
-/// that share a factor (`RegularisedFactor.whitenedRows`).
+/// The block-diagonal preconditioner of softmax regression on a device: for each class a sum of s·(A⁻¹ − GᵀG), two products for all
+/// classes with the rows of all factors' G (`RegularisedFactor.whitenedRows`), between which a class's scales pick its own.
 final class ResidentPreconditioner {
   private let plan: Plan
   private let classCount, dimension: Int
@@ -12,38 +12,46 @@ final class ResidentPreconditioner {
 
   init(_ preconditioner: SoftmaxPreconditioner, device: any Device) throws {
     (classCount, dimension) = (preconditioner.classes.count, preconditioner.dimension)
-    let (classes, width) = (classCount, dimension)
+    let (classes, width) = (classCount, dimension), factors = preconditioner.factors
+    let rowCounts = factors.map { ($0.whitenedRows.rowCount + Self.rowStep - 1) / Self.rowStep * Self.rowStep }, total = rowCounts.reduce(0, +)
+    var (main, ofBias) = ([Float](), [Float]())
+    main.reserveCapacity(total * width)
+    // A class's scale of each row, and its A⁻¹ with all scales.
+    var (scales, diagonals) = ([Float](repeating: 0, count: classes * total), [Double](repeating: 0, count: classes * (width + 1)))
+    for (factor, count) in zip(factors, rowCounts) {
+      let (rows, rowCount) = factor.whitenedRows, first = ofBias.count
+      for row in 0..<rowCount {
+        main += rows[row * (width + 1)..<row * (width + 1) + width]
+        ofBias.append(rows[row * (width + 1) + width])
+      }
+      main += [Float](repeating: 0, count: (count - rowCount) * width)
+      ofBias += [Float](repeating: 0, count: count - rowCount)
+      for (index, parts) in preconditioner.classes.enumerated() {
+        guard let scale = parts.first(where: { $0.factor.bucket == factor.bucket })?.scale else { continue }
+        for row in first..<first + rowCount { scales[index * total + row] = Float(scale) }
+        for column in 0...width { diagonals[index * (width + 1) + column] += scale * factor.inverseDiagonal[column] }
+      }
+    }
+    var diagonal: [Float] = []
+    diagonal.reserveCapacity(classes * width)
+    for index in 0..<classes { diagonal += diagonals[index * (width + 1)..<index * (width + 1) + width].lazy.map(Float.init) }
+    let ofBiases = (0..<classes).map { Float(diagonals[$0 * (width + 1) + width]) }
+
     var graph = Graph()
     let weight = graph.addInput(TensorType([classes, width]), name: "weight"), bias = graph.addInput(TensorType([classes, 1]), name: "bias")
-    var results: [ValueID] = []
-    for factor in preconditioner.factors {
-      let scales = preconditioner.classes.map { parts in Float(parts.first { $0.factor.bucket == factor.bucket }?.scale ?? 0) }
-      let (rows, rowCount) = factor.whitenedRows, padded = (rowCount + Self.rowStep - 1) / Self.rowStep * Self.rowStep
-      var (main, last) = ([Float](repeating: 0, count: padded * width), [Float](repeating: 0, count: padded))
-      for row in 0..<rowCount {
-        for column in 0..<width { main[row * width + column] = rows[row * (width + 1) + column] }
-        last[row] = rows[row * (width + 1) + width]
-      }
-      let diagonal = factor.inverseDiagonal.map(Float.init)
-      let g = graph.addConstant(HostTensor([padded, width], main)), ofBias = graph.addConstant(HostTensor([1, padded], last))
-      let a = graph.addConstant(HostTensor([1, width], Array(diagonal[..<width])))
-      let aOfBias = graph.addConstant(HostTensor([1, 1], [diagonal[width]])), scale = graph.addConstant(HostTensor([classes, 1], scales))
-      let fromBias = try graph.add(Binary(.multiply), [bias, ofBias], name: "inner")
-      let inner = try graph.add(MatMul(transposeB: true, hasResidual: true), [weight, g, fromBias], name: "inner")
-      let outer = [
-        try graph.add(MatMul(), [inner, g], name: "outer"),
-        try graph.add(
-          Reduce(.sum, axes: [1], keepsDimensions: true), [try graph.add(Binary(.multiply), [inner, ofBias], name: "outer")], name: "outer"),
-      ]
-      var solved: [ValueID] = []
-      for (place, (value, inverse)) in [(weight, a), (bias, aOfBias)].enumerated() {
-        let first = try graph.add(Binary(.multiply), [value, inverse], name: "diagonal")
-        let whole = try graph.add(Binary(.subtract), [first, outer[place]], name: "solved")
-        solved.append(try graph.add(Binary(.multiply), [whole, scale], name: "solved"))
-      }
-      results = results.isEmpty ? solved : try zip(results, solved).map { try graph.add(Binary(.add), [$0, $1], name: "solved") }
+    let g = graph.addConstant(HostTensor([total, width], main)), gOfBias = graph.addConstant(HostTensor([1, total], ofBias))
+    let fromBias = try graph.add(Binary(.multiply), [bias, gOfBias], name: "inner")
+    let inner = try graph.add(MatMul(transposeB: true, hasResidual: true), [weight, g, fromBias], name: "inner")
+    let own = try graph.add(Binary(.multiply), [inner, graph.addConstant(HostTensor([classes, total], scales))], name: "inner")
+    let outer = [
+      try graph.add(MatMul(), [own, g], name: "outer"),
+      try graph.add(
+        Reduce(.sum, axes: [1], keepsDimensions: true), [try graph.add(Binary(.multiply), [own, gOfBias], name: "outer")], name: "outer"),
+    ]
+    let inverses = [graph.addConstant(HostTensor([classes, width], diagonal)), graph.addConstant(HostTensor([classes, 1], ofBiases))]
+    graph.outputs = try zip([weight, bias], zip(inverses, outer)).map { value, parts in
+      try graph.add(Binary(.subtract), [try graph.add(Binary(.multiply), [value, parts.0], name: "diagonal"), parts.1], name: "solved")
     }
-    graph.outputs = results
     plan = try Plan(graph, device: device, options: ResidentFeatures.options)
   }
 
