@@ -80,13 +80,14 @@ __kernel void conv_weights_direct(
   partial[(((size_t)share * p.oc + o) * taps + tap) * inputs + c] = sum;
 }
 
-// y[o, c, tap] = sum over shares of partial[share, o, tap, c]. Work-items: weights.
+// y[o, c, tap] = sum over shares s of partial[s strideBatch + o strideO + tap strideTap + c strideC]. Work-items: weights.
 __kernel void weights_sum(__global const float *restrict partial, __global element *restrict y, const GraftPackParams p) {
   size_t index = get_global_id(0), count = (size_t)p.oc * p.taps * p.c;
   if (index >= count) return;
   size_t o = index / ((size_t)p.taps * p.c), rest = index - o * p.taps * p.c;
   int c = (int)(rest / p.taps), tap = (int)(rest - (size_t)c * p.taps);
+  partial += o * p.strideO + (size_t)tap * p.strideTap + (size_t)c * p.strideC;
   float sum = 0.0f;
-  for (int s = 0; s < p.batch; ++s) sum += partial[s * count + (o * p.taps + tap) * p.c + c];
+  for (int s = 0; s < p.batch; ++s) sum += partial[s * (size_t)p.strideBatch];
   y[index] = narrow(sum);
 }

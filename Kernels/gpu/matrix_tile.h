@@ -82,9 +82,11 @@ static inline void multiply_fragments(const Fragments *f, float sums[FRAGMENTS_M
 #endif
 
 // Copies one operand's block at k into `to`, in steps of rows: FROM(i) is where copy i begins, INSIDE(i) whether it lies inside.
-#define COPY_BLOCK(to, first, COPIES, STEP, ROW, VECTOR, FROM, INSIDE)                                              \
-  UNROLLED for (int i = 0; i < COPIES; ++i)                                                                         \
-      copy_async(tiles + (to) + (((first) ^ ((uint)TURN(i * STEP, ROW) << 4)) + (uint)i * (STEP * ROW)), FROM(i), INSIDE(i), VECTOR);
+#define COPY_BLOCK(to, first, COPIES, STEP, ROW, VECTOR, FROM, INSIDE) \
+  UNROLLED for (int i = 0; i < COPIES; ++i) copy_async(COPY_PLACE(to, first, i, STEP, ROW), FROM(i), INSIDE(i), VECTOR);
+
+// Where copy i of a work-item goes whose first one goes to `first`.
+#define COPY_PLACE(to, first, i, STEP, ROW) (tiles + (to) + (((first) ^ ((uint)TURN((i) * STEP, ROW) << 4)) + (uint)(i) * (STEP * ROW)))
 
 // Where a work-item's first copy goes: row id / PARTS, VECTOR elements at id % PARTS.
 #define FIRST_COPY(id, PARTS, ROW, VECTOR) \

@@ -172,6 +172,9 @@ static const KernelSource sources[] = {
   {"gpu/matrix_unit.h", (const char[]){
 #embed "../../Kernels/gpu/matrix_unit.h" suffix(, 0)
   }},
+  {"gpu/matrix_weights.cl", (const char[]){
+#embed "../../Kernels/gpu/matrix_weights.cl" suffix(, 0)
+  }},
   {"gpu/naive.cl", (const char[]){
 #embed "../../Kernels/gpu/naive.cl" suffix(, 0)
   }},

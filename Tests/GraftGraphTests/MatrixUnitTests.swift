@@ -102,6 +102,59 @@ import Testing
     try check(OperationSample(operation: conv, inputs: inputs, terms: 216), Self.variants(format), .nvidia, format)
   }
 
+  @Test(.enabled(if: device != nil, "no OpenCL device: install pocl-opencl-icd"), arguments: ProductSamples.weightGradients)
+  func gradientsOfWeights(_ sample: OperationSample) throws {
+    try check(sample, [.matrix(MatrixTile(64, 64), splits: 1), .matrix(MatrixTile(32, 32), splits: 3), nil], .nvidia, .float16)
+  }
+
+  @Test(.enabled(if: device != nil, "no OpenCL device: install pocl-opencl-icd"), arguments: formats)
+  func everyTileComputesGradientsOfWeights(_ format: ComputeFormat) throws {
+    try check(ProductSamples.weightGradients[0], Self.variants(format), .nvidia, format)
+    try check(ProductSamples.weightGradients[1], [.matrix(MatrixTile(64, 32), splits: 3)], .nvidia, format)
+  }
+
+  @Test(.enabled(if: device != nil, "no OpenCL device: install pocl-opencl-icd"))
+  func gradientsOfWeightsInTF32() throws {
+    for tile in [MatrixTile(64, 64), MatrixTile(32, 64)] {
+      try check(ProductSamples.weightGradients[0], [.matrix(tile.inFloat32, splits: 3)], .nvidia, .tf32)
+    }
+    for sample in ProductSamples.weightGradients.dropFirst() { try check(sample, [.matrix(MatrixTile(32, 32).inFloat32, splits: 3)], .nvidia, .tf32) }
+  }
+
+  /// An odd number of outputs, groups of one channel, and every channel a group of its own: what no copy can begin at has today's
+  /// kernels, and so has a plan in float32.
+  @Test(.enabled(if: device != nil, "no OpenCL device: install pocl-opencl-icd"))
+  func otherGradientsOfWeightsKeepThePlainKernels() throws {
+    let device = try #require(Self.device)
+    func kernels(_ x: [Int], _ outputs: Int, groups: Int = 1, _ format: ComputeFormat = .float16) throws -> Set<String> {
+      let convolution = Conv2D(padding: Padding2D(1), groups: groups)
+      let gradient = Conv2DWeightGradient(of: convolution, size: Pair(3)), inputs = [TensorType(x), TensorType([x[0], x[1], x[2], outputs])]
+      let sample = OperationSample(operation: gradient, inputs: inputs, terms: x[0] * x[1] * x[2])
+      let tensors = sample.draw(seed: 5, precision: format.storage)
+      let (found, names) = try run(gradient, tensors, nil, .nvidia, format, on: device)
+      let expected = gradient.reference(tensors.map { ReferenceTensor($0) })
+      #expect(sample.largestError(found, expected, precision: format.storage) <= sample.bound(expected))
+      return names
+    }
+    #expect(try kernels([1, 5, 6, 8], 16).contains("matrix_weights"))
+    #expect(try kernels([1, 5, 6, 8], 9).contains("conv_weights"))
+    #expect(try kernels([1, 5, 6, 4], 8, groups: 4).contains("conv_weights"))
+    #expect(try kernels([1, 5, 6, 8], 8, groups: 8).contains("conv_weights_direct"))
+    #expect(try kernels([1, 5, 6, 8], 16, .float32).contains("conv_weights"))
+  }
+
+  /// The pixels are cut so that a large device has work, though the weights are few.
+  @Test func gradientsOfFewWeightsFillTheDevice() throws {
+    let chip = try Chip.named("h200")
+    let (x, dy) = (TensorType([64, 56, 56, 64]), TensorType([64, 56, 56, 64]))
+    var graph = Graph()
+    let inputs = [graph.addInput(x, name: "x"), graph.addInput(dy, name: "dy")]
+    graph.outputs = [try graph.add(Conv2DWeightGradient(of: Conv2D(padding: Padding2D(1)), size: Pair(3)), inputs)]
+    let outline = try PlanOutline(graph, traits: chip.traits, options: .asWritten(computing: .float16))
+    let launch = try #require(outline.launches.first { $0.kernel.function == "matrix_weights" })
+    #expect(launch.grid.globalSize.x / launch.grid.workGroupSize.x >= chip.multiprocessors)
+  }
+
   /// AMD's units: every tile of each, rows and columns of A and B along k, groups, a split.
   @Test(.enabled(if: device != nil, "no OpenCL device: install pocl-opencl-icd"), arguments: [MatrixUnit.Kind.wmma, .mfma], formats)
   func unitsThatReadAlongKOnly(_ kind: MatrixUnit.Kind, _ format: ComputeFormat) throws {

@@ -34,6 +34,8 @@ package enum ProductSamples {
   package static let convolvedOnMatrixUnit =
     convolution([1, 5, 3, 8], [10, 8, 3, 3], Conv2D(stride: Pair(2, 1), padding: Padding2D(1), hasBias: true), .relu, residual: true)
 
+  package static let weightsOnMatrixUnit = weightGradient([1, 6, 5, 8], 18, Pair(3, 2), Conv2D(stride: Pair(2, 1), padding: Padding2D(1)))
+
   package static let products: [OperationSample] = [false, true].flatMap { transposed in
     // Whole vectors everywhere, and none anywhere; more than one block of the small tiles.
     [(132, 68, 36), (37, 35, 77)].map { m, n, k in
@@ -76,6 +78,23 @@ package enum ProductSamples {
       .clip(0, 6)),
   ]
 
+  /// Gradients with respect to a convolution's weights that matrix units compute.
+  package static let weightGradients: [OperationSample] = [
+    // Whole chunks of both operands; every stride, dilation and padding different; groups; a first layer; channels and outputs that
+    // only the narrowest copies take.
+    weightGradient([2, 11, 10, 16], 40, Pair(3), Conv2D(padding: Padding2D(1))),
+    weightGradient(
+      [3, 9, 13, 8], 24, Pair(3, 2),
+      Conv2D(stride: Pair(2, 1), padding: Padding2D(top: 0, left: 2, bottom: 1, right: 3), dilation: Pair(1, 2))),
+    weightGradient([2, 9, 10, 24], 48, Pair(3), Conv2D(stride: Pair(1, 2), padding: Padding2D(1), groups: 3)),
+    weightGradient([2, 15, 13, 3], 20, Pair(7), Conv2D(stride: Pair(2), padding: Padding2D(3))),
+    weightGradient([1, 9, 11, 10], 18, Pair(5), Conv2D(padding: Padding2D(2))),
+    // Copies that step over several images at once; fewer pixels than three shares have room for.
+    weightGradient([37, 3, 2, 8], 16, Pair(3), Conv2D(padding: Padding2D(1))),
+    weightGradient([70, 1, 1, 8], 16, Pair(1), Conv2D()),
+    weightGradient([1, 4, 5, 72], 8, Pair(1), Conv2D()),
+  ]
+
   /// Convolutions that Winograd's transforms compute, with whole vectors of channels and without; images that no tile fits.
   package static let transformed: [OperationSample] = [
     convolution([1, 5, 2, 4], [12, 4, 3, 3], Conv2D(padding: Padding2D(1), hasBias: true), .relu, residual: true),
@@ -88,6 +107,12 @@ package enum ProductSamples {
     convolution([1, 7, 5, 3], [18, 3, 3, 3], Conv2D(stride: Pair(2), padding: Padding2D(1), hasBias: true), .relu),
     convolution([2, 4, 3, 8], [16, 4, 3, 2], Conv2D(padding: Padding2D(1), groups: 2), .none, residual: true),
   ]
+
+  private static func weightGradient(_ x: [Int], _ outputs: Int, _ size: Pair, _ convolution: Conv2D) -> OperationSample {
+    let y = try! convolution.outputType([TensorType(x), TensorType([outputs, x[3] / convolution.groups, size.h, size.w])])
+    return OperationSample(
+      operation: Conv2DWeightGradient(of: convolution, size: size), inputs: [TensorType(x), y], terms: y.shape[0] * y.shape[1] * y.shape[2])
+  }
 
   private static func convolution(
     _ x: [Int], _ w: [Int], _ convolution: Conv2D, _ activation: Activation, residual: Bool = false

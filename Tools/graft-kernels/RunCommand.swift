@@ -87,6 +87,9 @@ struct RunCommand: ParsableCommand {
     if light {
       for kind in MatrixUnit.Kind.allCases where kind.formats.contains(format) {
         guard let tile = MatrixTile.candidates(kind, format).last else { continue }
+        cases += (kind.transposes ? [ProductSamples.weightsOnMatrixUnit] : []).map {
+          Case(sample: $0, kernel: .matrix(tile, splits: 3), constants: true, unit: .emulated(kind))
+        }
         cases += [ProductSamples.onMatrixUnit, ProductSamples.convolvedOnMatrixUnit].map {
           Case(sample: $0, kernel: .matrix(tile, splits: 3), constants: true, unit: .emulated(kind))
         }

@@ -1,7 +1,7 @@
 import CKernels
 import GraftDevice
 
-// Products and convolutions on matrix units (Kernels/gpu/matrix_gemm.cl, matrix_conv.cl).
+// Products, convolutions and their gradients on matrix units (Kernels/gpu/matrix_gemm.cl, matrix_conv.cl, matrix_weights.cl).
 
 extension LoweringContext {
   /// Elements of 16, 8 and 4 bytes.
@@ -65,17 +65,9 @@ extension LoweringContext {
     var (p, operands) = (parameters, operands)
     let (groups, taps) = (Int(p.groups), Int(p.kh) * Int(p.kw))
     let rows = Int(p.n) * Int(p.oh) * Int(p.ow), outputs = Int(p.oc) / groups
-    guard let unit = traits.matrixUnit, unit.formats.contains(format), rows > 0, fitsSixteenBits(p) else { return false }
-    var channels = Int(p.c) / groups
-    var width = copyWidth([channels, Int(p.ldx)], operands.a)
-    var isPadded = false
-    let (widest, narrowest) = (copyWidths[0], copyWidths[2])
-    if width == nil || (width == narrowest && channels > narrowest) {
-      guard groups == 1 else { return false }
-      channels = copyWidths.last { channels <= $0 } ?? divideUp(channels, widest) * widest
-      (width, isPadded) = (min(widest, channels), true)
-    }
-    guard let width else { return false }
+    guard let unit = traits.matrixUnit, unit.formats.contains(format), rows > 0, fitsSixteenBits(p),
+      let (channels, width, isPadded) = channelCopies(p, operands.a)
+    else { return false }
     let k = taps * channels
     guard let widthB = copyWidths.first(where: { k % $0 == 0 }) else { return false }
     let vectors = MatrixVectors(
@@ -85,17 +77,7 @@ extension LoweringContext {
     let isProduct = taps == 1 && groups == 1 && p.strideH == 1 && p.strideW == 1 && p.padH == 0 && p.padW == 0 && p.oh == p.h && p.ow == p.w
     guard let (tile, splits) = chooseOnMatrixUnit(convolutionShape(p, k: k), vectors: vectors, gathers: !isProduct) else { return false }
 
-    if isPadded {
-      let pixels = Int(p.n) * Int(p.h) * Int(p.w)
-      let padded = scratch(elementCount: pixels * channels)
-      let move = GraftUnaryParams(
-        rows: Int64(pixels), channels: p.c, ldx: p.ldx, ldy: Int32(channels), hasScale: 0, hasShift: 0, epilogue: epilogue(.none))
-      launchItems(
-        "pack", "pad_rows", [operands.a, padded], move, count: pixels * channels / width, options: [.init("PART", width)], flops: 0,
-        bytes: Double(precision.byteCount * pixels * (Int(p.c) + channels)))
-      operands.a = padded
-      (p.c, p.ldx) = (Int32(channels), Int32(channels))
-    }
+    if isPadded { operands.a = padded(operands.a, &p, channels: channels, width: width) }
     operands.b = packedRows(weights, groups: groups, part: isPadded ? width : 1, channels: channels)
     // The partial sums of a split are one matrix [rows, channels], whatever the groups.
     let product = GraftGemmParams(
@@ -117,6 +99,56 @@ extension LoweringContext {
       }
     }
     return true
+  }
+
+  /// Appends the sums over shares of the pixels of a gradient with respect to a convolution's weights on the device's matrix unit,
+  /// if it has one for the plan's format and the operands lie so that it can read them.
+  ///
+  /// - Returns: the sums in float32, [shares, O, taps, channels], how many shares there are, and channels a group: those of the
+  ///   image, or more where pixels were moved apart.
+  mutating func weightGradientOnMatrixUnit(_ parameters: GraftConvParams, x: Operand, dy: Operand) -> (
+    partial: Operand, shares: Int, channels: Int
+  )? {
+    var p = parameters
+    let (groups, outputs) = (Int(p.groups), Int(p.oc) / Int(p.groups)), pixels = Int(p.n) * Int(p.oh) * Int(p.ow)
+    guard let unit = traits.matrixUnit, unit.formats.contains(format), let (channels, width, isPadded) = channelCopies(p, x),
+      let widthA = copyWidth([outputs, Int(p.ldy)], dy)
+    else { return nil }
+    let columns = Int(p.kh) * Int(p.kw) * channels
+    let vectors = MatrixVectors(a: widthA, b: width, y: columns % 2 == 0 ? 2 : 1, alongA: false, alongB: false)
+    guard
+      let (tile, shares) = ProductKernel.chooseMatrix(
+        m: outputs, n: columns, k: pixels, count: groups, vectors: vectors, gathers: true, format: format, traits: traits)
+    else { return nil }
+    let source = isPadded ? padded(x, &p, channels: channels, width: width) : x
+    let count = shares * Int(p.oc) * columns, partial = scratch(elementCount: count, precision: .float32)
+    launchGroups(
+      "matrix_weights", "matrix_weights", [source, dy, partial], p, count: tile.blockCount(m: outputs, n: columns) * groups * shares,
+      size: tile.itemCount, options: unit.options + tile.options(vectors),
+      bytes: Double(precision.byteCount * (Int(p.n) * Int(p.h) * Int(p.w) * Int(p.c) + pixels * Int(p.oc)) + 4 * count))
+    return (partial, shares, channels)
+  }
+
+  /// Channels a group, and how many of them a copy takes. Where no copy can begin at a pixel, or only the narrowest, pixels are to be
+  /// moved apart first (`padded`); `nil` where groups lie so.
+  private func channelCopies(_ p: GraftConvParams, _ x: Operand) -> (channels: Int, width: Int, isPadded: Bool)? {
+    let channels = Int(p.c / p.groups), (widest, narrowest) = (copyWidths[0], copyWidths[2])
+    if let width = copyWidth([channels, Int(p.ldx)], x), width != narrowest || channels <= narrowest { return (channels, width, false) }
+    guard p.groups == 1 else { return nil }
+    let padded = copyWidths.last { channels <= $0 } ?? divideUp(channels, widest) * widest
+    return (padded, min(widest, padded), true)
+  }
+
+  /// Appends what moves pixels apart, to `channels` each, with zeros between; the parameters become those of its result.
+  private mutating func padded(_ x: Operand, _ p: inout GraftConvParams, channels: Int, width: Int) -> Operand {
+    let pixels = Int(p.n) * Int(p.h) * Int(p.w), padded = scratch(elementCount: pixels * channels)
+    let move = GraftUnaryParams(
+      rows: Int64(pixels), channels: p.c, ldx: p.ldx, ldy: Int32(channels), hasScale: 0, hasShift: 0, epilogue: epilogue(.none))
+    launchItems(
+      "pack", "pad_rows", [x, padded], move, count: pixels * channels / width, options: [.init("PART", width)], flops: 0,
+      bytes: Double(precision.byteCount * pixels * (Int(p.c) + channels)))
+    (p.c, p.ldx) = (Int32(channels), Int32(channels))
+    return padded
   }
 
   /// Whether rows and columns of the padded image, and a kernel's reach, are numbers of 16 bits.

@@ -90,12 +90,16 @@ public struct Conv2DWeightGradient: Operation {
     }
   }
 
-  /// A product whose k is cut into shares; where every channel is a group of its own, a work-item a weight and share.
+  /// A product whose k is cut into shares, on a matrix unit where there is one that can read the operands; where every channel is a
+  /// group of its own, a work-item a weight and share.
   private func lowerForGPU(_ context: inout LoweringContext, _ parameters: GraftConvParams, _ ws: [Int], isDepthwise: Bool) {
     var p = parameters
     let x = context.stored(context.inputs[0]), dy = context.stored(context.inputs[1])
     let rows = Int(p.n) * Int(p.oh), pixels = rows * Int(p.ow), count = ws.reduce(1, *), columns = ws[1] * ws[2] * ws[3]
     let outputs = ws[0] / convolution.groups
+    if !isDepthwise, let (partial, shares, channels) = context.weightGradientOnMatrixUnit(p, x: x, dy: dy) {
+      return sumForGPU(&context, partial, shares: shares, ws, channels: channels)
+    }
     let vectors = GEMMVectors(
       a: context.vector([outputs, Int(p.ldy)], [dy], atMost: 4), b: context.vector([ws[1], Int(p.ldx)], [x], atMost: 4), y: 1)
     let kernel =
@@ -111,16 +115,32 @@ public struct Conv2DWeightGradient: Operation {
       partial = context.scratch(elementCount: shares * count, precision: .float32)
       context.launchGroups(
         "conv_weights", "conv_weights", [x, dy, partial], p, count: tile.blockCount(m: outputs, n: columns) * convolution.groups * splits,
-        size: tile.itemCount, options: tile.options(vectors: vectors))
+        size: tile.itemCount, options: tile.options(vectors: vectors), bytes: bytes(context, partials: shares * count))
     default:
       shares = shareCount(
         rows: rows, items: divideUp(count, context.groupSize), wanted: 8 * max(1, context.traits.computeUnits), results: count)
       p.rowsPerItem = Int32(divideUp(rows, shares))
       partial = context.scratch(elementCount: shares * count, precision: .float32)
-      context.launchItems("conv_weights", "conv_weights_direct", [x, dy, partial], p, count: shares * count)
+      context.launchItems(
+        "conv_weights", "conv_weights_direct", [x, dy, partial], p, count: shares * count, bytes: bytes(context, partials: shares * count))
     }
+    sumForGPU(&context, partial, shares: shares, ws, channels: ws[1])
+  }
+
+  /// Bytes of both operands, read once, and of the sums.
+  private func bytes(_ context: LoweringContext, partials: Int) -> Double {
+    Double(context.inputs.reduce(4 * partials) { $0 + context.byteCount(of: $1) })
+  }
+
+  /// Adds shares [O, taps, channels] in order; the weights have as many channels or fewer.
+  private func sumForGPU(_ context: inout LoweringContext, _ partial: Operand, shares: Int, _ ws: [Int], channels: Int) {
+    let taps = ws[2] * ws[3], count = ws.reduce(1, *)
     sum(&context, partial, shares: shares, ws) { context, operands, p in
-      context.launchItems("conv_weights", "weights_sum", operands, p, count: count, flops: 0)
+      var p = p
+      (p.strideBatch, p.strideO) = (Int64(ws[0] * taps * channels), Int32(taps * channels))
+      (p.strideTap, p.strideC) = (Int32(channels), 1)
+      context.launchItems(
+        "conv_weights", "weights_sum", operands, p, count: count, flops: 0, bytes: Double((4 * shares + context.precision.byteCount) * count))
     }
   }
 

@@ -71,11 +71,15 @@ struct TileUse {
       share = 0.8
       return
     }
-    guard let tileM = options["TILE_M"], let tileN = options["TILE_N"], let tileK = options["TILE_K"], let k = Self.terms(launch) else { return nil }
+    guard let tileM = options["TILE_M"], let tileN = options["TILE_N"], let tileK = options["TILE_K"], let product = Self.product(launch) else {
+      return nil
+    }
     blocks = launch.grid.globalSize.x / max(1, launch.grid.workGroupSize.x)
     guard blocks > 0, launch.flops > 0 else { return nil }
     // Each block has its split's share of k, in whole steps.
-    let steps = (Double(k) / Self.splits(launch, blocks: blocks, tileM: tileM, tileN: tileN) / Double(tileK)).rounded(.up)
+    let whole = divideUp(product.m, tileM) * divideUp(product.n, tileN) * product.count
+    let splits = max(1, Double(blocks) / Double(max(1, whole)))
+    let steps = (Double(product.k) / splits / Double(tileK)).rounded(.up)
     executedFlops = max(launch.flops, 2 * Double(blocks) * Double(tileM * tileN) * steps * Double(tileK))
     if let itemM = options["ITEM_M"], let itemN = options["ITEM_N"] {
       share = Self.share(itemM, itemN)
@@ -84,11 +88,15 @@ struct TileUse {
     }
   }
 
-  /// Terms of a sum.
-  private static func terms(_ launch: LaunchOutline) -> Int? {
-    if let p: GraftGemmParams = launch.loadParameters() { return Int(p.k) }
-    if let p: GraftConvParams = launch.loadParameters() { return Int(p.kh) * Int(p.kw) * Int(p.c) / max(1, Int(p.groups)) }
-    return nil
+  /// The product that a launch computes, and how many of them (matrices of a batch, or groups).
+  private static func product(_ launch: LaunchOutline) -> (m: Int, n: Int, k: Int, count: Int)? {
+    if let p: GraftGemmParams = launch.loadParameters() { return (Int(p.m), Int(p.n), Int(p.k), Int(p.batch)) }
+    guard let p: GraftConvParams = launch.loadParameters(), p.groups > 0 else { return nil }
+    let pixels = Int(p.n) * Int(p.oh) * Int(p.ow), outputs = Int(p.oc / p.groups), window = Int(p.kh) * Int(p.kw) * Int(p.c / p.groups)
+    switch launch.kernel.function {
+    case "conv_weights", "matrix_weights": return (outputs, window, pixels, Int(p.groups))
+    default: return (pixels, outputs, window, Int(p.groups))
+    }
   }
 
   /// The rows that an attention's work-groups share out.
@@ -96,19 +104,6 @@ struct TileUse {
     if let p: GraftAttentionParams = launch.loadParameters() { return Int(p.queries) }
     guard let p: GraftAttentionGradientParams = launch.loadParameters() else { return nil }
     return Int(launch.kernel.function == "attention_gradient_queries" ? p.forward.queries : p.forward.keys)
-  }
-
-  /// Into how many sums k is cut: what the grid has more than blocks of the result.
-  private static func splits(_ launch: LaunchOutline, blocks: Int, tileM: Int, tileN: Int) -> Double {
-    let whole: Int
-    if let p: GraftGemmParams = launch.loadParameters() {
-      whole = divideUp(Int(p.m), tileM) * divideUp(Int(p.n), tileN) * Int(p.batch)
-    } else if let p: GraftConvParams = launch.loadParameters() {
-      whole = divideUp(Int(p.n) * Int(p.oh) * Int(p.ow), tileM) * divideUp(Int(p.oc) / max(1, Int(p.groups)), tileN) * Int(p.groups)
-    } else {
-      whole = blocks
-    }
-    return max(1, Double(blocks) / Double(max(1, whole)))
   }
 }
 
