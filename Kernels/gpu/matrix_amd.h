@@ -1,10 +1,7 @@
-// AMD's matrix units (matrix_unit.h): WMMA and MFMA, by clang's built-in functions. Lanes read their own words, of operands along
-// k only.
+// AMD's matrix units (matrix_unit.h): WMMA and MFMA, by clang's built-in functions. Lanes read their own words: of operands along k
+// whole ones; across it on MFMA by halves, and on WMMA, where every lane has all of a row, with its neighbour's help.
 #ifndef GRAFT_GPU_MATRIX_AMD_H
 #define GRAFT_GPU_MATRIX_AMD_H
-#if !A_ALONG_K || !B_ALONG_K
-#error "this unit reads operands along k"
-#endif
 
 #define FRAGMENT_ROWS 16
 #define FRAGMENT_COLUMNS 16
@@ -43,14 +40,54 @@ FRAGMENTS_TYPE
 #define MATRIX_KERNEL __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1), amdgpu_waves_per_eu(1, 4)))
 #endif
 
-// Where lane `lane` finds its words of the fragment that begins at row `first`.
-static inline uint lane_place(int lane, int first, const uint rowBytes) {
+// Where lane `lane` finds its words of the fragment that begins at row (column) `first`; across k, the first of the numbers it reads.
+static inline uint lane_place(int lane, int first, const bool alongK, const uint rowBytes) {
+  int column = first + lane % 16;
 #if MATRIX_UNIT == 2
-  return PLACE(first + lane % 16, 0, rowBytes);
+  if (!alongK) return PLACE(lane % 2, column / 8, rowBytes) + column % 8 / 2 * 4;
+  return PLACE(column, 0, rowBytes);
 #else
-  return PLACE(first + lane % 16, lane / 32, rowBytes) + lane / 16 % 2 * 8;
+  if (!alongK) return PLACE(lane / 16 * 4, column / 8, rowBytes) + column % 8 * 2;
+  return PLACE(column, lane / 32, rowBytes) + lane / 16 % 2 * 8;
 #endif
 }
+
+#if MATRIX_UNIT == 2
+
+// Words across k. Of every two rows a lane with an even number reads the first, one with an odd number the second, two columns each:
+// its own and that of the neighbour, to which it owes the other's number.
+static inline void load_words_across(__local const uchar *from, uint place, int lane, const uint rowBytes, uint *to) {
+  UNROLLED
+  for (int w = 0; w < 8; ++w) {
+    const uint at = (uint)TURN(2 * w, rowBytes) << 4, row = 2 * w * rowBytes;
+    uint mine = *(__local const uint *)(from + ((place ^ at) + row));
+#if EMULATED
+    uint theirPlace = lane % 2 ? (place ^ (uint)TURN(1, rowBytes) << 4) - rowBytes : (place ^ (uint)TURN(1, rowBytes) << 4) + rowBytes;
+    uint theirs = *(__local const uint *)(from + ((theirPlace ^ at) + row));
+    to[w] = lane % 2 ? theirs >> 16 | (mine & 0xFFFF0000) : (mine & 0xFFFF) | theirs << 16;
+#else
+    // Lanes 1, 0, 3, 2 of every four; then bytes 0 to 3 of `theirs` and 4 to 7 of `mine`.
+    uint theirs = (uint)__builtin_amdgcn_mov_dpp((int)mine, 0xB1, 0xF, 0xF, true);
+    to[w] = __builtin_amdgcn_perm(mine, theirs, lane % 2 ? 0x07060302 : 0x01000504);
+    // Compilers else keep both numbers of all words of a block until they are multiplied: more than there are registers.
+    __asm__ volatile("" : "+v"(to[w]));
+#endif
+  }
+}
+
+#else
+
+// Words across k, by halves.
+static inline void load_words_across(__local const uchar *from, uint place, int lane, const uint rowBytes, uint *to) {
+  UNROLLED
+  for (int w = 0; w < 2; ++w) {
+    uint low = *(__local const ushort *)(from + ((place ^ (uint)TURN(2 * w, rowBytes) << 4) + 2 * w * rowBytes));
+    uint high = *(__local const ushort *)(from + ((place ^ (uint)TURN(2 * w + 1, rowBytes) << 4) + (2 * w + 1) * rowBytes));
+    to[w] = low | high << 16;
+  }
+}
+
+#endif
 
 static inline void load_words(__local const uchar *from, uint place, uint *to) {
 #if MATRIX_UNIT == 2
@@ -63,11 +100,23 @@ static inline void load_words(__local const uchar *from, uint place, uint *to) {
 }
 
 static inline void load_fragments(__local const uchar *stage, int step, Fragments *f, int lane, int warp) {
-  uint placeA = lane_place(lane, warp / WARPS_N * WARP_M, ROW_A), placeB = STAGE_A + lane_place(lane, warp % WARPS_N * WARP_N, ROW_B);
+  uint placeA = lane_place(lane, warp / WARPS_N * WARP_M, A_ALONG_K, ROW_A), placeB = lane_place(lane, warp % WARPS_N * WARP_N, B_ALONG_K, ROW_B);
   UNROLLED
-  for (int i = 0; i < FRAGMENTS_M; ++i) load_words(stage, NEXT_ALONG(placeA, i, step, 16, ROW_A), f->a[i]);
+  for (int i = 0; i < FRAGMENTS_M; ++i) {
+#if A_ALONG_K
+    load_words(stage, NEXT_ALONG(placeA, i, step, 16, ROW_A), f->a[i]);
+#else
+    load_words_across(stage, NEXT_ACROSS(placeA, i, step, 16, ROW_A), lane, ROW_A, f->a[i]);
+#endif
+  }
   UNROLLED
-  for (int j = 0; j < FRAGMENTS_N; ++j) load_words(stage, NEXT_ALONG(placeB, j, step, 16, ROW_B), f->b[j]);
+  for (int j = 0; j < FRAGMENTS_N; ++j) {
+#if B_ALONG_K
+    load_words(stage + STAGE_A, NEXT_ALONG(placeB, j, step, 16, ROW_B), f->b[j]);
+#else
+    load_words_across(stage + STAGE_A, NEXT_ACROSS(placeB, j, step, 16, ROW_B), lane, ROW_B, f->b[j]);
+#endif
+  }
 }
 
 #if EMULATED || GRAFT_STORAGE == GRAFT_BFLOAT16

@@ -1,10 +1,8 @@
 // Intel's matrix units, XMX (matrix_unit.h): cl_intel_subgroup_matrix_multiply_accumulate, in sub-groups of 8 (Xe-HPG) or of 16
-// (Xe-HPC and later). A lane reads its own words, of operands along k only.
+// (Xe-HPC and later). A lane reads its own words; across k, where neighbours in a row are two rows' (columns') numbers, by halves
+// and pairs of what it needs.
 #ifndef GRAFT_GPU_MATRIX_INTEL_H
 #define GRAFT_GPU_MATRIX_INTEL_H
-#if !A_ALONG_K || !B_ALONG_K
-#error "this unit reads operands along k"
-#endif
 
 #if MATRIX_UNIT == 5
 #define LANES 8
@@ -39,8 +37,10 @@ FRAGMENTS_TYPE
 static inline uint unit_narrow_one(float x) { return narrow(x); }
 static inline float unit_widen_one(uint bits) { return widen((element)bits); }
 
-// A fragment of A begins at a multiple of eight rows, so what a row's number adds to a chunk's is known.
+// A fragment of A along k begins at a multiple of eight rows, so what a row's number adds to a chunk's is known; across k it is one
+// chunk wide.
 static inline void load_fragments(__local const uchar *stage, int step, Fragments *f, int lane, int warp) {
+#if A_ALONG_K
   __local const uchar *rowsA = stage + warp / WARPS_N * WARP_M * ROW_A;
   UNROLLED
   for (int i = 0; i < FRAGMENTS_M; ++i) {
@@ -55,7 +55,30 @@ static inline void load_fragments(__local const uchar *stage, int step, Fragment
 #endif
     }
   }
-  uint placeB = STAGE_A + PLACE(warp % WARPS_N * WARP_N + lane, 0, ROW_B);
+#elif MATRIX_UNIT == 5
+  uint place = PLACE(2 * lane, warp / WARPS_N * WARP_M / 8, ROW_A), place1 = PLACE(2 * lane + 1, warp / WARPS_N * WARP_M / 8, ROW_A);
+  UNROLLED
+  for (int i = 0; i < FRAGMENTS_M; ++i) {
+    UNROLLED
+    for (int w = 0; w < WORDS_A; w += 2) {
+      uint low = *(__local const uint *)(stage + NEXT_ACROSS(place, i, step, 8, ROW_A) + 2 * w);
+      uint high = *(__local const uint *)(stage + NEXT_ACROSS(place1, i, step, 8, ROW_A) + 2 * w);
+      f->a[i][w] = (low & 0xFFFF) | high << 16;
+      f->a[i][w + 1] = low >> 16 | (high & 0xFFFF0000);
+    }
+  }
+#else
+  uint place = PLACE(lane, warp / WARPS_N * WARP_M / 8, ROW_A);
+  UNROLLED
+  for (int i = 0; i < FRAGMENTS_M; ++i) {
+    uint4 words = *(__local const uint4 *)(stage + NEXT_ACROSS(place, i, step, 8, ROW_A));
+    f->a[i][0] = words.x, f->a[i][1] = words.y, f->a[i][2] = words.z, f->a[i][3] = words.w;
+  }
+#endif
+  stage += STAGE_A;
+  const int column = warp % WARPS_N * WARP_N + lane;
+#if B_ALONG_K
+  uint placeB = PLACE(column, 0, ROW_B);
   UNROLLED
   for (int j = 0; j < FRAGMENTS_N; ++j) {
     uint place = NEXT_ALONG(placeB, j, step, FRAGMENT_COLUMNS, ROW_B);
@@ -63,6 +86,19 @@ static inline void load_fragments(__local const uchar *stage, int step, Fragment
     uint *to = f->b[j];
     to[0] = low.x, to[1] = low.y, to[2] = low.z, to[3] = low.w, to[4] = high.x, to[5] = high.y, to[6] = high.z, to[7] = high.w;
   }
+#else
+  uint placeB = PLACE(0, column / 8, ROW_B) + column % 8 * 2;
+  UNROLLED
+  for (int j = 0; j < FRAGMENTS_N; ++j) {
+    uint place = NEXT_ACROSS(placeB, j, step, FRAGMENT_COLUMNS, ROW_B);
+    UNROLLED
+    for (int w = 0; w < WORDS_B; ++w) {
+      uint low = *(__local const ushort *)(stage + ((place ^ (uint)TURN(2 * w, ROW_B) << 4) + 2 * w * ROW_B));
+      uint high = *(__local const ushort *)(stage + ((place ^ (uint)TURN(2 * w + 1, ROW_B) << 4) + (2 * w + 1) * ROW_B));
+      f->b[j][w] = low | high << 16;
+    }
+  }
+#endif
 }
 
 #if !EMULATED

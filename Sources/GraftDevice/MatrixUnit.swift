@@ -38,9 +38,6 @@ public struct MatrixUnit: Sendable, Hashable, CustomStringConvertible {
       }
     }
 
-    /// Whether it reads operands across k too; the others read them along k only.
-    package var transposes: Bool { self == .nvidia || self == .turing }
-
     public var name: String {
       switch self {
       case .nvidia: "mma.sync"

@@ -155,9 +155,9 @@ import Testing
     #expect(launch.grid.globalSize.x / launch.grid.workGroupSize.x >= chip.multiprocessors)
   }
 
-  /// AMD's units: every tile of each, rows and columns of A and B along k, groups, a split.
+  /// AMD's units: every tile of each, rows and columns of A and B along k and across it, groups, a split.
   @Test(.enabled(if: device != nil, "no OpenCL device: install pocl-opencl-icd"), arguments: [MatrixUnit.Kind.wmma, .mfma], formats)
-  func unitsThatReadAlongKOnly(_ kind: MatrixUnit.Kind, _ format: ComputeFormat) throws {
+  func amdsUnits(_ kind: MatrixUnit.Kind, _ format: ComputeFormat) throws {
     let tiles = MatrixTile.candidates(kind).suffix(format == .float16 ? 16 : 1).map { ProductKernel.matrix($0, splits: 1) }
     let product = MatMul(transposeB: true, hasBias: true, hasResidual: true, activation: .relu)
     let sizes = [TensorType([136, 104]), TensorType([72, 104]), TensorType([72]), TensorType([136, 72])]
@@ -165,6 +165,17 @@ import Testing
       OperationSample(operation: product, inputs: sizes, terms: 104), tiles + [.matrix(MatrixTile.candidates(kind)[1], splits: 3)], kind, format)
     try check(ProductSamples.convolutions[1], tiles, kind, format)
     try check(ProductSamples.convolutions[2], [nil], kind, format)
+    try check(ProductSamples.weightGradients[0], tiles.suffix(4), kind, format)
+    try check(ProductSamples.weightGradients[1], tiles.suffix(1) + [nil], kind, format)
+  }
+
+  /// What a linear layer's gradients are: every transposition, by units without instructions that transpose.
+  @Test(
+    .enabled(if: device != nil, "no OpenCL device: install pocl-opencl-icd"), arguments: [MatrixUnit.Kind.wmma, .mfma, .turing, .xmx8, .xmx16],
+    products.filter { $0.inputs[3].shape[2] == 36 })
+  func everyUnitReadsAcrossK(_ kind: MatrixUnit.Kind, _ sample: OperationSample) throws {
+    let tiles = MatrixTile.candidates(kind)
+    try check(sample, [.matrix(tiles[tiles.count - 1], splits: 3), nil], kind, .float16)
   }
 
   /// Units that came later, whose programs take a device without them long to compile: a large tile and the smallest, whole and
@@ -178,6 +189,7 @@ import Testing
     let sizes = [TensorType([136, 104]), TensorType([72, 104]), TensorType([72]), TensorType([136, 72])]
     try check(OperationSample(operation: product, inputs: sizes, terms: 104), kernels, kind, format)
     try check(ProductSamples.convolutions[1], Array(kernels.dropFirst()), kind, format)
+    try check(ProductSamples.weightGradients[2], kernels, kind, format)
   }
 
   /// Operands across k go another way to registers than those along it, and no transposing instruction helps.

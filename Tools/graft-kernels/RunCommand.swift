@@ -87,10 +87,7 @@ struct RunCommand: ParsableCommand {
     if light {
       for kind in MatrixUnit.Kind.allCases where kind.formats.contains(format) {
         guard let tile = MatrixTile.candidates(kind, format).last else { continue }
-        cases += (kind.transposes ? [ProductSamples.weightsOnMatrixUnit] : []).map {
-          Case(sample: $0, kernel: .matrix(tile, splits: 3), constants: true, unit: .emulated(kind))
-        }
-        cases += [ProductSamples.onMatrixUnit, ProductSamples.convolvedOnMatrixUnit].map {
+        cases += [ProductSamples.onMatrixUnit, ProductSamples.convolvedOnMatrixUnit, ProductSamples.weightsOnMatrixUnit].map {
           Case(sample: $0, kernel: .matrix(tile, splits: 3), constants: true, unit: .emulated(kind))
         }
       }

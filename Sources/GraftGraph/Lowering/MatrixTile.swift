@@ -98,6 +98,8 @@ package struct MatrixTile: Sendable, Hashable {
     // Words that are read one by one across k take more registers than a matrix of them: beside 64 × 64 sums they are not there,
     // and beside half of those only with few copies.
     guard elementByteCount == 2 || warpM * warpN < 4096 || vectors.alongA && vectors.alongB else { return false }
+    // What a lane of WMMA exchanges with its neighbour neither, beside 32 × 32.
+    guard unit?.kind != .wmma || warpM * warpN < 1024 || vectors.alongA && vectors.alongB else { return false }
     let copyLimit = elementByteCount == 2 ? Int.max : 8
     let copies = [(tileM, vectors.a, vectors.alongA), (tileN, vectors.b, vectors.alongB)]
     return copies.allSatisfy { extent, width, alongK in
@@ -167,9 +169,7 @@ extension ProductKernel {
     m: Int, n: Int, k: Int, count: Int, vectors: MatrixVectors, gathers: Bool = false, splits fixed: Int? = nil, format: ComputeFormat,
     traits: DeviceTraits
   ) -> (tile: MatrixTile, splits: Int)? {
-    guard let unit = traits.matrixUnit, unit.formats.contains(format), k > 0, unit.kind.transposes || vectors.alongA && vectors.alongB else {
-      return nil
-    }
+    guard let unit = traits.matrixUnit, unit.formats.contains(format), k > 0 else { return nil }
     if let forced {
       guard case .matrix(let tile, let splits) = forced, tile.lanes == unit.kind.lanes,
         tile.elementByteCount == format.storage.byteCount, tile.fits(traits, vectors: vectors)
