@@ -167,7 +167,7 @@ import Testing
     ("another device", "\"device\" : \"", "\"device\" : \"Other "), ("another driver", "\"driver\" : \"", "\"driver\" : \"Newer "),
     ("another device", "\"platform\" : \"", "\"platform\" : \"Newer "), ("another version", "\"kernels\" : \"", "\"kernels\" : \"0"),
     ("a kernel that there is not", "tile 64x64x16", "tile 64x65x16"), ("a kernel that there is not", "\"splits\" : 1", "\"splits\" : 0"),
-    ("a kernel that there is not", "\"splits\" : 1", "\"splits\" : 64"), ("damaged", "\"splits\" : 1", "\"splits\" : 1e300"),
+    ("a kernel that there is not", "\"splits\" : 1", "\"splits\" : 256"), ("damaged", "\"splits\" : 1", "\"splits\" : 1e300"),
     ("a kernel that there is not", "\"images\" : 2", "\"images\" : -2"), ("damaged", "\"images\" : 2", "\"images\" : 99999999999999999999"),
   ]
 

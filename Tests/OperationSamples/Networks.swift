@@ -9,6 +9,8 @@ package enum Network: String, Sendable, CaseIterable {
   case mobileNetV2 = "MobileNetV2"
   case viTB16 = "ViT-B/16"
 
+  package static let operand = "operand"
+
   /// From bytes [batch, 224, 224, 3] to 1000 logits. All weights are zero.
   package func graph(batch: Int) throws -> Graph {
     var builder = Builder(batch: batch)
@@ -20,6 +22,30 @@ package enum Network: String, Sendable, CaseIterable {
     }
     builder.graph.outputs = [builder.x]
     return builder.graph
+  }
+
+  /// The gradients with respect to the weights of every convolution and product, one after the other, from what such a layer has
+  /// seen and what comes back to it, which nodes called `operand` bring.
+  package func weightGradients(batch: Int) throws -> Graph {
+    let network = try graph(batch: batch)
+    var graph = Graph()
+    for node in network.nodes {
+      let layer: any GraftGraph.Operation
+      switch node.operation {
+      case var conv as Conv2D:
+        (conv.hasBias, conv.hasResidual, conv.activation) = (false, false, .none)
+        layer = conv
+      case let product as MatMul: layer = MatMul(transposeB: product.transposeB)
+      default: continue
+      }
+      let types = node.inputs.prefix(2).map { network.type(of: $0) }
+      let operands = try (types + [network.type(of: node.output)]).map { type in
+        try graph.add(Unary(.relu), [graph.addInput(TensorType(type.shape), name: "input")], name: Network.operand)
+      }
+      let y = try graph.add(any: layer, Array(operands.prefix(2)), name: "layer")
+      graph.outputs += try graph.addGradients(of: y, seed: operands[2], withRespectTo: [operands[1]]).compactMap { $0 }
+    }
+    return try graph.removingDeadNodes()
   }
 }
 

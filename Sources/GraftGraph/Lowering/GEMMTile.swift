@@ -142,8 +142,10 @@ package enum ProductKernel: Sendable, Hashable {
     return min(m, n) <= narrowLimit && k >= 32 && group >= 32 && narrowLimit * group * 4 <= traits.localMemoryByteCount
   }
 
-  /// Powers of two, as long as a share has some blocks of k.
-  static func splitCounts(k: Int, tileK: Int) -> [Int] { [1] + [2, 4, 8, 16, 32].filter { k / $0 >= 8 * tileK } }
+  /// Powers of two, as long as a share has some blocks of k: many for gradients with respect to few weights, whose k is all pixels of
+  /// a batch.
+  static func splitCounts(k: Int, tileK: Int) -> [Int] { [1] + [2, 4, 8, 16, 32, 64, mostSplits].filter { k / $0 >= 8 * tileK } }
+  static let mostSplits = 128
 
   /// Work-items of a group of kernels whose groups may have any size: 256, or the largest power of two below that the device runs.
   static func groupSize(_ traits: DeviceTraits) -> Int {

@@ -18,11 +18,18 @@ public struct Chip: Sendable {
   /// From the end of a kernel to the start of the next that waits for it. An assumption, not a vendor's figure.
   public let launchSeconds: Double
   /// What operations are lowered for.
-  package let traits: DeviceTraits
+  package private(set) var traits: DeviceTraits
 
   /// The fastest that so many bytes can be passed over.
   public func gigabytesPerSecond(byteCount: Double) -> Double {
     DevicePeak(gigaflopsPerSecond: gigaflopsPerSecond, bandwidths: bandwidths).gigabytesPerSecond(workingSetByteCount: byteCount)
+  }
+
+  /// The same chip as if its matrix unit could not be used.
+  package var withoutMatrixUnit: Chip {
+    var chip = self
+    chip.traits.matrixUnit = nil
+    return chip
   }
 
   /// Vendors' data sheets: boost clocks, dense rates, no sparsity.

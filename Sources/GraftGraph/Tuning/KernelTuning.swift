@@ -74,7 +74,7 @@ extension ProductKernel {
 
   /// The kernel of that name; `nil` for one that there is not, in this version.
   package init?(name: String, splits: Int) {
-    guard (1...32).contains(splits) else { return nil }
+    guard (1...Self.mostSplits).contains(splits) else { return nil }
     let tiles = GEMMTile.candidates.map { ProductKernel.tiled($0, splits: splits) }
     let matrixTiles = MatrixTile.all.map { ProductKernel.matrix($0, splits: splits) }
     let winograd = splits > 1 ? [] : [4, 2].flatMap { m in GEMMTile.candidates.map { ProductKernel.winograd(outputs: m, $0) } }
