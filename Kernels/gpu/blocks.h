@@ -23,4 +23,16 @@ static inline int split_start(int k, uint index, uint count) {
   return (int)min((uint)k, index * share * SPLIT_UNIT);
 }
 
+// What this work-group computes, of `count` products of rows × columns with sums of k terms: the block that begins at firstRow and
+// firstColumn of product `number`, its terms from firstK to endK, the split's share. Work-groups: one dimension,
+//
+//     index = slice (blocks of a product) + block,   slice = split count + number;   how many splits there are the grid says
+#define GROUP_PART(rows, columns, k, number, count)                                                                      \
+  const uint blockRows = ((uint)(rows) + TILE_M - 1) / TILE_M, blockColumns = ((uint)(columns) + TILE_N - 1) / TILE_N;   \
+  const uint blocks = blockRows * blockColumns, slice = (uint)get_group_id(0) / blocks, split = slice / (uint)(count);   \
+  const uint number = slice - split * (uint)(count), splits = (uint)get_num_groups(0) / (blocks * (uint)(count));        \
+  const int2 block = block_of((uint)get_group_id(0) - slice * blocks, blockRows, blockColumns);                          \
+  const int firstRow = block.x * TILE_M, firstColumn = block.y * TILE_N;                                                 \
+  const int firstK = split_start(k, split, splits), endK = split_start(k, split + 1, splits);
+
 #endif

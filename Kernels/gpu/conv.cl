@@ -21,17 +21,10 @@
 __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void conv(
     __global const element *restrict x, __global const element *restrict weights, __global const float *restrict bias,
     __global const element *restrict residual, __global sum_element *restrict y, const GraftConvParams p) {
-  __local float localA[LOCAL_A] __attribute__((aligned(16)));
-  __local float localB[LOCAL_B] __attribute__((aligned(16)));
+  TILE_MEMORY
   const int channels = p.c / p.groups, outputs = p.oc / p.groups, packed = (outputs + 3) / 4 * 4;
   const int rows = p.n * p.oh * p.ow, k = p.kh * p.kw * channels;
-  uint blockRows = ((uint)rows + TILE_M - 1) / TILE_M, blockColumns = ((uint)outputs + TILE_N - 1) / TILE_N;
-  uint blocks = blockRows * blockColumns, index = get_group_id(0);
-  uint slice = index / blocks, split = slice / (uint)p.groups, group = slice - split * p.groups;
-  uint splits = (uint)get_num_groups(0) / (blocks * p.groups);
-  int2 block = block_of(index - slice * blocks, blockRows, blockColumns);
-  int firstRow = block.x * TILE_M, firstColumn = block.y * TILE_N;
-  const int firstK = split_start(k, split, splits), endK = split_start(k, split + 1, splits);
+  GROUP_PART(rows, outputs, k, group, p.groups)
   x += group * channels;
   weights += (size_t)group * k * packed;
 
@@ -51,13 +44,7 @@ __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void conv(
   int tap = (firstK + ahead) / channels, channel = firstK + ahead - tap * channels;
   int tapH = tap / p.kw, tapW = tap - tapH * p.kw;
 
-  float sums[ITEM_M][ITEM_N];
-#pragma unroll
-  for (int i = 0; i < ITEM_M; ++i) {
-#pragma unroll
-    for (int j = 0; j < ITEM_N; ++j) sums[i][j] = 0.0f;
-  }
-  float carryA[CARRY_A], carryB[CARRY_B];
+  TILE_SUMS
 #define FETCH(k)                                                                                           \
   _Pragma("unroll") for (int i = 0; i < PIXELS; ++i) {                                                     \
     int h = top[i] + tapH * p.dilationH, w = left[i] + tapW * p.dilationW;                                 \

@@ -6,23 +6,16 @@
 //               zero in the padding;   j = (tapH KW + tapW) C + c
 //
 // Both operands are contiguous across k. k is cut into shares, whose sums lie in  partial[share, oc, taps, C]  and are added in order
-// by weights_sum. Work-groups: one dimension,  index = (share groups + group) blocks + block.
+// by weights_sum.
 #define PARTIAL 1
 #include "gpu/tile.h"
 
 #ifndef DEPTHWISE
 __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void conv_weights(
     __global const element *restrict x, __global const element *restrict dy, __global float *restrict partial, const GraftConvParams p) {
-  __local float localA[LOCAL_A] __attribute__((aligned(16)));
-  __local float localB[LOCAL_B] __attribute__((aligned(16)));
+  TILE_MEMORY
   const int inputs = p.c / p.groups, outputs = p.oc / p.groups, columns = p.kh * p.kw * inputs, pixels = p.n * p.oh * p.ow;
-  uint blockRows = ((uint)outputs + TILE_M - 1) / TILE_M, blockColumns = ((uint)columns + TILE_N - 1) / TILE_N;
-  uint blocks = blockRows * blockColumns, index = get_group_id(0);
-  uint slice = index / blocks, share = slice / (uint)p.groups, group = slice - share * p.groups;
-  uint shares = (uint)get_num_groups(0) / (blocks * p.groups);
-  int2 block = block_of(index - slice * blocks, blockRows, blockColumns);
-  int firstRow = block.x * TILE_M, firstColumn = block.y * TILE_N;
-  const int firstK = split_start(pixels, share, shares), endK = split_start(pixels, share + 1, shares);
+  GROUP_PART(outputs, columns, pixels, group, p.groups)
   x += group * inputs;
   dy += group * outputs;
 
@@ -31,13 +24,7 @@ __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void conv_weights(
   int column = firstColumn + id % steps * VECTOR_B, tap = column / inputs, channel = column - tap * inputs;
   int tapH = tap / p.kw, down = tapH * p.dilationH - p.padH, across = (tap - tapH * p.kw) * p.dilationW - p.padW;
 
-  float sums[ITEM_M][ITEM_N];
-#pragma unroll
-  for (int i = 0; i < ITEM_M; ++i) {
-#pragma unroll
-    for (int j = 0; j < ITEM_N; ++j) sums[i][j] = 0.0f;
-  }
-  float carryA[CARRY_A], carryB[CARRY_B];
+  TILE_SUMS
 #define FETCH(k)                                                                                                       \
   fetch_across_k(dy, p.ldy, firstRow, outputs, k, endK, carryA, TILE_M, VECTOR_A);                                     \
   _Pragma("unroll") for (int i = 0; i < TILE_K * TILE_N / VECTOR_B / ITEMS; ++i) {                                     \
@@ -52,7 +39,7 @@ __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void conv_weights(
   put_across_k(carryB, toB, TILE_N, VECTOR_B);
   TILE_LOOP(localA, localB, firstK, endK, FETCH, PUT)
 
-  store_block(sums, firstRow, outputs, firstColumn, columns, partial, dy, 0, partial + ((size_t)share * p.oc + group * outputs) * columns, columns,
+  store_block(sums, firstRow, outputs, firstColumn, columns, partial, dy, 0, partial + ((size_t)split * p.oc + group * outputs) * columns, columns,
               p.epilogue);
 }
 #endif
@@ -88,6 +75,7 @@ __kernel void weights_sum(__global const float *restrict partial, __global eleme
   int c = (int)(rest / p.taps), tap = (int)(rest - (size_t)c * p.taps);
   partial += o * p.strideO + (size_t)tap * p.strideTap + (size_t)c * p.strideC;
   float sum = 0.0f;
+#pragma unroll 8
   for (int s = 0; s < p.batch; ++s) sum += partial[s * (size_t)p.strideBatch];
   y[index] = narrow(sum);
 }

@@ -36,25 +36,12 @@
 __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void gemm(
     __global const element *restrict a, __global const element *restrict b, __global const float *restrict bias,
     __global const element *restrict residual, __global sum_element *restrict y, const GraftGemmParams p) {
-  __local float localA[LOCAL_A] __attribute__((aligned(16)));
-  __local float localB[LOCAL_B] __attribute__((aligned(16)));
-  uint blockRows = ((uint)p.m + TILE_M - 1) / TILE_M, blockColumns = ((uint)p.n + TILE_N - 1) / TILE_N;
-  uint blocks = blockRows * blockColumns, index = get_group_id(0);
-  uint slice = index / blocks, split = slice / (uint)p.batch, matrix = slice - split * p.batch;
-  uint splits = (uint)get_num_groups(0) / (blocks * p.batch);
-  int2 block = block_of(index - slice * blocks, blockRows, blockColumns);
-  int firstRow = block.x * TILE_M, firstColumn = block.y * TILE_N;
-  int firstK = split_start(p.k, split, splits), endK = split_start(p.k, split + 1, splits);
+  TILE_MEMORY
+  GROUP_PART(p.m, p.n, p.k, matrix, p.batch)
   a += (size_t)matrix * p.strideA;
   b += (size_t)matrix * p.strideB;
 
-  float sums[ITEM_M][ITEM_N];
-#pragma unroll
-  for (int i = 0; i < ITEM_M; ++i) {
-#pragma unroll
-    for (int j = 0; j < ITEM_N; ++j) sums[i][j] = 0.0f;
-  }
-  float carryA[CARRY_A], carryB[CARRY_B];
+  TILE_SUMS
 #define FETCH(k)                                                                                \
   FETCH_A(a, p.lda, firstRow, p.m, k, endK, carryA, TILE_M, VECTOR_A);                          \
   FETCH_B(b, p.ldb, firstColumn, p.n, k, endK, carryB, TILE_N, VECTOR_B);

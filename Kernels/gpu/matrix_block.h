@@ -1,8 +1,6 @@
 // How a work-group's block of a product lies in local memory, and who copies what: the tunables, and what follows from them.
 #ifndef GRAFT_GPU_MATRIX_BLOCK_H
 #define GRAFT_GPU_MATRIX_BLOCK_H
-#include "gpu/blocks.h"
-
 // Tunables; MatrixTile (Sources/GraftGraph/Lowering/MatrixTile.swift) sets them.
 #ifndef TILE_M
 #define TILE_M 128
@@ -37,6 +35,8 @@
 #ifndef VECTOR_Y
 #define VECTOR_Y CHUNK  // elements a store of y and a load of the residual takes: a chunk, 2 or 1
 #endif
+
+#include "gpu/blocks.h"
 
 #define WARP_M (TILE_M / WARPS_M)
 #define WARP_N (TILE_N / WARPS_N)

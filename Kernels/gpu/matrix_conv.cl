@@ -18,13 +18,7 @@ MATRIX_KERNEL void matrix_conv(
   MATRIX_MEMORY
   const int channels = p.c / p.groups, outputs = p.oc / p.groups;
   const int rows = p.n * p.oh * p.ow, k = p.kh * p.kw * channels;
-  uint blockRows = ((uint)rows + TILE_M - 1) / TILE_M, blockColumns = ((uint)outputs + TILE_N - 1) / TILE_N;
-  uint blocks = blockRows * blockColumns, index = get_group_id(0);
-  uint slice = index / blocks, split = slice / (uint)p.groups, group = slice - split * p.groups;
-  uint splits = (uint)get_num_groups(0) / (blocks * p.groups);
-  int2 block = block_of(index - slice * blocks, blockRows, blockColumns);
-  const int firstRow = block.x * TILE_M, firstColumn = block.y * TILE_N;
-  const int firstK = split_start(k, split, splits), endK = split_start(k, split + 1, splits);
+  GROUP_PART(rows, outputs, k, group, p.groups)
   const int id = get_local_id(0), lane = id % LANES, warp = id / LANES;
   MATRIX_PLACES
 

@@ -9,13 +9,7 @@ MATRIX_KERNEL void matrix_gemm(
     __global const element *restrict a, __global const element *restrict b, __global const float *restrict bias,
     __global const element *restrict residual, __global sum_element *restrict y, const GraftGemmParams p) {
   MATRIX_MEMORY
-  uint blockRows = ((uint)p.m + TILE_M - 1) / TILE_M, blockColumns = ((uint)p.n + TILE_N - 1) / TILE_N;
-  uint blocks = blockRows * blockColumns, index = get_group_id(0);
-  uint slice = index / blocks, split = slice / (uint)p.batch, matrix = slice - split * p.batch;
-  uint splits = (uint)get_num_groups(0) / (blocks * p.batch);
-  int2 block = block_of(index - slice * blocks, blockRows, blockColumns);
-  const int firstRow = block.x * TILE_M, firstColumn = block.y * TILE_N;
-  const int firstK = split_start(p.k, split, splits), endK = split_start(p.k, split + 1, splits);
+  GROUP_PART(p.m, p.n, p.k, matrix, p.batch)
   const int id = get_local_id(0), lane = id % LANES, warp = id / LANES;
   MATRIX_PLACES
 

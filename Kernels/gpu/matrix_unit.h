@@ -22,6 +22,9 @@
 //     XMX, 8      A  row w,  lane;                       B  column lane,  w         row r,  column lane
 //     XMX, 16     A  rows 2w and 2w + 1, k = lane;       B  column lane,  w         row r,  column lane
 //
+// Operands across k lie in rows of one k, and a word's two numbers in two rows: NVIDIA's ldmatrix transposes them on the way, lanes
+// of the others put words together themselves.
+//
 // AMD's units are given B as their first operand and A as their second, so that a lane's sums lie in one row.
 //
 // EMULATED 1 is the same kernel in plain OpenCL C, for checking without the hardware: addresses, swizzles, stages, tails and

@@ -22,13 +22,7 @@ MATRIX_KERNEL void matrix_weights(
     __global const element *restrict x, __global const element *restrict dy, __global float *restrict partial, const GraftConvParams p) {
   MATRIX_MEMORY
   const int inputs = p.c / p.groups, outputs = p.oc / p.groups, columns = p.kh * p.kw * inputs, pixels = p.n * p.oh * p.ow;
-  uint blockRows = ((uint)outputs + TILE_M - 1) / TILE_M, blockColumns = ((uint)columns + TILE_N - 1) / TILE_N;
-  uint blocks = blockRows * blockColumns, index = get_group_id(0);
-  uint slice = index / blocks, share = slice / (uint)p.groups, group = slice - share * p.groups;
-  uint shares = (uint)get_num_groups(0) / (blocks * p.groups);
-  int2 block = block_of(index - slice * blocks, blockRows, blockColumns);
-  const int firstRow = block.x * TILE_M, firstColumn = block.y * TILE_N;
-  const int firstK = split_start(pixels, share, shares), endK = split_start(pixels, share + 1, shares);
+  GROUP_PART(outputs, columns, pixels, group, p.groups)
   const int id = get_local_id(0), lane = id % LANES, warp = id / LANES;
   MATRIX_PLACES
 
@@ -71,5 +65,5 @@ MATRIX_KERNEL void matrix_weights(
   SUMS_ZERO
   const int blocksK = (endK - firstK + TILE_K - 1) / TILE_K;
   MATRIX_LOOP(blocksK, COPY)
-  STORE_BLOCK(firstRow, outputs, firstColumn, columns, 0, dy, 0, partial + ((size_t)share * p.oc + group * outputs) * columns, columns, p.epilogue)
+  STORE_BLOCK(firstRow, outputs, firstColumn, columns, 0, dy, 0, partial + ((size_t)split * p.oc + group * outputs) * columns, columns, p.epilogue)
 }

@@ -174,6 +174,16 @@ static inline void multiply_blocks(__local const float *a, __local const float *
   }
 }
 
+// What a kernel declares: the blocks in local memory; its sums, zero, and what it carries there.
+#define TILE_MEMORY                                           \
+  __local float localA[LOCAL_A] __attribute__((aligned(16))); \
+  __local float localB[LOCAL_B] __attribute__((aligned(16)));
+#define TILE_SUMS                                                                             \
+  float sums[ITEM_M][ITEM_N];                                                                 \
+  _Pragma("unroll") for (int i = 0; i < ITEM_M; ++i)                                          \
+      _Pragma("unroll") for (int j = 0; j < ITEM_N; ++j) sums[i][j] = 0.0f;                   \
+  float carryA[CARRY_A], carryB[CARRY_B];
+
 // The loop over k from `first` to `end`. FETCH(k) fills the carries, PUT(a, b) stores them; every work-item of the group
 // takes the same way through the barriers.
 #define TILE_LOOP(localA, localB, first, end, FETCH, PUT)                                       \

@@ -60,7 +60,9 @@ import Testing
   @Test(.enabled(if: device != nil, "no OpenCL device: install pocl-opencl-icd"), arguments: units)
   func theProbeFindsAnEmulatedUnitRight(_ kind: MatrixUnit.Kind, _ format: ComputeFormat) throws {
     let device = try #require(Self.device as? OpenCLDevice)
-    #expect(try MatrixProbe(kind, format, isEmulated: true).largestError(on: device) <= MatrixProbe.bound)
+    for acrossK in [false, true] {
+      #expect(try MatrixProbe(kind, format, isEmulated: true, acrossK: acrossK).largestError(on: device) <= MatrixProbe.bound)
+    }
   }
 
   /// Every transposition; whole blocks, and tails of rows, columns and k; results in chunks, pairs and single elements.

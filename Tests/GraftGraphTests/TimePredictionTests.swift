@@ -39,6 +39,23 @@ import Testing
     }
   }
 
+  /// What a gradient with respect to weights sums are pixels: twice as many take twice as long. A matrix unit counts.
+  @Test(arguments: [ComputeFormat.float32, .float16]) func gradientsOfWeightsTakeAsLongAsTheirPixels(_ format: ComputeFormat) throws {
+    let chip = try Chip.named("h200")
+    func launch(batch: Int, on chip: Chip) throws -> TimePrediction.Launch {
+      var graph = Graph()
+      let inputs = ["x", "dy"].map { graph.addInput(TensorType([batch, 28, 28, 256]), name: $0) }
+      graph.outputs = [try graph.add(Conv2DWeightGradient(of: Conv2D(padding: Padding2D(1)), size: Pair(3)), inputs)]
+      let launches = try TimePrediction(graph, on: chip, options: .asWritten(computing: format)).launches
+      return try #require(launches.first { ["conv_weights", "matrix_weights"].contains($0.kernel) })
+    }
+    let (one, two) = (try launch(batch: 128, on: chip), try launch(batch: 256, on: chip))
+    #expect(one.limit == .arithmetic && one.flops == 2 * 128 * 28 * 28 * 256 * 256 * 9 && two.flops == 2 * one.flops)
+    #expect((1.7...2.3).contains(two.seconds / one.seconds) && one.seconds <= 2.5 * one.limitSeconds, "\(one), \(two)")
+    let plain = try launch(batch: 128, on: chip.withoutMatrixUnit)
+    #expect(format == .float32 ? plain.seconds == one.seconds : plain.seconds > 4 * one.seconds, "\(plain)")
+  }
+
   /// The published figures: multiply-adds an image, and parameters, in millions.
   @Test(arguments: [(Network.resNet50, 4089.0, 25.5), (.vgg16, 15470, 138.4), (.mobileNetV2, 301, 3.5), (.viTB16, 17564, 86.6)])
   func networksAreWhatTheyAreCalled(_ network: Network, _ millions: Double, _ parameters: Double) throws {

@@ -65,8 +65,9 @@ struct ListCommand: ParsableCommand {
           for kernel in item.kernels + tiles.flatMap({ [.matrix($0, splits: 1), .matrix($0, splits: 3)] }) {
             let outline = try ProductKernel.$forced.withValue(kernel) { try PlanOutline(item.graph, traits: device.traits, options: item.options) }
             for launch in outline.preparation + outline.launches {
-              // A tile that is never chosen for convolutions there.
-              if case .matrix(let tile, _)? = kernel, launch.kernel.function == "matrix_conv", let unit, !tile.hasRoomForWindows(on: unit.kind) {
+              // A tile that is never chosen for convolutions and their gradients there.
+              let gathers = ["matrix_conv", "matrix_weights"].contains(launch.kernel.function)
+              if case .matrix(let tile, _)? = kernel, gathers, let unit, !tile.hasRoomForWindows(on: unit.kind) {
                 continue
               }
               Self.add(launch.kernel, workGroup: launch.grid.workGroupSize.x, device, launch.label, item.network, &programs)

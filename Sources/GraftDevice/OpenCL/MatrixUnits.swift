@@ -34,7 +34,7 @@ package enum MatrixUnits {
       var obstacles: [String] = []
       for format in ComputeFormat.allCases where kind.formats.contains(format) {
         do {
-          let error = try MatrixProbe(kind, format).largestError(on: probed)
+          let error = try [false, true].map { try MatrixProbe(kind, format, acrossK: $0).largestError(on: probed) }.reduce(0, max)
           if error <= MatrixProbe.bound { formats.insert(format) } else { obstacles.append("\(kind.name) in \(format) is off by \(error).") }
         } catch {
           // A compiler's log may be long; its first lines name the instruction.
@@ -48,16 +48,19 @@ package enum MatrixUnits {
   }
 }
 
-/// One product on a matrix unit, small enough for the host: more than a block of every extent, and a part of one.
+/// One product on a matrix unit, small enough for the host: more than a block of every extent, and a part of one, with operands along
+/// k, as forward products have them, or across it, as gradients do.
 package struct MatrixProbe {
   private let kernel: KernelReference
   private let precision: Precision
   private let itemCount: Int
+  private let acrossK: Bool
   private let m = 72, n = 80, k = 104
   /// Every product and sum is a whole number up to 104, which the shorter formats hold: nothing is rounded.
   package static let bound = 0.0
 
-  package init(_ kind: MatrixUnit.Kind, _ format: ComputeFormat, isEmulated: Bool = false) {
+  package init(_ kind: MatrixUnit.Kind, _ format: ComputeFormat, isEmulated: Bool = false, acrossK: Bool = false) {
+    self.acrossK = acrossK
     let unit = MatrixUnit(kind, isEmulated: isEmulated, formats: [format])
     // A warp of 8 has registers for 16 × 16 sums, larger ones for 32 × 32.
     let warps = kind.lanes == 8 ? 4 : 2
@@ -66,7 +69,7 @@ package struct MatrixProbe {
       .gpu, file: "matrix_gemm", function: "matrix_gemm",
       options: unit.options + [
         .init("TILE_M", 64), .init("TILE_N", 64), .init("TILE_K", 64 / precision.byteCount), .init("WARPS_M", warps), .init("WARPS_N", warps),
-        .init("STAGES", 2),
+        .init("STAGES", 2), .init("A_ALONG_K", acrossK ? 0 : 1), .init("B_ALONG_K", acrossK ? 0 : 1),
       ], precision: precision)
     itemCount = warps * warps * kind.lanes
   }
@@ -97,10 +100,12 @@ package struct MatrixProbe {
       try values.flatMap(stored).withUnsafeBytes { try device.write($0, to: slice) }
       return slice
     }
-    let (left, right, result) = (try upload(a), try upload(b), BufferSlice(try device.allocate(byteCount: width * m * n)))
+    // a: [m, k] and b: [n, k], or with k before the other extent.
+    func laid(_ values: [Float], _ extent: Int) -> [Float] { acrossK ? (0..<values.count).map { values[$0 % extent * k + $0 / extent] } : values }
+    let (left, right, result) = (try upload(laid(a, m)), try upload(laid(b, n)), BufferSlice(try device.allocate(byteCount: width * m * n)))
     let parameters = GraftGemmParams(
-      strideA: 0, strideB: 0, strideY: 0, strideR: 0, batch: 1, m: Int32(m), n: Int32(n), k: Int32(k), lda: Int32(k), ldb: Int32(k), ldy: Int32(n),
-      ldr: 0, transposeA: 0, transposeB: 1, rowsPerItem: 0, panelsPerItem: 0,
+      strideA: 0, strideB: 0, strideY: 0, strideR: 0, batch: 1, m: Int32(m), n: Int32(n), k: Int32(k), lda: Int32(acrossK ? m : k),
+      ldb: Int32(acrossK ? n : k), ldy: Int32(n), ldr: 0, transposeA: acrossK ? 1 : 0, transposeB: acrossK ? 0 : 1, rowsPerItem: 0, panelsPerItem: 0,
       epilogue: GraftEpilogue(activation: Int32(GRAFT_ACTIVATION_NONE), alpha: 0, beta: 0, hasBias: 0, hasResidual: 0))
     let groups = (m + 63) / 64 * ((n + 63) / 64)
     let launch = Launch(

@@ -10,16 +10,16 @@ struct LaunchModel {
   static let memoryEfficiency = 0.85
   /// Of the rate at which multiply-adds are issued, after what the instructions around them take.
   static let arithmeticEfficiency = 0.9
-  /// Work-items a multiprocessor needs to have enough requests to memory under way.
+  /// Work-items a multiprocessor needs to have enough requests to memory under way, one of 16 bytes each.
   static let itemsToFill = 512.0
 
   /// Seconds without the launch itself, for arithmetic and for memory; each at least what the chip's limits allow.
   func seconds(_ launch: LaunchOutline) -> (arithmetic: Double, memory: Double) {
     let rate = 1e9 * peakRate(launch), items = launch.kernel.family == .gpu ? launch.grid.globalSize.x : .max
-    let memory = memorySeconds(launch.bytes, items: items)
     guard let tile = TileUse(launch) else {
-      return (launch.flops / (rate * Self.arithmeticEfficiency * filled(items)), memory)
+      return (launch.flops / (rate * Self.arithmeticEfficiency * filled(items)), memorySeconds(launch.bytes, items: items))
     }
+    let memory = memorySeconds(launch.bytes, items: max(items, tile.blocks * tile.requestCount))
     return (max(arithmeticSeconds(tile, rate: rate), launch.flops / rate), memory)
   }
 
@@ -49,6 +49,8 @@ struct TileUse {
   let blocks: Int
   /// With rows, columns and steps of k that lie beyond the result.
   let executedFlops: Double
+  /// Requests to memory of 16 bytes that a block has under way; 0 where each work-item has its own.
+  var requestCount = 0
   /// The multiply-adds among the instructions of the inner loop: a work-item's sums to its loads from local memory.
   let share: Double
 
@@ -86,6 +88,8 @@ struct TileUse {
     } else {
       share = 0.8
     }
+    // Of all stages but the one that is multiplied.
+    if let stages = options["STAGES"] { requestCount = (stages - 1) * (tileM + tileN) * tileK * launch.kernel.precision.byteCount / 16 }
   }
 
   /// The product that a launch computes, and how many of them (matrices of a batch, or groups).
