@@ -118,7 +118,7 @@ extension LoweringContext {
     let vectors = MatrixVectors(a: widthA, b: width, y: columns % 2 == 0 ? 2 : 1, alongA: false, alongB: false)
     guard
       let (tile, shares) = ProductKernel.chooseMatrix(
-        m: outputs, n: columns, k: pixels, count: groups, vectors: vectors, gathers: true, format: format, traits: traits)
+        m: outputs, n: columns, k: pixels, count: groups, vectors: vectors, gathers: true, fills: true, format: format, traits: traits)
     else { return nil }
     let source = isPadded ? padded(x, &p, channels: channels, width: width) : x
     let count = shares * Int(p.oc) * columns, partial = scratch(elementCount: count, precision: .float32)

@@ -125,9 +125,11 @@ extension LoweringContext {
     emit(&self, partial, partialOperands, .none, partialVectors, precision == .float32 ? [] : [.init("PARTIAL", 1)])
     var sum = p
     sum.k = Int32(count)
+    // Few results are summed by as many work-items as there can be.
+    let width = batch * m * n / vectors.y < 512 * traits.computeUnits ? 1 : vectors.y
     launchItems(
-      "split_sum", "split_sum", [partialOperands.y, operands.bias, operands.residual, operands.y], sum, count: batch * m * n / vectors.y,
-      options: LoweringContext.vectorOption(vectors.y) + activation.gpuOptions, flops: 0,
+      "split_sum", "split_sum", [partialOperands.y, operands.bias, operands.residual, operands.y], sum, count: batch * m * n / width,
+      options: LoweringContext.vectorOption(width) + activation.gpuOptions, flops: 0,
       bytes: Double(4 * count + precision.byteCount) * Double(batch * m * n))
   }
 }

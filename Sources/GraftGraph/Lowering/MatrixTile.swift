@@ -145,8 +145,8 @@ package struct MatrixTile: Sendable, Hashable {
     let ends = 1500 + Double(2 * tileM * tileN) / 20
     let alone = Double(min(groups, groupsAtOnce))
     var cost = Double(groups) * (Double(steps) * stepCost * (itemCount == 128 && groups == 1 ? 1.5 : 1) + ends / alone)
-    // Partial sums are written and read at memory's speed, and the second pass is a launch.
-    if splits > 1 { cost += 5000 + Double(4 * (2 * splits + 1)) * Double(m) * Double(n) * Double(count) / Double(units) / 20 }
+    // Partial sums are written and read at memory's speed, and the second pass is a launch that waits for them one after the other.
+    if splits > 1 { cost += 5000 + 100 * Double(splits) + Double(4 * (2 * splits + 1)) * Double(m) * Double(n) * Double(count) / Double(units) / 20 }
     return cost
   }
 }
@@ -164,10 +164,12 @@ extension ProductKernel {
   /// The tile and the splits for `count` products on the device's matrix unit, or, if it `gathers`, convolutions; `nil` if it has
   /// none for the format, none of the tiles fits, or another kernel is forced.
   ///
-  /// - Parameter splits: how many sums k is cut into, where that is settled; `nil`: whatever is fastest.
+  /// - Parameters:
+  ///   - splits: how many sums k is cut into, where that is settled; `nil`: whatever is fastest.
+  ///   - fills: whether k may be cut into any number of sums, so that blocks fill the device, and not powers of two alone.
   package static func chooseMatrix(
-    m: Int, n: Int, k: Int, count: Int, vectors: MatrixVectors, gathers: Bool = false, splits fixed: Int? = nil, format: ComputeFormat,
-    traits: DeviceTraits
+    m: Int, n: Int, k: Int, count: Int, vectors: MatrixVectors, gathers: Bool = false, splits fixed: Int? = nil, fills: Bool = false,
+    format: ComputeFormat, traits: DeviceTraits
   ) -> (tile: MatrixTile, splits: Int)? {
     guard let unit = traits.matrixUnit, unit.formats.contains(format), k > 0 else { return nil }
     if let forced {
@@ -180,7 +182,9 @@ extension ProductKernel {
     var best: (cost: Double, tile: MatrixTile, splits: Int)?
     for tile in MatrixTile.candidates(unit.kind, format)
     where tile.fits(traits, vectors: vectors) && (!gathers || tile.hasRoomForWindows(on: unit.kind)) {
-      for splits in fixed.map({ [$0] }) ?? splitCounts(k: k, tileK: tile.tileK) {
+      let blocks = max(1, tile.blockCount(m: m, n: n) * count)
+      let filling = fills ? (1...4).map { $0 * units / blocks }.filter { $0 > 1 && $0 <= mostSplits && k / $0 >= 8 * tile.tileK } : []
+      for splits in fixed.map({ [$0] }) ?? splitCounts(k: k, tileK: tile.tileK) + filling {
         let cost = tile.cost(m: m, n: n, k: k, count: count, splits: splits, units: units)
         if cost < best?.cost ?? .infinity { best = (cost, tile, splits) }
       }

@@ -111,7 +111,7 @@ extension LoweringContext {
     func choose(_ images: Int, splits: Int? = nil) -> (tile: MatrixTile, splits: Int)? {
       ProductKernel.chooseMatrix(
         m: shape.rows(images), n: shape.n, k: shape.k, count: shape.products(images), vectors: vectors, gathers: gathers, splits: splits,
-        format: format, traits: traits)
+        fills: shape.images == .none, format: format, traits: traits)
     }
     guard let unit = traits.matrixUnit, var (tile, splits) = choose(shape.images == .none ? images : ProductShape.nominalImageCount) else {
       return nil
