@@ -23,6 +23,7 @@ extension OperationSamples {
         operation: Pool2DGradient(of: Pool2D(.maximum, size: Pair(3), stride: Pair(1))), inputs: image([1, 5, 6, 3], [1, 3, 4, 3]), range: 0...1e-45))
     for (conv, x, w) in [
       (Conv2D(padding: Padding2D(1)), [2, 9, 8, 5], [7, 5, 3, 3]), (Conv2D(padding: Padding2D(1)), [1, 14, 14, 64], [70, 64, 3, 3]),
+      (Conv2D(stride: Pair(1, 2), padding: Padding2D(1)), [2, 9, 10, 16], [24, 16, 3, 3]),
       (Conv2D(stride: Pair(2), padding: Padding2D(3)), [1, 21, 20, 3], [16, 3, 7, 7]),
       (Conv2D(stride: Pair(2, 1), padding: Padding2D(top: 0, left: 1, bottom: 2, right: 1)), [3, 11, 6, 13], [33, 13, 5, 3]),
       (Conv2D(padding: Padding2D(2), dilation: Pair(2), groups: 3), [2, 9, 10, 12], [18, 4, 3, 3]), (Conv2D(), [2, 5, 5, 130], [9, 130, 1, 1]),
