@@ -108,6 +108,10 @@ struct ListCommand: ParsableCommand {
     for (sample, kernels) in ProductSamples.all {
       items.append(Item(graph: try sample.graph(sample.draw(seed: 7), constants: true), options: .asWritten(computing: format), kernels: kernels))
     }
+    // Whole chunks, and what a first layer copies: every tile of the matrix units, no other kernel.
+    for sample in [ProductSamples.weightGradients[0], ProductSamples.weightGradients[3]] {
+      items.append(Item(graph: try sample.graph(sample.draw(seed: 7), constants: false), options: .asWritten(computing: format), kernels: []))
+    }
     for network in Network.allCases {
       for batch in [1, 32] { items.append(Item(graph: try network.graph(batch: batch), options: .asWritten(computing: format), network: network)) }
     }
