@@ -6,6 +6,7 @@
 #define FRAGMENT_ROWS 16
 #define FRAGMENT_COLUMNS 16
 #define SUM_ROW(r, lane) ((lane) % 16)
+#define SUM_ROWS 1
 #if MATRIX_UNIT == 2
 #define LANES 32
 #define WORDS_A 8
@@ -99,24 +100,33 @@ static inline void load_words(__local const uchar *from, uint place, uint *to) {
 #endif
 }
 
-static inline void load_fragments(__local const uchar *stage, int step, Fragments *f, int lane, int warp) {
-  uint placeA = lane_place(lane, warp / WARPS_N * WARP_M, A_ALONG_K, ROW_A), placeB = lane_place(lane, warp % WARPS_N * WARP_N, B_ALONG_K, ROW_B);
+static inline void load_fragments_a(__local const uchar *rows, int step, Fragments *f, int lane, int warp) {
+  uint place = lane_place(lane, warp / WARPS_N * WARP_M, A_ALONG_K, ROW_A);
   UNROLLED
   for (int i = 0; i < FRAGMENTS_M; ++i) {
 #if A_ALONG_K
-    load_words(stage, NEXT_ALONG(placeA, i, step, 16, ROW_A), f->a[i]);
+    load_words(rows, NEXT_ALONG(place, i, step, 16, ROW_A), f->a[i]);
 #else
-    load_words_across(stage, NEXT_ACROSS(placeA, i, step, 16, ROW_A), lane, ROW_A, f->a[i]);
+    load_words_across(rows, NEXT_ACROSS(place, i, step, 16, ROW_A), lane, ROW_A, f->a[i]);
 #endif
   }
+}
+
+static inline void load_fragments_b(__local const uchar *rows, int step, Fragments *f, int lane, int warp) {
+  uint place = lane_place(lane, warp % WARPS_N * WARP_N, B_ALONG_K, ROW_B);
   UNROLLED
   for (int j = 0; j < FRAGMENTS_N; ++j) {
 #if B_ALONG_K
-    load_words(stage + STAGE_A, NEXT_ALONG(placeB, j, step, 16, ROW_B), f->b[j]);
+    load_words(rows, NEXT_ALONG(place, j, step, 16, ROW_B), f->b[j]);
 #else
-    load_words_across(stage + STAGE_A, NEXT_ACROSS(placeB, j, step, 16, ROW_B), lane, ROW_B, f->b[j]);
+    load_words_across(rows, NEXT_ACROSS(place, j, step, 16, ROW_B), lane, ROW_B, f->b[j]);
 #endif
   }
+}
+
+static inline void load_fragments(__local const uchar *stage, int step, Fragments *f, int lane, int warp) {
+  load_fragments_a(stage, step, f, lane, warp);
+  load_fragments_b(stage + STAGE_A, step, f, lane, warp);
 }
 
 #if EMULATED || GRAFT_STORAGE == GRAFT_BFLOAT16

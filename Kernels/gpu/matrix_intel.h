@@ -21,6 +21,7 @@
 #define SUM_ROW(r, lane) (r)
 #define SUM_COLUMN(r, lane) (lane)
 #define SUM_COLUMNS 1
+#define SUM_ROWS 8
 #define SUM_PAIRS 0
 #define BUFFERS 1  // with four threads' registers or eight's: a step's fragments fill the half of them
 #define LANE_OF_B(n, word, lane) (n)
@@ -39,9 +40,9 @@ static inline float unit_widen_one(uint bits) { return widen((element)bits); }
 
 // A fragment of A along k begins at a multiple of eight rows, so what a row's number adds to a chunk's is known; across k it is one
 // chunk wide.
-static inline void load_fragments(__local const uchar *stage, int step, Fragments *f, int lane, int warp) {
+static inline void load_fragments_a(__local const uchar *rows, int step, Fragments *f, int lane, int warp) {
 #if A_ALONG_K
-  __local const uchar *rowsA = stage + warp / WARPS_N * WARP_M * ROW_A;
+  __local const uchar *rowsA = rows + warp / WARPS_N * WARP_M * ROW_A;
   UNROLLED
   for (int i = 0; i < FRAGMENTS_M; ++i) {
     UNROLLED
@@ -61,8 +62,8 @@ static inline void load_fragments(__local const uchar *stage, int step, Fragment
   for (int i = 0; i < FRAGMENTS_M; ++i) {
     UNROLLED
     for (int w = 0; w < WORDS_A; w += 2) {
-      uint low = *(__local const uint *)(stage + NEXT_ACROSS(place, i, step, 8, ROW_A) + 2 * w);
-      uint high = *(__local const uint *)(stage + NEXT_ACROSS(place1, i, step, 8, ROW_A) + 2 * w);
+      uint low = *(__local const uint *)(rows + NEXT_ACROSS(place, i, step, 8, ROW_A) + 2 * w);
+      uint high = *(__local const uint *)(rows + NEXT_ACROSS(place1, i, step, 8, ROW_A) + 2 * w);
       f->a[i][w] = (low & 0xFFFF) | high << 16;
       f->a[i][w + 1] = low >> 16 | (high & 0xFFFF0000);
     }
@@ -71,18 +72,20 @@ static inline void load_fragments(__local const uchar *stage, int step, Fragment
   uint place = PLACE(lane, warp / WARPS_N * WARP_M / 8, ROW_A);
   UNROLLED
   for (int i = 0; i < FRAGMENTS_M; ++i) {
-    uint4 words = *(__local const uint4 *)(stage + NEXT_ACROSS(place, i, step, 8, ROW_A));
+    uint4 words = *(__local const uint4 *)(rows + NEXT_ACROSS(place, i, step, 8, ROW_A));
     f->a[i][0] = words.x, f->a[i][1] = words.y, f->a[i][2] = words.z, f->a[i][3] = words.w;
   }
 #endif
-  stage += STAGE_A;
+}
+
+static inline void load_fragments_b(__local const uchar *rows, int step, Fragments *f, int lane, int warp) {
   const int column = warp % WARPS_N * WARP_N + lane;
 #if B_ALONG_K
   uint placeB = PLACE(column, 0, ROW_B);
   UNROLLED
   for (int j = 0; j < FRAGMENTS_N; ++j) {
     uint place = NEXT_ALONG(placeB, j, step, FRAGMENT_COLUMNS, ROW_B);
-    uint4 low = *(__local const uint4 *)(stage + place), high = *(__local const uint4 *)(stage + (place ^ 16));
+    uint4 low = *(__local const uint4 *)(rows + place), high = *(__local const uint4 *)(rows + (place ^ 16));
     uint *to = f->b[j];
     to[0] = low.x, to[1] = low.y, to[2] = low.z, to[3] = low.w, to[4] = high.x, to[5] = high.y, to[6] = high.z, to[7] = high.w;
   }
@@ -93,12 +96,17 @@ static inline void load_fragments(__local const uchar *stage, int step, Fragment
     uint place = NEXT_ACROSS(placeB, j, step, FRAGMENT_COLUMNS, ROW_B);
     UNROLLED
     for (int w = 0; w < WORDS_B; ++w) {
-      uint low = *(__local const ushort *)(stage + ((place ^ (uint)TURN(2 * w, ROW_B) << 4) + 2 * w * ROW_B));
-      uint high = *(__local const ushort *)(stage + ((place ^ (uint)TURN(2 * w + 1, ROW_B) << 4) + (2 * w + 1) * ROW_B));
+      uint low = *(__local const ushort *)(rows + ((place ^ (uint)TURN(2 * w, ROW_B) << 4) + 2 * w * ROW_B));
+      uint high = *(__local const ushort *)(rows + ((place ^ (uint)TURN(2 * w + 1, ROW_B) << 4) + (2 * w + 1) * ROW_B));
       f->b[j][w] = low | high << 16;
     }
   }
 #endif
+}
+
+static inline void load_fragments(__local const uchar *stage, int step, Fragments *f, int lane, int warp) {
+  load_fragments_a(stage, step, f, lane, warp);
+  load_fragments_b(stage + STAGE_A, step, f, lane, warp);
 }
 
 #if !EMULATED

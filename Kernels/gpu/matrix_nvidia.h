@@ -15,6 +15,7 @@
 #define SUM_ROW(r, lane) ((lane) / 4 + (r) / 2 * 8)
 #define SUM_COLUMN(r, lane) ((lane) % 4 * 2 + (r) % 2)
 #define SUM_COLUMNS 2  // how many different columns a lane's sums have, sum r that of number r % SUM_COLUMNS
+#define SUM_ROWS 2     // and rows, sum r that of number r / (SUMS / SUM_ROWS)
 #define SUM_PAIRS 1    // whether sums 2r and 2r + 1 are neighbours in a row
 #define BUFFERS 2      // steps whose fragments are in registers
 // Which lane and register has a word of row m (column n); what `lane` reads, where several have it.
@@ -107,25 +108,33 @@ static inline uint emulated_half(__local const uchar *stage, uint place, int at)
     }                                                                                                                    \
   }
 
-static inline void load_fragments(__local const uchar *stage, int step, Fragments *f, int lane, int warp) {
+static inline void load_fragments_a(__local const uchar *rows, int step, Fragments *f, int lane, int warp) {
 #if MATRICES_A
   for (int i = 0; i < FRAGMENTS_M; ++i) {
 #define PLACE_OF(l) NEXT_A(lane_place_a(l, warp), i, step)
 #define TO(r) f->a[i][r]
-    EMULATED_LOAD(TO, stage, PLACE_OF, !A_ALONG_K)
+    EMULATED_LOAD(TO, rows, PLACE_OF, !A_ALONG_K)
 #undef PLACE_OF
 #undef TO
   }
 #endif
+}
+
+static inline void load_fragments_b(__local const uchar *rows, int step, Fragments *f, int lane, int warp) {
 #if MATRICES_B
   for (int j = 0; j < FRAGMENTS_N / 2; ++j) {
-#define PLACE_OF(l) STAGE_A + NEXT_B(lane_place_b(l, warp), j, step)
+#define PLACE_OF(l) NEXT_B(lane_place_b(l, warp), j, step)
 #define TO(r) f->b[2 * j + (r) / 2][(r) % 2]
-    EMULATED_LOAD(TO, stage, PLACE_OF, !B_ALONG_K)
+    EMULATED_LOAD(TO, rows, PLACE_OF, !B_ALONG_K)
 #undef PLACE_OF
 #undef TO
   }
 #endif
+}
+
+static inline void load_fragments(__local const uchar *stage, int step, Fragments *f, int lane, int warp) {
+  load_fragments_a(stage, step, f, lane, warp);
+  load_fragments_b(stage + STAGE_A, step, f, lane, warp);
 #if ELEMENT_BYTES == 4
   load_fragments_across(stage, lane_place_a(lane, warp), lane_place_b(lane, warp), step, f);
 #endif
@@ -177,23 +186,33 @@ static inline void load_matrices(uint address, uint *to, const bool transposed) 
   }
 }
 
-static inline void load_fragments(__local const uchar *stage, uint address, uint placeA, uint placeB, const int step, Fragments *f) {
+static inline void load_matrices_a(uint address, uint placeA, const int step, Fragments *f) {
 #if MATRICES_A
 #pragma unroll
   for (int i = 0; i < FRAGMENTS_M; ++i) load_matrices(address + NEXT_A(placeA, i, step), f->a[i], !A_ALONG_K);
 #endif
+}
+
+static inline void load_matrices_b(uint address, uint placeB, const int step, Fragments *f) {
 #if MATRICES_B
 #pragma unroll
   for (int j = 0; j < FRAGMENTS_N / 2; ++j) {
     uint pair[4];
-    load_matrices(address + STAGE_A + NEXT_B(placeB, j, step), pair, !B_ALONG_K);
+    load_matrices(address + NEXT_B(placeB, j, step), pair, !B_ALONG_K);
     f->b[2 * j][0] = pair[0], f->b[2 * j][1] = pair[1], f->b[2 * j + 1][0] = pair[2], f->b[2 * j + 1][1] = pair[3];
   }
 #endif
+}
+
+static inline void load_fragments(__local const uchar *stage, uint address, uint placeA, uint placeB, const int step, Fragments *f) {
+  load_matrices_a(address, placeA, step, f);
+  load_matrices_b(address + STAGE_A, placeB, step, f);
 #if ELEMENT_BYTES == 4
   load_fragments_across(stage, placeA, placeB, step, f);
 #endif
 }
+#define load_fragments_a(rows, step, f, lane, warp) load_matrices_a(shared_address(rows), lane_place_a(lane, warp), step, f)
+#define load_fragments_b(rows, step, f, lane, warp) load_matrices_b(shared_address(rows), lane_place_b(lane, warp), step, f)
 #define MATRIX_PLACES                  \
   const uint tilesAddress = shared_address(tiles); \
   const uint placeA = lane_place_a(lane, warp), placeB = lane_place_b(lane, warp);

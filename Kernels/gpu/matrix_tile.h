@@ -29,7 +29,7 @@
 // terms in as many bytes, at half the rate.
 #ifndef GRAFT_GPU_MATRIX_TILE_H
 #define GRAFT_GPU_MATRIX_TILE_H
-#include "gpu/matrix_unit.h"
+#include "gpu/matrix_multiply.h"
 
 #if STAGES < 2 || STEPS_K % 2 || WARP_M % 16 || WARP_N % 16
 #error "there are at least two stages, an even number of steps, and a warp's part is a multiple of 16 × 16"
@@ -39,37 +39,6 @@
 #endif
 #if ELEMENT_BYTES == 4 && STEPS_K != 2
 #error "rows of 32-bit numbers along k have 64 bytes"
-#endif
-
-#if EMULATED
-
-#define EXCHANGE_MEMORY __local uint exchange[ITEMS * EXCHANGE_WORDS];
-#define MULTIPLY(f)                               \
-  put_registers(f, exchange);                     \
-  LOCAL_BARRIER;                                  \
-  multiply_registers(exchange, sums, lane, warp); \
-  LOCAL_BARRIER;
-
-#else
-
-static inline void multiply_fragments(const Fragments *f, float sums[FRAGMENTS_M][FRAGMENTS_N][SUMS]) {
-#pragma unroll
-  for (int i = 0; i < FRAGMENTS_M; ++i) {
-#pragma unroll
-    // There and back, so that neighbours share a fragment of B.
-    for (int n = 0; n < FRAGMENTS_N; ++n) {
-      const int j = i % 2 ? FRAGMENTS_N - 1 - n : n;
-      multiply_fragment(sums[i][j], f->a[i], f->b[j]);
-    }
-  }
-}
-
-#ifndef ROUND
-#define ROUND(f)
-#endif
-#define EXCHANGE_MEMORY
-#define MULTIPLY(f) ROUND(f) multiply_fragments(f, sums);
-
 #endif
 
 // What a kernel declares, and where this work-item is.
@@ -119,7 +88,7 @@ static inline void multiply_fragments(const Fragments *f, float sums[FRAGMENTS_M
         } else if (BUFFERS > 1) {                                                       \
           LOAD_FRAGMENTS(from, step + 1, fragments + (step + 1) % BUFFERS)              \
         }                                                                               \
-        MULTIPLY(fragments + step % BUFFERS)                                            \
+        MULTIPLY(fragments + step % BUFFERS, sums)                                      \
       }                                                                                 \
     }                                                                                   \
     COPY_WAIT(0)                                                                        \

@@ -145,8 +145,17 @@ static const KernelSource sources[] = {
   {"gpu/matrix_amd.h", (const char[]){
 #embed "../../Kernels/gpu/matrix_amd.h" suffix(, 0)
   }},
+  {"gpu/matrix_attention.cl", (const char[]){
+#embed "../../Kernels/gpu/matrix_attention.cl" suffix(, 0)
+  }},
+  {"gpu/matrix_attention.h", (const char[]){
+#embed "../../Kernels/gpu/matrix_attention.h" suffix(, 0)
+  }},
   {"gpu/matrix_block.h", (const char[]){
 #embed "../../Kernels/gpu/matrix_block.h" suffix(, 0)
+  }},
+  {"gpu/matrix_chunk.h", (const char[]){
+#embed "../../Kernels/gpu/matrix_chunk.h" suffix(, 0)
   }},
   {"gpu/matrix_conv.cl", (const char[]){
 #embed "../../Kernels/gpu/matrix_conv.cl" suffix(, 0)
@@ -159,6 +168,9 @@ static const KernelSource sources[] = {
   }},
   {"gpu/matrix_intel.h", (const char[]){
 #embed "../../Kernels/gpu/matrix_intel.h" suffix(, 0)
+  }},
+  {"gpu/matrix_multiply.h", (const char[]){
+#embed "../../Kernels/gpu/matrix_multiply.h" suffix(, 0)
   }},
   {"gpu/matrix_nvidia.h", (const char[]){
 #embed "../../Kernels/gpu/matrix_nvidia.h" suffix(, 0)

@@ -8,22 +8,13 @@ extension OperationSamples {
       _ layout: Attention.Layout, images: Int = 1, heads: Int, queries: Int, keys: Int? = nil, size: Int, scale: Float? = nil, mask: [Int]? = nil,
       range: ClosedRange<Double> = -1...1
     ) {
-      let keys = keys ?? queries
-      let attention = Attention(heads: heads, scale: scale ?? 1 / Float(size).squareRoot(), layout: layout, hasMask: mask != nil)
-      let shapes: [[Int]]
-      switch layout {
-      case .packed: shapes = [[images, queries, 3 * heads * size]]
-      case .tokens: shapes = [queries, keys, keys].map { [images, $0, heads * size] }
-      case .heads: shapes = [queries, keys, keys].map { [images, heads, $0, size] }
-      }
-      let inputs = (shapes + (mask.map { [$0] } ?? [])).map { TensorType($0) }
-      // An error of a score is a relative one of its weight: what rounding does grows with the scores.
-      let steepness = Double(attention.scale) * range.upperBound * range.upperBound
-      let terms = keys + Int(Double(size) * max(1, steepness * steepness))
-      samples.append(OperationSample(operation: attention, inputs: inputs, range: range, terms: terms))
-      let y = try! attention.outputType(inputs)
+      let sample = attention(
+        layout, images: images, heads: heads, queries: queries, keys: keys, size: size, scale: scale, mask: mask, range: range)
+      samples.append(sample)
+      guard let forward = sample.operation as? Attention, let y = try? forward.outputType(sample.inputs) else { return }
       samples.append(
-        OperationSample(operation: AttentionGradient(of: attention), inputs: inputs + [y, y], range: range, terms: terms + queries))
+        OperationSample(
+          operation: AttentionGradient(of: forward), inputs: sample.inputs + [y, y], range: range, terms: sample.terms + queries))
     }
     // One of everything; extents about those of blocks and tiles; a head as long as they may be. Few programs: compilers take their time.
     for layout in Attention.Layout.allCases { add(layout, heads: 1, queries: 1, size: 1) }
@@ -42,4 +33,23 @@ extension OperationSamples {
     add(.packed, images: 1, heads: 1, queries: 12, size: 8, scale: 40, range: -1...1)
     return samples
   }()
+
+  package static func attention(
+    _ layout: Attention.Layout, images: Int = 1, heads: Int, queries: Int, keys: Int? = nil, size: Int, scale: Float? = nil, mask: [Int]? = nil,
+    range: ClosedRange<Double> = -1...1
+  ) -> OperationSample {
+    let keys = keys ?? queries
+    let attention = Attention(heads: heads, scale: scale ?? 1 / Float(size).squareRoot(), layout: layout, hasMask: mask != nil)
+    let shapes: [[Int]]
+    switch layout {
+    case .packed: shapes = [[images, queries, 3 * heads * size]]
+    case .tokens: shapes = [queries, keys, keys].map { [images, $0, heads * size] }
+    case .heads: shapes = [queries, keys, keys].map { [images, heads, $0, size] }
+    }
+    let inputs = (shapes + (mask.map { [$0] } ?? [])).map { TensorType($0) }
+    // An error of a score is a relative one of its weight: what rounding does grows with the scores.
+    let steepness = Double(attention.scale) * range.upperBound * range.upperBound
+    let terms = keys + Int(Double(size) * max(1, steepness * steepness))
+    return OperationSample(operation: attention, inputs: inputs, range: range, terms: terms)
+  }
 }

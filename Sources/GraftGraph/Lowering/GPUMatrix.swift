@@ -8,12 +8,12 @@ extension LoweringContext {
   private var copyWidths: [Int] { [16, 8, 4].map { $0 / precision.byteCount } }
 
   /// Elements one copy of an operand takes: the most whose number divides its extents and strides and where it begins.
-  private func copyWidth(_ extents: [Int], _ operand: Operand) -> Int? {
+  func copyWidth(_ extents: [Int], _ operand: Operand) -> Int? {
     copyWidths.first { width in start(of: operand) % width == 0 && extents.allSatisfy { $0 % width == 0 } }
   }
 
   /// Elements of a store of the result: a chunk of 8, a pair or one.
-  private func storeWidth(_ extents: [Int], _ operands: [Operand?]) -> Int {
+  func storeWidth(_ extents: [Int], _ operands: [Operand?]) -> Int {
     [copyWidths[0], 2].first { width in operands.allSatisfy { start(of: $0) % width == 0 } && extents.allSatisfy { $0 % width == 0 } } ?? 1
   }
 

@@ -153,6 +153,7 @@ public struct Attention: Operation {
       p.rowsPerItem = Int32(rows.rowsPerItem)
       context.launch("attention", "attention", operands + [mask, .value(context.output)], p, grid: rows.grid)
     case .gpu:
+      guard !context.attentionOnMatrixUnit(operands, mask: mask, p) else { return }
       context.launchAttention("attention", operands + [mask, .value(context.output)], p, forward: p, rows: Int(p.queries))
     }
   }

@@ -34,8 +34,8 @@ struct LaunchModel {
   /// Blocks run in waves, one or more a multiprocessor; what lies outside the result is computed too.
   func arithmeticSeconds(_ tile: TileUse, rate: Double) -> Double {
     let waves = ProductKernel.waves(tile.blocks, units: chip.multiprocessors)
-    let perBlock = tile.executedFlops / Double(tile.blocks)
-    return waves * perBlock * Double(chip.multiprocessors) / (rate * Self.arithmeticEfficiency * tile.share)
+    let products = tile.executedFlops / (rate * tile.share), beside = tile.besideFlops / (1e9 * chip.gigaflopsPerSecond)
+    return waves * (products + beside) / Double(tile.blocks) * Double(chip.multiprocessors) / Self.arithmeticEfficiency
   }
 
   func peakRate(_ launch: LaunchOutline) -> Double {
@@ -53,6 +53,12 @@ struct TileUse {
   var requestCount = 0
   /// The multiply-adds among the instructions of the inner loop: a work-item's sums to its loads from local memory.
   let share: Double
+  /// What is done on the plain units in between, in operations of their multiply-adds.
+  private(set) var besideFlops = 0.0
+
+  /// The softmax of one score beside the products on a matrix unit: an exponential takes as long as eight multiply-adds do, and five
+  /// more instructions scale it, compare, subtract, add and round.
+  static let softmaxFlops = 26.0
 
   init(_ tile: GEMMTile, blocks: Int, flops: Double) {
     (self.blocks, executedFlops, share) = (blocks, flops, Self.share(tile.perItemM, tile.perItemN))
@@ -70,6 +76,17 @@ struct TileUse {
       // Rows beyond the last are computed too; 64 multiply-adds to 8 loads of four numbers.
       blocks = launch.grid.globalSize.x / max(1, launch.grid.workGroupSize.x)
       executedFlops = launch.flops * Double(divideUp(rows, 4 * rowLanes) * 4 * rowLanes) / Double(rows)
+      share = 0.8
+      return
+    }
+    if let keys = options["KEYS"], let warpRows = options["WARP_ROWS"], let width = options["WIDTH"] {
+      guard let p: GraftAttentionParams = launch.loadParameters(), p.queries > 0, p.keys > 0, p.size > 0, keys > 0 else { return nil }
+      blocks = launch.grid.globalSize.x / max(1, launch.grid.workGroupSize.x)
+      // Whole fragments of rows and two steps of keys, whichever lie beyond the last; each part of a head has scores of its own.
+      let rows = divideUp(Int(p.queries), warpRows) * warpRows, columns = divideUp(Int(p.keys), 32) * 32, parts = divideUp(Int(p.size), width)
+      let scores = Double(rows) * Double(columns) * Double(parts) * Double(p.heads) * Double(p.batch)
+      executedFlops = scores * 2 * Double(divideUp(Int(p.size), 16) * 16 + width)
+      besideFlops = scores * Self.softmaxFlops
       share = 0.8
       return
     }

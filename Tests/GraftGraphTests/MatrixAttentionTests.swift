@@ -1,0 +1,151 @@
+import GraftDevice
+import GraftGraph
+import OperationSamples
+import Testing
+
+/// Attention on matrix units, emulated: every unit, head size, layout, mask and tail against double precision.
+@Suite struct MatrixAttentionTests {
+  static let device = GPUProductTests.device
+  static let units: [(MatrixUnit.Kind, ComputeFormat)] = MatrixUnit.Kind.allCases.flatMap { kind in
+    ComputeFormat.allCases.filter { kind.formats.contains($0) && $0.storage.byteCount == 2 }.map { (kind, $0) }
+  }
+
+  private func run(_ sample: OperationSample, _ tensors: [HostTensor], _ unit: MatrixUnitChoice, _ format: ComputeFormat) throws
+    -> (values: [Float], kernels: Set<String>)
+  {
+    let device = try #require(Self.device)
+    return try MatrixUnitChoice.$forced.withValue(unit) {
+      let plan = try Plan(try sample.graph(tensors, constants: false), device: device, options: .asWritten(computing: format))
+      for (input, tensor) in zip(plan.graph.inputs, tensors) { try plan.write(tensor.floats(), to: input) }
+      let kernels = Set(try plan.profile().map(\.kernel))
+      return (try plan.read(plan.graph.outputs[0]), kernels)
+    }
+  }
+
+  /// The reference, and how far a right result may be from it: weights, the greatest of them 1, are rounded to the format, so that
+  /// the result may be off by as much of the sum of weighted magnitudes; the rest is that of float32, and the result is rounded.
+  private func expectation(_ sample: OperationSample, _ tensors: [HostTensor], _ precision: Precision) throws -> (values: [Double], errors: [Double]) {
+    let attention = try #require(sample.operation as? Attention)
+    let expected = attention.reference(tensors.map(ReferenceTensor.init)), bound = sample.bound(expected)
+    var magnitudes = tensors
+    if attention.layout == .packed {
+      let width = tensors[0].shape[2] / 3
+      let values = tensors[0].floats().enumerated().map { $0.offset % (3 * width) < 2 * width ? $0.element : abs($0.element) }
+      magnitudes[0] = HostTensor(tensors[0].shape, values)
+    } else {
+      magnitudes[2] = HostTensor(tensors[2].shape, tensors[2].floats().map(abs))
+    }
+    let weighted = attention.reference(magnitudes.map(ReferenceTensor.init))
+    let keys = sample.inputs[attention.layout == .packed ? 0 : 1].shape[attention.layout == .heads ? 2 : 1]
+    let share = precision == .bfloat16 ? 0x1p-8 : 0x1p-11, smallest = precision == .bfloat16 ? 0 : 0x1p-25
+    let errors = zip(expected.values, weighted.values).map { value, size in
+      let before = share * size + smallest * Double(keys) * sample.range.upperBound + bound
+      return before + precision.storageError(of: abs(value) + before)
+    }
+    return (expected.values, errors)
+  }
+
+  private func check(_ sample: OperationSample, _ kind: MatrixUnit.Kind, _ format: ComputeFormat) throws {
+    let tensors = sample.draw(seed: 5, precision: format.storage)
+    let (expected, errors) = try expectation(sample, tensors, format.storage)
+    let (found, kernels) = try run(sample, tensors, .emulated(kind), format)
+    #expect(kernels.contains("matrix_attention") && !kernels.contains("attention"), "\(kernels) ran instead")
+    let worst = zip(found, zip(expected, errors)).reduce(0.0) { max($0, $1.0.isNaN ? .infinity : abs(Double($1.0) - $1.1.0) / $1.1.1) }
+    #expect(found.count == expected.count && worst <= 1, "\(worst) of what rounding may do, \(kind) in \(format): \(sample)")
+  }
+
+  /// ViT-B/16's tokens; blocks of keys that end everywhere in one; all layouts; masks along every extent.
+  static let samples: [OperationSample] = [
+    sample(.packed, heads: 2, queries: 197, size: 64),
+    sample(.packed, images: 2, heads: 3, queries: 17, size: 32, mask: [17, 17]),
+    sample(.tokens, images: 2, heads: 1, queries: 70, keys: 33, size: 20, mask: [2, 1, 70, 1]),
+    sample(.heads, images: 2, heads: 2, queries: 5, keys: 129, size: 8, mask: [2, 1, 129]),
+  ]
+
+  /// Longer heads, which on some units are cut into parts.
+  static let longHeads: [OperationSample] = [
+    sample(.heads, heads: 1, queries: 66, keys: 47, size: 80),
+    sample(.packed, heads: 1, queries: 35, size: 96),
+    sample(.tokens, heads: 1, queries: 20, keys: 81, size: 128),
+  ]
+
+  private static func sample(
+    _ layout: Attention.Layout, images: Int = 1, heads: Int, queries: Int, keys: Int? = nil, size: Int, scale: Float? = nil, mask: [Int]? = nil,
+    range: ClosedRange<Double> = -1...1
+  ) -> OperationSample {
+    OperationSamples.attention(
+      layout, images: images, heads: heads, queries: queries, keys: keys, size: size, scale: scale, mask: mask, range: range)
+  }
+
+  @Test(.enabled(if: device != nil, "no OpenCL device: install pocl-opencl-icd"), arguments: units)
+  func agreesWithDoublePrecision(_ kind: MatrixUnit.Kind, _ format: ComputeFormat) throws {
+    for sample in Self.samples { try check(sample, kind, format) }
+  }
+
+  @Test(.enabled(if: device != nil, "no OpenCL device: install pocl-opencl-icd"), arguments: MatrixUnit.Kind.allCases)
+  func longHeadsAgree(_ kind: MatrixUnit.Kind) throws {
+    for sample in Self.longHeads { try check(sample, kind, .float16) }
+  }
+
+  /// Scores to ±60, and such that exponents leave float32's range unless the greatest is taken away first; a mask that lets nothing
+  /// of the first block through.
+  @Test(.enabled(if: device != nil, "no OpenCL device: install pocl-opencl-icd"), arguments: [ComputeFormat.bfloat16, .float16])
+  func steepScoresAgree(_ format: ComputeFormat) throws {
+    try check(Self.sample(.packed, heads: 1, queries: 70, size: 16, scale: 1, range: -2...2), .nvidia, format)
+    try check(Self.sample(.packed, heads: 1, queries: 12, size: 16, scale: 40), .nvidia, format)
+    let masked = Self.sample(.tokens, heads: 1, queries: 3, keys: 100, size: 16, mask: [100])
+    var tensors = masked.draw(seed: 5, precision: format.storage)
+    tensors[3] = HostTensor([100], (0..<100).map { $0 < 70 ? -.infinity : 0 })
+    let (expected, errors) = try expectation(masked, tensors, format.storage)
+    let (found, _) = try run(masked, tensors, .emulated(.nvidia), format)
+    for (found, (value, error)) in zip(found, zip(expected, errors)) { #expect(abs(Double(found) - value) <= error) }
+  }
+
+  /// Not one bit of a row depends on the images beside it, nor on the other queries, nor on their number.
+  @Test(.enabled(if: device != nil, "no OpenCL device: install pocl-opencl-icd"), arguments: [MatrixUnit.Kind.nvidia, .mfma, .xmx16])
+  func rowsAreTheSameBitsInEveryBatch(_ kind: MatrixUnit.Kind) throws {
+    let whole = Self.sample(.tokens, images: 3, heads: 2, queries: 75, keys: 70, size: 32)
+    let tensors = whole.draw(seed: 8, precision: .bfloat16)
+    let all = try run(whole, tensors, .emulated(kind), .bfloat16).values
+    let width = 64, one = Self.sample(.tokens, images: 1, heads: 2, queries: 9, keys: 70, size: 32)
+    // The second image alone, of its queries the ten before the last.
+    let queries = Array(tensors[0].floats()[(75 + 64) * width..<(75 + 73) * width])
+    let others = tensors.dropFirst().map { HostTensor([1, 70, width], Array($0.floats()[70 * width..<140 * width])) }
+    let part = try run(one, [HostTensor([1, 9, width], queries)] + others, .emulated(kind), .bfloat16).values
+    #expect(part.map(\.bitPattern) == all[(75 + 64) * width..<(75 + 73) * width].map(\.bitPattern))
+  }
+
+  /// Weights are rounded as the unit's operands are: the plain kernels, which round none, give other bits.
+  @Test(.enabled(if: device != nil, "no OpenCL device: install pocl-opencl-icd"))
+  func weightsAreRounded() throws {
+    let sample = Self.samples[1], tensors = sample.draw(seed: 2, precision: .bfloat16)
+    let (plain, plainKernels) = try run(sample, tensors, .off, .bfloat16)
+    let (rounded, kernels) = try run(sample, tensors, .emulated(.nvidia), .bfloat16)
+    #expect(plainKernels.contains("attention") && kernels.contains("matrix_attention") && plain != rounded)
+  }
+
+  // MARK: Choosing
+
+  /// What no unit reads goes to the plain kernel: other formats, heads at odd places, and those that are too long.
+  @Test func whatAUnitCannotReadStaysPlain() throws {
+    let traits = try Chip.named("h200").traits, short = Self.samples[1]
+    func kernels(_ sample: OperationSample, _ format: ComputeFormat) throws -> [String] {
+      let graph = try sample.graph(sample.draw(seed: 1), constants: false)
+      return try PlanOutline(graph, traits: traits, options: .asWritten(computing: format)).launches.map(\.kernel.function)
+    }
+    #expect(try kernels(short, .float16).last == "matrix_attention" && kernels(short, .bfloat16).last == "matrix_attention")
+    #expect(try kernels(short, .float32).last == "attention" && kernels(short, .tf32).last == "attention")
+    #expect(try kernels(Self.sample(.heads, heads: 1, queries: 9, size: 13), .float16).last == "attention")
+    #expect(try kernels(Self.sample(.tokens, heads: 1, queries: 9, size: 160), .float16).last == "attention")
+  }
+
+  @Test(arguments: MatrixUnit.Kind.allCases)
+  func tilesFitTheLocalMemoryThereIs(_ kind: MatrixUnit.Kind) throws {
+    for size in 1...MatrixAttentionTile.largestHeadSize {
+      let tile = try #require(MatrixAttentionTile(kind, size: size))
+      #expect(tile.head >= size && tile.head - size < 16 && tile.parts * tile.width >= size && tile.width % 16 == 0)
+      #expect(tile.localByteCount(kind) <= 49152 && tile.itemCount <= 256 && tile.keys % 32 == 0)
+    }
+    #expect(MatrixAttentionTile(kind, size: 129) == nil && MatrixAttentionTile(kind, size: 0) == nil)
+  }
+}
