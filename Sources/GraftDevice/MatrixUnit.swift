@@ -55,9 +55,13 @@ public struct MatrixUnit: Sendable, Hashable, CustomStringConvertible {
   public let isEmulated: Bool
   /// The formats in which it was tried and agreed with the host.
   public let formats: Set<ComputeFormat>
+  /// Those of them in which attention, too, agreed.
+  public let attentionFormats: Set<ComputeFormat>
 
-  public init(_ kind: Kind, isEmulated: Bool = false, formats: Set<ComputeFormat>) {
+  /// - Parameter attentionFormats: `nil` for all there are kernels for, which are those of 16 bits.
+  public init(_ kind: Kind, isEmulated: Bool = false, formats: Set<ComputeFormat>, attentionFormats: Set<ComputeFormat>? = nil) {
     (self.kind, self.isEmulated, self.formats) = (kind, isEmulated, formats)
+    self.attentionFormats = formats.filter { $0.storage.byteCount == 2 && attentionFormats?.contains($0) != false }
   }
 
   /// What programs that use it are compiled with.

@@ -17,41 +17,18 @@ import Testing
     return try MatrixUnitChoice.$forced.withValue(unit) {
       let plan = try Plan(try sample.graph(tensors, constants: false), device: device, options: .asWritten(computing: format))
       for (input, tensor) in zip(plan.graph.inputs, tensors) { try plan.write(tensor.floats(), to: input) }
-      let kernels = Set(try plan.profile().map(\.kernel))
-      return (try plan.read(plan.graph.outputs[0]), kernels)
+      try plan.run()
+      return (try plan.read(plan.graph.outputs[0]), plan.kernels)
     }
   }
 
-  /// The reference, and how far a right result may be from it: weights, the greatest of them 1, are rounded to the format, so that
-  /// the result may be off by as much of the sum of weighted magnitudes; the rest is that of float32, and the result is rounded.
-  private func expectation(_ sample: OperationSample, _ tensors: [HostTensor], _ precision: Precision) throws -> (values: [Double], errors: [Double]) {
-    let attention = try #require(sample.operation as? Attention)
-    let expected = attention.reference(tensors.map(ReferenceTensor.init)), bound = sample.bound(expected)
-    var magnitudes = tensors
-    if attention.layout == .packed {
-      let width = tensors[0].shape[2] / 3
-      let values = tensors[0].floats().enumerated().map { $0.offset % (3 * width) < 2 * width ? $0.element : abs($0.element) }
-      magnitudes[0] = HostTensor(tensors[0].shape, values)
-    } else {
-      magnitudes[2] = HostTensor(tensors[2].shape, tensors[2].floats().map(abs))
-    }
-    let weighted = attention.reference(magnitudes.map(ReferenceTensor.init))
-    let keys = sample.inputs[attention.layout == .packed ? 0 : 1].shape[attention.layout == .heads ? 2 : 1]
-    let share = precision == .bfloat16 ? 0x1p-8 : 0x1p-11, smallest = precision == .bfloat16 ? 0 : 0x1p-25
-    let errors = zip(expected.values, weighted.values).map { value, size in
-      let before = share * size + smallest * Double(keys) * sample.range.upperBound + bound
-      return before + precision.storageError(of: abs(value) + before)
-    }
-    return (expected.values, errors)
-  }
-
-  private func check(_ sample: OperationSample, _ kind: MatrixUnit.Kind, _ format: ComputeFormat) throws {
-    let tensors = sample.draw(seed: 5, precision: format.storage)
-    let (expected, errors) = try expectation(sample, tensors, format.storage)
+  private func check(_ sample: OperationSample, _ tensors: [HostTensor]? = nil, _ kind: MatrixUnit.Kind, _ format: ComputeFormat) throws {
+    let precision = format.storage, tensors = tensors ?? sample.draw(seed: 5, precision: precision)
+    let expected = sample.operation.reference(tensors.map(ReferenceTensor.init))
     let (found, kernels) = try run(sample, tensors, .emulated(kind), format)
     #expect(kernels.contains("matrix_attention") && !kernels.contains("attention"), "\(kernels) ran instead")
-    let worst = zip(found, zip(expected, errors)).reduce(0.0) { max($0, $1.0.isNaN ? .infinity : abs(Double($1.0) - $1.1.0) / $1.1.1) }
-    #expect(found.count == expected.count && worst <= 1, "\(worst) of what rounding may do, \(kind) in \(format): \(sample)")
+    let error = sample.largestError(found, expected, precision: precision, allowed: sample.weightErrors(tensors, precision: precision))
+    #expect(found.count == expected.values.count && error <= sample.bound(expected), "\(error), bound \(sample.bound(expected)): \(sample)")
   }
 
   /// ViT-B/16's tokens; blocks of keys that end everywhere in one; all layouts; masks along every extent.
@@ -60,13 +37,6 @@ import Testing
     sample(.packed, images: 2, heads: 3, queries: 17, size: 32, mask: [17, 17]),
     sample(.tokens, images: 2, heads: 1, queries: 70, keys: 33, size: 20, mask: [2, 1, 70, 1]),
     sample(.heads, images: 2, heads: 2, queries: 5, keys: 129, size: 8, mask: [2, 1, 129]),
-  ]
-
-  /// Longer heads, which on some units are cut into parts.
-  static let longHeads: [OperationSample] = [
-    sample(.heads, heads: 1, queries: 66, keys: 47, size: 80),
-    sample(.packed, heads: 1, queries: 35, size: 96),
-    sample(.tokens, heads: 1, queries: 20, keys: 81, size: 128),
   ]
 
   private static func sample(
@@ -84,7 +54,7 @@ import Testing
 
   @Test(.enabled(if: device != nil, "no OpenCL device: install pocl-opencl-icd"), arguments: MatrixUnit.Kind.allCases)
   func longHeadsAgree(_ kind: MatrixUnit.Kind) throws {
-    for sample in Self.longHeads { try check(sample, kind, .float16) }
+    for sample in OperationSamples.attentionsOnMatrixUnit { try check(sample, kind, .float16) }
   }
 
   /// Scores to ±60, and such that exponents leave float32's range unless the greatest is taken away first; a mask that lets nothing
@@ -96,9 +66,7 @@ import Testing
     let masked = Self.sample(.tokens, heads: 1, queries: 3, keys: 100, size: 16, mask: [100])
     var tensors = masked.draw(seed: 5, precision: format.storage)
     tensors[3] = HostTensor([100], (0..<100).map { $0 < 70 ? -.infinity : 0 })
-    let (expected, errors) = try expectation(masked, tensors, format.storage)
-    let (found, _) = try run(masked, tensors, .emulated(.nvidia), format)
-    for (found, (value, error)) in zip(found, zip(expected, errors)) { #expect(abs(Double(found) - value) <= error) }
+    try check(masked, tensors, .nvidia, format)
   }
 
   /// Not one bit of a row depends on the images beside it, nor on the other queries, nor on their number.

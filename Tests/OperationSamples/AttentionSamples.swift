@@ -1,3 +1,4 @@
+import GraftDevice
 import GraftGraph
 
 /// Cases of attention and its gradients.
@@ -34,6 +35,16 @@ extension OperationSamples {
     return samples
   }()
 
+  /// Heads of the sizes that matrix units read and none of the others has; on some units they are cut into parts.
+  package static let attentionsOnMatrixUnit: [OperationSample] = [
+    attention(.heads, heads: 1, queries: 66, keys: 47, size: 80),
+    attention(.packed, heads: 1, queries: 35, size: 96),
+    attention(.tokens, heads: 1, queries: 20, keys: 81, size: 128),
+  ]
+
+  /// One for a simulator: more than a warp's rows and a step of keys, and less than a block of either.
+  package static let attentionOnMatrixUnit = attention(.tokens, heads: 1, queries: 18, keys: 35, size: 20, mask: [18, 1])
+
   package static func attention(
     _ layout: Attention.Layout, images: Int = 1, heads: Int, queries: Int, keys: Int? = nil, size: Int, scale: Float? = nil, mask: [Int]? = nil,
     range: ClosedRange<Double> = -1...1
@@ -51,5 +62,23 @@ extension OperationSamples {
     let steepness = Double(attention.scale) * range.upperBound * range.upperBound
     let terms = keys + Int(Double(size) * max(1, steepness * steepness))
     return OperationSample(operation: attention, inputs: inputs, range: range, terms: terms)
+  }
+}
+
+extension OperationSample {
+  /// How far from the reference the results of attention on a matrix unit may be beside what float32's arithmetic does: weights,
+  /// the greatest of them 1, are rounded to the format before they are multiplied, each by so much of itself.
+  ///
+  /// - Returns: none for other operations, and in float32.
+  package func weightErrors(_ tensors: [HostTensor], precision: Precision) -> [Double] {
+    guard let attention = operation as? Attention, precision != .float32 else { return [] }
+    var magnitudes = tensors
+    let isPacked = attention.layout == .packed, values = isPacked ? 0 : 2, width = isPacked ? tensors[0].shape[2] / 3 : 0
+    magnitudes[values] = HostTensor(
+      tensors[values].shape, tensors[values].floats().enumerated().map { isPacked && $0.offset % (3 * width) < 2 * width ? $0.element : abs($0.element) })
+    let keys = inputs[values].shape[attention.layout == .heads ? 2 : 1], largest = max(abs(range.lowerBound), abs(range.upperBound))
+    // Half of the distance to the next number; in float16 the smallest are further from each other.
+    let (share, smallest) = precision == .bfloat16 ? (0x1p-8, 0) : (0x1p-11, 0x1p-25)
+    return attention.reference(magnitudes.map(ReferenceTensor.init)).values.map { share * $0 + smallest * Double(keys) * largest }
   }
 }

@@ -58,9 +58,12 @@ package struct OperationSample: Sendable, CustomStringConvertible {
   }
 
   /// The largest error of a result, beyond what storing it in that format may change; infinite where a result is not a number.
-  package func largestError(_ found: [Float], _ expected: ReferenceTensor, precision: Precision = .float32) -> Double {
-    zip(found, expected.values).reduce(0.0) {
-      max($0, $1.0.isNaN ? .infinity : abs(Double($1.0) - $1.1) - precision.storageError(of: $1.1))
+  ///
+  /// - Parameter allowed: of each result, what its kernel may be off by besides.
+  package func largestError(_ found: [Float], _ expected: ReferenceTensor, precision: Precision = .float32, allowed: [Double] = []) -> Double {
+    zip(found, expected.values).enumerated().reduce(0.0) { worst, result in
+      let (index, (found, value)) = result, allowed = allowed.isEmpty ? 0 : allowed[index]
+      return max(worst, found.isNaN ? .infinity : abs(Double(found) - value) - allowed - precision.storageError(of: abs(value) + allowed))
     }
   }
 

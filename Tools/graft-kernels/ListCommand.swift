@@ -112,6 +112,11 @@ struct ListCommand: ParsableCommand {
     for sample in [ProductSamples.weightGradients[0], ProductSamples.weightGradients[3]] {
       items.append(Item(graph: try sample.graph(sample.draw(seed: 7), constants: false), options: .asWritten(computing: format), kernels: []))
     }
+    if format.storage.byteCount == 2 {
+      for sample in OperationSamples.attentionsOnMatrixUnit {
+        items.append(Item(graph: try sample.graph(sample.draw(seed: 7), constants: false), options: .asWritten(computing: format)))
+      }
+    }
     for network in Network.allCases {
       for batch in [1, 32] { items.append(Item(graph: try network.graph(batch: batch), options: .asWritten(computing: format), network: network)) }
     }

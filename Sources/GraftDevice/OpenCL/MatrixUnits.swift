@@ -14,37 +14,61 @@ package enum MatrixUnits {
     return matrixSubGroup == 8 ? [.xmx8] : matrixSubGroup == 16 ? [.xmx16] : []
   }
 
-  /// - Returns: the unit, and what came of the candidates or formats that cannot be used.
+  /// What came of looking for one.
+  struct Finding {
+    var unit: MatrixUnit?
+    /// Why candidates or formats cannot be used, and why attention cannot in formats in which products can.
+    var failures: [String] = [], attentionFailures: [String] = []
+  }
+
   /// - Throws: `DeviceError` if GRAFT_MATRIX_UNIT names what there is not.
-  static func find(on device: OpenCLDevice) throws(DeviceError) -> (unit: MatrixUnit?, failures: [String]) {
+  static func find(on device: OpenCLDevice) throws(DeviceError) -> Finding {
     let choice = try MatrixUnitChoice.current(environment: ProcessInfo.processInfo.environment, device: device.info.identifier)
     var kinds = candidates(platform: device.info.platformName, isGPU: device.info.isGPU, matrixSubGroup: device.info.matrixSubGroup)
     switch choice {
     case .auto: break
-    case .off: return (nil, [])
-    case .emulated(let kind): return (MatrixUnit(kind, isEmulated: true, formats: kind.formats), [])
+    case .off: return Finding()
+    case .emulated(let kind): return Finding(unit: MatrixUnit(kind, isEmulated: true, formats: kind.formats))
     case .only(let kind): kinds = kinds.filter { $0 == kind }
     }
-    var failures: [String] = []
-    guard !kinds.isEmpty else { return (nil, []) }
+    var finding = Finding()
+    guard !kinds.isEmpty else { return finding }
     // In a context of its own: a kernel that goes wrong on the device may leave its context unusable.
     let probed = try OpenCLDevice(device.info, family: .gpu)
     for kind in kinds {
-      var formats: Set<ComputeFormat> = []
-      var obstacles: [String] = []
-      for format in ComputeFormat.allCases where kind.formats.contains(format) {
-        do {
-          let error = try [false, true].map { try MatrixProbe(kind, format, acrossK: $0).largestError(on: probed) }.reduce(0, max)
-          if error <= MatrixProbe.bound { formats.insert(format) } else { obstacles.append("\(kind.name) in \(format) is off by \(error).") }
-        } catch {
-          // A compiler's log may be long; its first lines name the instruction.
-          obstacles.append("\(kind.name) in \(format): \(String("\(error)".prefix(400)))")
-        }
+      let products = tried(kind.formats) { "\(kind.name) in \($0)" } error: {
+        let format = $0
+        return (try [false, true].map { try MatrixProbe(kind, format, acrossK: $0).largestError(on: probed) }.reduce(0, max), MatrixProbe.bound)
       }
-      if !formats.isEmpty { return (MatrixUnit(kind, formats: formats), obstacles) }
-      failures += obstacles
+      finding.failures += products.obstacles
+      guard !products.formats.isEmpty else { continue }
+      // Of the candidates before it nothing was to be expected.
+      finding.failures = products.obstacles
+      let attention = tried(products.formats.filter { $0.storage.byteCount == 2 }) { "Attention by \(kind.name) in \($0)" } error: {
+        (try AttentionProbe(kind, $0).largestError(on: probed), AttentionProbe.bound)
+      }
+      finding.unit = MatrixUnit(kind, formats: products.formats, attentionFormats: attention.formats)
+      finding.attentionFailures = attention.obstacles
+      return finding
     }
-    return (nil, failures)
+    return finding
+  }
+
+  /// The formats in which a probe agrees with the host, and in words why the others are left out.
+  private static func tried(
+    _ formats: Set<ComputeFormat>, name: (ComputeFormat) -> String, error: (ComputeFormat) throws -> (found: Double, bound: Double)
+  ) -> (formats: Set<ComputeFormat>, obstacles: [String]) {
+    var (agreeing, obstacles): (Set<ComputeFormat>, [String]) = ([], [])
+    for format in ComputeFormat.allCases where formats.contains(format) {
+      do {
+        let (found, bound) = try error(format)
+        if found <= bound { agreeing.insert(format) } else { obstacles.append("\(name(format)) is off by \(found).") }
+      } catch {
+        // A compiler's log may be long; its first lines name the instruction.
+        obstacles.append("\(name(format)): \(String("\(error)".prefix(400)))")
+      }
+    }
+    return (agreeing, obstacles)
   }
 }
 
@@ -52,7 +76,7 @@ package enum MatrixUnits {
 /// k, as forward products have them, or across it, as gradients do.
 package struct MatrixProbe {
   private let kernel: KernelReference
-  private let precision: Precision
+  private let numbers: ProbeNumbers
   private let itemCount: Int
   private let acrossK: Bool
   private let m = 72, n = 80, k = 104
@@ -64,7 +88,8 @@ package struct MatrixProbe {
     let unit = MatrixUnit(kind, isEmulated: isEmulated, formats: [format])
     // A warp of 8 has registers for 16 × 16 sums, larger ones for 32 × 32.
     let warps = kind.lanes == 8 ? 4 : 2
-    precision = format.storage
+    let precision = format.storage
+    numbers = ProbeNumbers(precision: precision)
     kernel = KernelReference(
       .gpu, file: "matrix_gemm", function: "matrix_gemm",
       options: unit.options + [
@@ -74,35 +99,13 @@ package struct MatrixProbe {
     itemCount = warps * warps * kind.lanes
   }
 
-  /// −1, 0 or 1, without a pattern that a mistaken layout would share.
-  private func number(_ index: Int) -> Float { Float(((index &* 40503 &+ index &* index) >> 5) % 3 - 1) }
-
-  /// As it lies in memory.
-  private func stored(_ value: Float) -> [UInt8] {
-    let bits =
-      precision == .float16 ? (value == 0 ? 0 : 0x3C00) | (value < 0 ? 0x8000 : 0) : value.bitPattern >> (precision == .bfloat16 ? 16 : 0)
-    return withUnsafeBytes(of: bits.littleEndian) { Array($0.prefix(precision.byteCount)) }
-  }
-
-  private func value(_ stored: ArraySlice<UInt8>) -> Float {
-    let bits = stored.reversed().reduce(UInt32(0)) { $0 << 8 | UInt32($1) }
-    guard precision == .float16 else { return Float(bitPattern: precision == .bfloat16 ? bits << 16 : bits) }
-    let (exponent, fraction) = (Int(bits >> 10 & 0x1F), Float(bits & 0x3FF))
-    let size = exponent == 0 ? fraction * 0x1p-24 : Float(sign: .plus, exponent: exponent - 15, significand: 1 + fraction * 0x1p-10)
-    return exponent == 31 ? .nan : bits & 0x8000 == 0 ? size : -size
-  }
-
   /// - Throws: what compiling and running throw.
   package func largestError(on device: OpenCLDevice) throws -> Double {
-    let width = precision.byteCount, a = (0..<m * k).map(number), b = (0..<n * k).map { number($0 + 100_003) }
-    func upload(_ values: [Float]) throws -> BufferSlice {
-      let slice = BufferSlice(try device.allocate(byteCount: width * values.count))
-      try values.flatMap(stored).withUnsafeBytes { try device.write($0, to: slice) }
-      return slice
-    }
+    let a = (0..<m * k).map(ProbeNumbers.number), b = (0..<n * k).map { ProbeNumbers.number($0 + 100_003) }
     // a: [m, k] and b: [n, k], or with k before the other extent.
     func laid(_ values: [Float], _ extent: Int) -> [Float] { acrossK ? (0..<values.count).map { values[$0 % extent * k + $0 / extent] } : values }
-    let (left, right, result) = (try upload(laid(a, m)), try upload(laid(b, n)), BufferSlice(try device.allocate(byteCount: width * m * n)))
+    let (left, right) = (try numbers.upload(laid(a, m), to: device), try numbers.upload(laid(b, n), to: device))
+    let result = BufferSlice(try device.allocate(byteCount: numbers.precision.byteCount * m * n))
     let parameters = GraftGemmParams(
       strideA: 0, strideB: 0, strideY: 0, strideR: 0, batch: 1, m: Int32(m), n: Int32(n), k: Int32(k), lda: Int32(acrossK ? m : k),
       ldb: Int32(acrossK ? n : k), ldy: Int32(n), ldr: 0, transposeA: acrossK ? 1 : 0, transposeB: acrossK ? 0 : 1, rowsPerItem: 0, panelsPerItem: 0,
@@ -112,14 +115,13 @@ package struct MatrixProbe {
       kernel, buffers: [left, right, nil, nil, result], parameters: Launch.bytes(of: parameters),
       grid: Grid(groups * itemCount, workGroup: (itemCount, 1, 1)), label: "matrix unit")
     try device.prepare([launch]).enqueue()
-    var found = [UInt8](repeating: 0, count: width * m * n)
-    try found.withUnsafeMutableBytes { try device.read(result, into: $0) }
+    let found = try numbers.download(result, count: m * n, from: device)
     var worst = 0.0
     for i in 0..<m {
       for j in 0..<n {
         var sum: Float = 0
         for t in 0..<k { sum += a[i * k + t] * b[j * k + t] }
-        let error = abs(Double(value(found[width * (i * n + j)..<width * (i * n + j + 1)])) - Double(sum))
+        let error = abs(Double(found[i * n + j]) - Double(sum))
         worst = error.isNaN ? .infinity : max(worst, error)
       }
     }

@@ -161,6 +161,11 @@ public final class OpenCLDevice: Device {
         "\(info.identifier) \(info.name): \(found.unit == nil ? "no matrix unit can be used" : "a format has no matrix unit"), so products in it run on "
           + "the plain kernels, which are slower. \(found.failures.joined(separator: " "))")
     }
+    if isFirst, !found.attentionFailures.isEmpty {
+      DeviceNotes.note(
+        "\(info.identifier) \(info.name): attention cannot use the matrix unit, so it runs on the plain kernels, which are slower. "
+          + found.attentionFailures.joined(separator: " "))
+    }
     return found.unit
   }
 

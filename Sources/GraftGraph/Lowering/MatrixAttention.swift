@@ -78,7 +78,7 @@ extension LoweringContext {
   ///
   /// - Returns: whether it did.
   mutating func attentionOnMatrixUnit(_ operands: [Operand?], mask: Operand?, _ p: GraftAttentionParams) -> Bool {
-    guard let unit = traits.matrixUnit, unit.formats.contains(format), format.storage.byteCount == 2,
+    guard let unit = traits.matrixUnit, unit.attentionFormats.contains(format),
       let tile = MatrixAttentionTile(unit.kind, size: Int(p.size)), tile.fits(traits, unit, hasMask: p.hasMask != 0)
     else { return false }
     func extents(_ lies: GraftHeads) -> [Int] { [p.size, lies.image, lies.head, lies.token, lies.offset].map(Int.init) }

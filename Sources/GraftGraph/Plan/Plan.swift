@@ -240,6 +240,9 @@ public final class Plan {
     try device.stream(prepared, input: slice(of: input), output: slice(of: output))
   }
 
+  /// The functions that a run launches.
+  package var kernels: Set<String> { Set(launches.map(\.kernel.function)) }
+
   /// Runs once, a launch at a time; launches that are the same for other images count as one.
   public func profile() throws -> [Timing] {
     var timings: [Timing] = []
