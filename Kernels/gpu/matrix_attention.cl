@@ -60,6 +60,10 @@ MATRIX_KERNEL void matrix_attention(
 #if KEEPS_QUERIES
   uint kept[STEPS][FRAGMENTS_M][WORDS_A];
 #endif
+#if HAS_MASK
+  uint maskRow[FRAGMENTS_M][SUM_ROWS];
+#endif
+  float scores[KEY_STEPS][FRAGMENTS_M][FRAGMENTS_N][SUMS], next[FRAGMENTS_M][SUM_ROWS];
   Fragments f;
 
   for (int key = 0; key < p.keys; key += KEYS) {
@@ -77,9 +81,7 @@ MATRIX_KERNEL void matrix_attention(
       }
     }
 #endif
-    float scores[KEY_STEPS][FRAGMENTS_M][FRAGMENTS_N][SUMS], next[FRAGMENTS_M][SUM_ROWS];
 #if HAS_MASK
-    uint maskRow[FRAGMENTS_M][SUM_ROWS];
     UNROLLED for (int i = 0; i < FRAGMENTS_M; ++i)
       UNROLLED for (int s = 0; s < SUM_ROWS; ++s)
         maskRow[i][s] = (uint)ROW_OF(i, s) * (uint)p.maskQuery + (uint)(key + SUM_COLUMN(0, lane)) * (uint)p.maskKey;
@@ -88,43 +90,41 @@ MATRIX_KERNEL void matrix_attention(
       UNROLLED for (int i = 0; i < FRAGMENTS_M; ++i)
         UNROLLED for (int s = 0; s < SUM_ROWS; ++s) next[i][s] = greatest[i][s];
       // Two steps of keys at a time, so that multiplications need not wait for each other; of the last block those there are.
-      UNROLLED for (int first = 0; first < KEY_STEPS; first += 2) {
-        if (first * 16 < left) {
-          UNROLLED for (int g = first; g < first + 2; ++g)
-            UNROLLED for (int i = 0; i < FRAGMENTS_M; ++i)
-              UNROLLED for (int j = 0; j < FRAGMENTS_N; ++j)
-                UNROLLED for (int r = 0; r < SUMS; ++r) scores[g][i][j][r] = 0.0f;
-          UNROLLED for (int step = 0; step < STEPS; ++step) {
+      EACH_STEP(first, 2) {
+        UNROLLED for (int g = first; g < first + 2; ++g)
+          UNROLLED for (int i = 0; i < FRAGMENTS_M; ++i)
+            UNROLLED for (int j = 0; j < FRAGMENTS_N; ++j)
+              UNROLLED for (int r = 0; r < SUMS; ++r) scores[g][i][j][r] = 0.0f;
+        UNROLLED for (int step = 0; step < STEPS; ++step) {
 #if KEEPS_QUERIES
-            UNROLLED for (int i = 0; i < FRAGMENTS_M; ++i)
-              UNROLLED for (int w = 0; w < WORDS_A; ++w) f.a[i][w] = kept[step][i][w];
+          UNROLLED for (int i = 0; i < FRAGMENTS_M; ++i)
+            UNROLLED for (int w = 0; w < WORDS_A; ++w) f.a[i][w] = kept[step][i][w];
 #else
-            load_fragments_a(queries + step / 2 * (TILE_M * SLICE_ROW), step % 2, &f, lane, warp);
+          load_fragments_a(queries + step / 2 * (TILE_M * SLICE_ROW), step % 2, &f, lane, warp);
 #endif
-            UNROLLED for (int g = first; g < first + 2; ++g) {
-              load_fragments_b(keys + step / 2 * (KEYS * SLICE_ROW) + g * (16 * SLICE_ROW), step % 2, &f, lane, 0);
-              MULTIPLY(&f, scores[g])
-            }
-            IN_ORDER
+          UNROLLED for (int g = first; g < first + 2; ++g) {
+            load_fragments_b(keys + step / 2 * (KEYS * SLICE_ROW) + g * (16 * SLICE_ROW), step % 2, &f, lane, 0);
+            MULTIPLY(&f, scores[g])
           }
-          UNROLLED for (int g = first; g < first + 2; ++g)
-            UNROLLED for (int i = 0; i < FRAGMENTS_M; ++i)
-              UNROLLED for (int j = 0; j < FRAGMENTS_N; ++j) {
-                UNROLLED for (int r = 0; r < SUMS; ++r) {
-                  const int s = r / (SUMS / SUM_ROWS), column = key + g * 16 + j * FRAGMENT_COLUMNS + SUM_COLUMN(r, lane);
-                  float score = scores[g][i][j][r] * p.scale;
-#if HAS_MASK
-                  if (ROW_OF(i, s) < p.queries && column < p.keys)
-                    score += mask[maskRow[i][s] + (uint)(g * 16 + j * FRAGMENT_COLUMNS + SUM_COLUMN(r, 0)) * (uint)p.maskKey];
-#endif
-                  scores[g][i][j][r] = score = column < p.keys ? score : -INFINITY;
-                  next[i][s] = GREATER(next[i][s], score);
-                }
-#if HAS_MASK
-                IN_ORDER
-#endif
-              }
+          IN_ORDER
         }
+        UNROLLED for (int g = first; g < first + 2; ++g)
+          UNROLLED for (int i = 0; i < FRAGMENTS_M; ++i)
+            UNROLLED for (int j = 0; j < FRAGMENTS_N; ++j) {
+              UNROLLED for (int r = 0; r < SUMS; ++r) {
+                const int s = r / (SUMS / SUM_ROWS), column = key + g * 16 + j * FRAGMENT_COLUMNS + SUM_COLUMN(r, lane);
+                float score = scores[g][i][j][r] * p.scale;
+#if HAS_MASK
+                if (ROW_OF(i, s) < p.queries && column < p.keys)
+                  score += mask[maskRow[i][s] + (uint)(g * 16 + j * FRAGMENT_COLUMNS + SUM_COLUMN(r, 0)) * (uint)p.maskKey];
+#endif
+                scores[g][i][j][r] = score = column < p.keys ? score : -INFINITY;
+                next[i][s] = GREATER(next[i][s], score);
+              }
+#if HAS_MASK
+              IN_ORDER
+#endif
+            }
       }
       UNROLLED for (int i = 0; i < FRAGMENTS_M; ++i)
         UNROLLED for (int s = 0; s < SUM_ROWS; ++s) {
@@ -143,23 +143,21 @@ MATRIX_KERNEL void matrix_attention(
     if (left > KEYS) BRING(keys, KEYS, SLICES(HEAD), k, p.k.token, key + KEYS, p.keys, p.size)
     COPY_COMMIT
     if (computes) {
-      UNROLLED for (int step = 0; step < KEY_STEPS; ++step) {
-        if (step * 16 < left) {
-          UNROLLED for (int i = 0; i < FRAGMENTS_M; ++i)
-            UNROLLED for (int j = 0; j < FRAGMENTS_N; ++j)
-              UNROLLED for (int r = 0; r < SUMS; ++r) {
-                const int s = r / (SUMS / SUM_ROWS);
-                const float weight = POWER_OF_2((scores[step][i][j][r] - greatest[i][s]) * LOG2_E);
-                scores[step][i][j][r] = weight;
-                totals[i][s] += weight;
-              }
-          PUT_WEIGHTS(scores[step], &f, lane)
-          UNROLLED for (int g = 0; g < GROUPS; ++g) {
-            LOAD_VALUES(values, step, g, &f)
-            MULTIPLY(&f, sums[g])
-          }
-          IN_ORDER
+      EACH_STEP(step, 1) {
+        UNROLLED for (int i = 0; i < FRAGMENTS_M; ++i)
+          UNROLLED for (int j = 0; j < FRAGMENTS_N; ++j)
+            UNROLLED for (int r = 0; r < SUMS; ++r) {
+              const int s = r / (SUMS / SUM_ROWS);
+              const float weight = POWER_OF_2((scores[step][i][j][r] - greatest[i][s]) * LOG2_E);
+              scores[step][i][j][r] = weight;
+              totals[i][s] += weight;
+            }
+        PUT_WEIGHTS(scores[step], &f, lane)
+        UNROLLED for (int g = 0; g < GROUPS; ++g) {
+          LOAD_VALUES(values, step, g, &f)
+          MULTIPLY(&f, sums[g])
         }
+        IN_ORDER
       }
     }
   }

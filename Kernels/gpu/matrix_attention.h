@@ -63,6 +63,13 @@
 
 #define FULL static inline __attribute__((always_inline))
 
+// The steps of a block of keys, as many as there are keys left. Emulated, barriers are inside, which stand no branch.
+#if EMULATED
+#define EACH_STEP(step, by) for (int step = 0, steps = min(KEY_STEPS, (left + 15) / 16); step < steps; step += by)
+#else
+#define EACH_STEP(step, by) UNROLLED for (int step = 0; step < KEY_STEPS; step += by) if (step * 16 < left)
+#endif
+
 // Between steps where the compiler else brings so many fragments of later ones that they have to lie in memory.
 #if MATRIX_UNIT == 2 && !EMULATED
 #define IN_ORDER __builtin_amdgcn_sched_barrier(0);
@@ -86,7 +93,7 @@
 // emulated, else a warp's.
 #if EMULATED
 
-static inline uint exchange_words(uint x, int mask, __local uint *exchange) {
+EMULATED_FUNCTION uint exchange_words(uint x, int mask, __local uint *exchange) {
   int id = get_local_id(0);
   exchange[id] = x;
   LOCAL_BARRIER;
@@ -192,7 +199,7 @@ static inline uint unit_narrow(float low, float high) { return unit_narrow_one(l
 
 // 16 keys' values, 16 columns of them, with lanes' places as in lane_place_b across k.
 #define VALUE_PLACE(l) (PLACE((l) % 16, (l) / 16, SLICE_ROW) ^ (uint)(group) % 2 * 32)
-static inline void load_values(__local const uchar *values, const int step, const int group, Fragments *f, int lane) {
+FULL void load_values(__local const uchar *values, const int step, const int group, Fragments *f, int lane) {
   __local const uchar *rows = values + group / 2 * (KEYS * SLICE_ROW) + step * (16 * SLICE_ROW);
 #if EMULATED
 #define TO(r) f->b[(r) / 2][(r) % 2]

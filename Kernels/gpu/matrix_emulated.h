@@ -3,9 +3,13 @@
 #ifndef GRAFT_GPU_MATRIX_EMULATED_H
 #define GRAFT_GPU_MATRIX_EMULATED_H
 
+// Inlined always: where several places call a function with a kernel's local memory, compilers would rather have it name that
+// memory itself, and drivers that give every work-group its own (PoCL) do not find it there.
+#define EMULATED_FUNCTION static inline __attribute__((always_inline))
+
 #define EXCHANGE_WORDS (FRAGMENTS_M * WORDS_A + FRAGMENTS_N * WORDS_B)
 
-static inline void put_registers(const Fragments *f, __local uint *exchange) {
+EMULATED_FUNCTION void put_registers(const Fragments *f, __local uint *exchange) {
   __local uint *mine = exchange + get_local_id(0) * EXCHANGE_WORDS;
   for (int i = 0; i < FRAGMENTS_M; ++i)
     for (int w = 0; w < WORDS_A; ++w) mine[i * WORDS_A + w] = f->a[i][w];
@@ -44,7 +48,7 @@ static inline uint word_of_a(__local const uint *theirs, int m, int word, int la
 #endif
 }
 
-static inline void multiply_registers(__local const uint *exchange, float sums[FRAGMENTS_M][FRAGMENTS_N][SUMS], int lane, int warp) {
+EMULATED_FUNCTION void multiply_registers(__local const uint *exchange, float sums[FRAGMENTS_M][FRAGMENTS_N][SUMS], int lane, int warp) {
   __local const uint *theirs = exchange + warp * LANES * EXCHANGE_WORDS;
   for (int i = 0; i < FRAGMENTS_M; ++i)
     for (int j = 0; j < FRAGMENTS_N; ++j)
