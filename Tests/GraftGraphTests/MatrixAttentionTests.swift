@@ -22,7 +22,7 @@ import Testing
     }
   }
 
-  private func check(_ sample: OperationSample, _ tensors: [HostTensor]? = nil, _ kind: MatrixUnit.Kind, _ format: ComputeFormat) throws {
+  private func check(_ sample: OperationSample, on tensors: [HostTensor]? = nil, _ kind: MatrixUnit.Kind, _ format: ComputeFormat) throws {
     let precision = format.storage, tensors = tensors ?? sample.draw(seed: 5, precision: precision)
     let expected = sample.operation.reference(tensors.map(ReferenceTensor.init))
     let (found, kernels) = try run(sample, tensors, .emulated(kind), format)
@@ -48,6 +48,12 @@ import Testing
   }
 
   @Test(.enabled(if: device != nil, "no OpenCL device: install pocl-opencl-icd"), arguments: units)
+  func theProbeFindsAnEmulatedUnitRight(_ kind: MatrixUnit.Kind, _ format: ComputeFormat) throws {
+    let device = try #require(Self.device as? OpenCLDevice)
+    #expect(try AttentionProbe(kind, format, isEmulated: true).largestError(on: device) <= AttentionProbe.bound)
+  }
+
+  @Test(.enabled(if: device != nil, "no OpenCL device: install pocl-opencl-icd"), arguments: units)
   func agreesWithDoublePrecision(_ kind: MatrixUnit.Kind, _ format: ComputeFormat) throws {
     for sample in Self.samples { try check(sample, kind, format) }
   }
@@ -66,7 +72,7 @@ import Testing
     let masked = Self.sample(.tokens, heads: 1, queries: 3, keys: 100, size: 16, mask: [100])
     var tensors = masked.draw(seed: 5, precision: format.storage)
     tensors[3] = HostTensor([100], (0..<100).map { $0 < 70 ? -.infinity : 0 })
-    try check(masked, tensors, .nvidia, format)
+    try check(masked, on: tensors, .nvidia, format)
   }
 
   /// Not one bit of a row depends on the images beside it, nor on the other queries, nor on their number.
@@ -96,15 +102,20 @@ import Testing
 
   /// What no unit reads goes to the plain kernel: other formats, heads at odd places, and those that are too long.
   @Test func whatAUnitCannotReadStaysPlain() throws {
-    let traits = try Chip.named("h200").traits, short = Self.samples[1]
-    func kernels(_ sample: OperationSample, _ format: ComputeFormat) throws -> [String] {
+    var traits = try Chip.named("h200").traits
+    let short = Self.samples[1]
+    func kernel(_ sample: OperationSample, _ format: ComputeFormat) throws -> String? {
       let graph = try sample.graph(sample.draw(seed: 1), constants: false)
-      return try PlanOutline(graph, traits: traits, options: .asWritten(computing: format)).launches.map(\.kernel.function)
+      let launches = try PlanOutline(graph, traits: traits, options: .asWritten(computing: format)).launches
+      return launches.map(\.kernel.function).first { $0.hasSuffix("attention") }
     }
-    #expect(try kernels(short, .float16).last == "matrix_attention" && kernels(short, .bfloat16).last == "matrix_attention")
-    #expect(try kernels(short, .float32).last == "attention" && kernels(short, .tf32).last == "attention")
-    #expect(try kernels(Self.sample(.heads, heads: 1, queries: 9, size: 13), .float16).last == "attention")
-    #expect(try kernels(Self.sample(.tokens, heads: 1, queries: 9, size: 160), .float16).last == "attention")
+    #expect(try kernel(short, .float16) == "matrix_attention" && kernel(short, .bfloat16) == "matrix_attention")
+    #expect(try kernel(short, .float32) == "attention" && kernel(short, .tf32) == "attention")
+    #expect(try kernel(Self.sample(.heads, heads: 1, queries: 9, size: 13), .float16) == "attention")
+    #expect(try kernel(Self.sample(.tokens, heads: 1, queries: 9, size: 160), .float16) == "attention")
+    // A unit whose products agreed with the host's and whose attention did not.
+    traits.matrixUnit = MatrixUnit(.nvidia, formats: [.float16, .bfloat16], attentionFormats: [.bfloat16])
+    #expect(try kernel(short, .float16) == "attention" && kernel(short, .bfloat16) == "matrix_attention")
   }
 
   @Test(arguments: MatrixUnit.Kind.allCases)

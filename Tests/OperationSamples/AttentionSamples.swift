@@ -74,8 +74,8 @@ extension OperationSample {
     guard let attention = operation as? Attention, precision != .float32 else { return [] }
     var magnitudes = tensors
     let isPacked = attention.layout == .packed, values = isPacked ? 0 : 2, width = isPacked ? tensors[0].shape[2] / 3 : 0
-    magnitudes[values] = HostTensor(
-      tensors[values].shape, tensors[values].floats().enumerated().map { isPacked && $0.offset % (3 * width) < 2 * width ? $0.element : abs($0.element) })
+    let numbers = tensors[values].floats().enumerated().map { isPacked && $0.offset % (3 * width) < 2 * width ? $0.element : abs($0.element) }
+    magnitudes[values] = HostTensor(tensors[values].shape, numbers)
     let keys = inputs[values].shape[attention.layout == .heads ? 2 : 1], largest = max(abs(range.lowerBound), abs(range.upperBound))
     // Half of the distance to the next number; in float16 the smallest are further from each other.
     let (share, smallest) = precision == .bfloat16 ? (0x1p-8, 0) : (0x1p-11, 0x1p-25)

@@ -36,15 +36,18 @@ package enum MatrixUnits {
     // In a context of its own: a kernel that goes wrong on the device may leave its context unusable.
     let probed = try OpenCLDevice(device.info, family: .gpu)
     for kind in kinds {
-      let products = tried(kind.formats) { "\(kind.name) in \($0)" } error: {
-        let format = $0
-        return (try [false, true].map { try MatrixProbe(kind, format, acrossK: $0).largestError(on: probed) }.reduce(0, max), MatrixProbe.bound)
+      let products = tried(kind.formats) {
+        "\(kind.name) in \($0)"
+      } error: { format in
+        (try [false, true].map { try MatrixProbe(kind, format, acrossK: $0).largestError(on: probed) }.reduce(0, max), MatrixProbe.bound)
       }
       finding.failures += products.obstacles
       guard !products.formats.isEmpty else { continue }
       // Of the candidates before it nothing was to be expected.
       finding.failures = products.obstacles
-      let attention = tried(products.formats.filter { $0.storage.byteCount == 2 }) { "Attention by \(kind.name) in \($0)" } error: {
+      let attention = tried(products.formats.filter { $0.storage.byteCount == 2 }) {
+        "Attention by \(kind.name) in \($0)"
+      } error: {
         (try AttentionProbe(kind, $0).largestError(on: probed), AttentionProbe.bound)
       }
       finding.unit = MatrixUnit(kind, formats: products.formats, attentionFormats: attention.formats)
