@@ -177,13 +177,20 @@ static inline uint unit_narrow(float low, float high) { return unit_narrow_one(l
 #endif
 
 #define COPIES_OF(count) (((count) + ITEMS - 1) / ITEMS)
+// Where each copy comes from takes registers of its own, which narrow copies are too many for. Wide ones that go by way of registers
+// are all under way before the first is waited for; others nobody waits for here.
+#if VECTOR == CHUNK && MATRIX_UNIT != 1
+#define EACH_COPY UNROLLED
+#else
+#define EACH_COPY _Pragma("unroll 1")
+#endif
 
 // Queues the copies of ROWS rows of x from `first` on, `size` elements each, in SLICE_COUNT slices; zeros beyond the last of `count`
 // and `size`.
 #define PARTS (SLICE / VECTOR)
 #define BRING(to, ROWS, SLICE_COUNT, x, token, first, count, size)                                                      \
-  UNROLLED for (int slice = 0; slice < (SLICE_COUNT); ++slice)                                                          \
-    UNROLLED for (int n = 0; n < COPIES_OF((ROWS) * PARTS); ++n) {                                                      \
+  EACH_COPY for (int slice = 0; slice < (SLICE_COUNT); ++slice)                                                         \
+    EACH_COPY for (int n = 0; n < COPIES_OF((ROWS) * PARTS); ++n) {                                                      \
       const int i = id + n * ITEMS, row = i / PARTS, part = i % PARTS * VECTOR, d = slice * SLICE + part;               \
       if ((ROWS) * PARTS % ITEMS == 0 || i < (ROWS) * PARTS)                                                            \
         copy_async((to) + slice * (ROWS) * SLICE_ROW + PLACE(row, part / CHUNK, SLICE_ROW) + part % CHUNK * ELEMENT_BYTES, \
@@ -238,7 +245,7 @@ FULL void load_words_of(__global const element *from, bool inside, uint *words) 
 }
 
 FULL void bring_values(__local uchar *to, __global const element *x, int token, int first, int count, int size, int id) {
-  UNROLLED
+  EACH_COPY
   for (int n = 0; n < COPIES_OF(KEYS / 2 * VALUE_PARTS); ++n) {
     const int i = id + n * ITEMS, part = i % VALUE_PARTS, pair = i / VALUE_PARTS;
     if (KEYS / 2 * VALUE_PARTS % ITEMS == 0 || i < KEYS / 2 * VALUE_PARTS) {

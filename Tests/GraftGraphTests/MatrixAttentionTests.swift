@@ -31,12 +31,12 @@ import Testing
     #expect(found.count == expected.values.count && error <= sample.bound(expected), "\(error), bound \(sample.bound(expected)): \(sample)")
   }
 
-  /// ViT-B/16's tokens; blocks of keys that end everywhere in one; all layouts; masks along every extent.
+  /// ViT-B/16's tokens; blocks of keys that end everywhere in one; all layouts; copies of 16, 8 and 4 bytes; masks along every extent.
   static let samples: [OperationSample] = [
     sample(.packed, heads: 2, queries: 197, size: 64),
     sample(.packed, images: 2, heads: 3, queries: 17, size: 32, mask: [17, 17]),
     sample(.tokens, images: 2, heads: 1, queries: 70, keys: 33, size: 20, mask: [2, 1, 70, 1]),
-    sample(.heads, images: 2, heads: 2, queries: 5, keys: 129, size: 8, mask: [2, 1, 129]),
+    sample(.heads, images: 2, heads: 2, queries: 5, keys: 129, size: 10, mask: [2, 1, 129]),
   ]
 
   private static func sample(
@@ -60,7 +60,11 @@ import Testing
 
   @Test(.enabled(if: device != nil, "no OpenCL device: install pocl-opencl-icd"), arguments: MatrixUnit.Kind.allCases)
   func longHeadsAgree(_ kind: MatrixUnit.Kind) throws {
-    for sample in OperationSamples.attentionsOnMatrixUnit { try check(sample, kind, .float16) }
+    for sample in OperationSamples.attentionsOnMatrixUnit {
+      // WMMA has no registers for a long head's mask.
+      let hasMask = (sample.operation as? Attention)?.hasMask == true
+      if kind != .wmma || !hasMask { try check(sample, kind, .float16) }
+    }
   }
 
   /// Scores to ±60, and such that exponents leave float32's range unless the greatest is taken away first; a mask that lets nothing

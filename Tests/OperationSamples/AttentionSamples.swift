@@ -35,11 +35,14 @@ extension OperationSamples {
     return samples
   }()
 
-  /// Heads of the sizes that matrix units read and none of the others has; on some units they are cut into parts.
+  /// Heads of the sizes that matrix units read and none of the others has, in copies of 16, 8 and 4 bytes; on some units they are cut
+  /// into parts.
   package static let attentionsOnMatrixUnit: [OperationSample] = [
     attention(.heads, heads: 1, queries: 66, keys: 47, size: 80),
     attention(.packed, heads: 1, queries: 35, size: 96),
     attention(.tokens, heads: 1, queries: 20, keys: 81, size: 128),
+    attention(.heads, heads: 1, queries: 20, keys: 33, size: 124, mask: [33]),
+    attention(.packed, heads: 1, queries: 17, size: 46),
   ]
 
   /// One for a simulator: more than a warp's rows and a step of keys, and less than a block of either.
