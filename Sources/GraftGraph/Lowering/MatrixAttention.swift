@@ -43,7 +43,8 @@ package struct MatrixAttentionTile: Sendable, Hashable {
 
   /// Rows of queries and keys in slices of 32 elements; the values so or as columns, whichever the unit reads.
   package func localByteCount(_ kind: MatrixUnit.Kind) -> Int {
-    let values = kind.transposes ? divideUp(width, 32) * 32 * keys : divideUp(keys, 32) * 32 * width
+    let isTransposedByLoads = kind == .nvidia || kind == .turing
+    let values = isTransposedByLoads ? divideUp(width, 32) * 32 * keys : divideUp(keys, 32) * 32 * width
     return 2 * (divideUp(head, 32) * 32 * (rows + keys) + values)
   }
 
