@@ -14,6 +14,9 @@
 // they are copied.
 #ifndef GRAFT_GPU_MATRIX_ATTENTION_H
 #define GRAFT_GPU_MATRIX_ATTENTION_H
+#ifndef GRAFT_STORAGE
+#define GRAFT_STORAGE GRAFT_FLOAT16  // what compiles, as everything below that is not set
+#endif
 
 // Tunables; MatrixAttentionTile (Sources/GraftGraph/Lowering/MatrixAttention.swift) sets them.
 #ifndef HEAD

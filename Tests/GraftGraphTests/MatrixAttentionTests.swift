@@ -55,7 +55,8 @@ import Testing
 
   @Test(.enabled(if: device != nil, "no OpenCL device: install pocl-opencl-icd"), arguments: units)
   func agreesWithDoublePrecision(_ kind: MatrixUnit.Kind, _ format: ComputeFormat) throws {
-    for sample in Self.samples { try check(sample, kind, format) }
+    // Formats differ in what they round with, and each program takes a while to compile.
+    for sample in format == .float16 ? Self.samples : [Self.samples[1]] { try check(sample, kind, format) }
   }
 
   @Test(.enabled(if: device != nil, "no OpenCL device: install pocl-opencl-icd"), arguments: MatrixUnit.Kind.allCases)
