@@ -101,10 +101,10 @@ import Testing
     let chosen = try choice(on: device).kernel
     let standard = try #require(GEMMTile.candidates.first { chosen == .tiled($0, splits: chosen.splits) })
     let wrong = isDefault ? standard : try #require(GEMMTile.candidates.last { $0 != standard })
-    let text = try #require(KernelSources.embedded.text("gpu/conv.cl"))
+    let text = try #require(KernelSources.embedded.text("gpu/tile.h"))
     let broken = text.replacing("sums[i][j] = 0.0f", with: "sums[i][j] = TILE_M == \(wrong.tileM) && TILE_N == \(wrong.tileN)")
     #expect(broken != text)
-    let sources = KernelSources.embedded.adding("gpu/conv.cl", broken)
+    let sources = KernelSources.embedded.adding("gpu/tile.h", broken)
     let sick = try OpenCLDevice(info, family: .gpu, sources: sources, cache: ProgramCache(directory: nil))
     let (outcome, tuning) = try tune(on: sick, folder)
     let found = try #require(outcome.results.first)
@@ -159,7 +159,7 @@ import Testing
     kernels += Set(MatrixTile.all).map { .matrix($0, splits: 1) }
     for kernel in kernels { #expect(ProductKernel(name: kernel.name, splits: 1) == kernel) }
     #expect(Set(kernels.map(\.name)).count == kernels.count)
-    #expect(ProductKernel(name: "tile 3x3x3", splits: 1) == nil && ProductKernel(name: "skinny", splits: 33) == nil)
+    #expect(ProductKernel(name: "tile 3x3x3", splits: 1) == nil && ProductKernel(name: "skinny", splits: 129) == nil)
   }
 
   static let damages: [(what: String, find: String, replace: String)] = [
