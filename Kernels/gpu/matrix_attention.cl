@@ -19,13 +19,6 @@
 // is a multiple of; VECTOR_Y of y.
 #include "gpu/matrix_attention.h"
 
-#define LOG2_E 1.44269504f
-#define ROW_OF(i, s) (firstRow + (i) * FRAGMENT_ROWS + SUM_ROW((s) * (SUMS / SUM_ROWS), lane))
-
-FULL size_t head_of(const GraftHeads lies, uint image, uint head) {
-  return (size_t)image * lies.image + (size_t)head * lies.head + lies.offset;
-}
-
 MATRIX_KERNEL void matrix_attention(
     __global const element *restrict q, __global const element *restrict k, __global const element *restrict v,
     __global const float *restrict mask, __global element *restrict y, const GraftAttentionParams p) {
@@ -33,19 +26,14 @@ MATRIX_KERNEL void matrix_attention(
   __local uchar keys[SLICES(HEAD) * KEYS * SLICE_ROW] __attribute__((aligned(128)));
   __local uchar values[VALUE_BYTES] __attribute__((aligned(128)));
   EXCHANGE_MEMORY
-  const uint blocks = ((uint)p.queries + TILE_M - 1) / TILE_M, parts = ((uint)p.size + WIDTH - 1) / WIDTH, index = get_group_id(0);
-  const uint shares = index / blocks, matrices = shares / parts, image = matrices / (uint)p.heads, head = matrices - image * (uint)p.heads;
-  const int start = (int)(shares - matrices * parts) * WIDTH, firstQuery = (int)(index - shares * blocks) * TILE_M;
-  const int id = get_local_id(0), lane = id % LANES, warp = id / LANES, firstRow = firstQuery + warp * WARP_ROWS;
-  // A warp beyond the last query only copies.
-  const bool computes = EMULATED || firstRow < p.queries;
+  FIND_PLACE(p, p.queries)
   q += head_of(p.q, image, head);
   k += head_of(p.k, image, head);
   v += head_of(p.v, image, head) + start;
   y += head_of(p.y, image, head) + start;
   mask += (size_t)image * p.maskImage + (size_t)head * p.maskHead;
 
-  BRING(queries, TILE_M, SLICES(HEAD), q, p.q.token, firstQuery, p.queries, p.size)
+  BRING(queries, TILE_M, SLICES(HEAD), q, p.q.token, firstOfGroup, p.queries, p.size)
   BRING(keys, KEYS, SLICES(HEAD), k, p.k.token, 0, p.keys, p.size)
   COPY_COMMIT
 
@@ -169,25 +157,9 @@ MATRIX_KERNEL void matrix_attention(
       UNROLLED for (int s = 0; s < SUM_ROWS; ++s) {
         OVER_ROW(totals[i][s], ADDED)
         const float factor = 1.0f / totals[i][s];
-        const int row = ROW_OF(i, s) - firstQuery;
-        UNROLLED for (int g = 0; g < GROUPS; ++g)
-          UNROLLED for (int j = 0; j < FRAGMENTS_N; ++j)
-            UNROLLED for (int r = 0; r < SUMS; ++r)
-              if (r / (SUMS / SUM_ROWS) == s) {
-                const int d = ELEMENT_OF(g * 16 + j * FRAGMENT_COLUMNS + SUM_COLUMN(r, lane));
-                *(__local element *)(queries + d / SLICE * (TILE_M * SLICE_ROW) + PLACE(row, d % SLICE / CHUNK, SLICE_ROW) +
-                                     d % CHUNK * ELEMENT_BYTES) = (element)unit_narrow(sums[g][i][j][r] * factor, 0.0f);
-              }
+        PUT_ROW(queries, ROW_OF(i, s) - firstOfGroup, factor)
       }
   }
   LOCAL_BARRIER;
-  UNROLLED for (int slice = 0; slice < SLICES(WIDTH); ++slice)
-    for (int i = id; i < TILE_M * (SLICE / CHUNK); i += ITEMS) {
-      const int row = i / (SLICE / CHUNK), part = i % (SLICE / CHUNK), d = slice * SLICE + part * CHUNK, count = min(WIDTH, p.size - start) - d;
-      if (firstQuery + row < p.queries && count > 0) {
-        const uint4 words = *(__local const uint4 *)(queries + slice * (TILE_M * SLICE_ROW) + PLACE(row, part, SLICE_ROW));
-        const uint chunk[4] = {words.x, words.y, words.z, words.w};
-        store_chunk(chunk, y + ((uint)(firstQuery + row) * (uint)p.y.token + (uint)d), count);
-      }
-    }
+  STORE_ROWS(queries, y, p.y.token, p.queries, p.size)
 }

@@ -1,5 +1,7 @@
-// What attention needs of a matrix unit beside products (matrix_attention.cl): numbers of other lanes, weights as an operand, and
-// values, an operand across k.
+// What attention and its gradients need of a matrix unit beside products (matrix_attention.cl, matrix_attention_gradient_*.cl): numbers
+// of other lanes, weights as an operand, and values, an operand across k.
+//
+// The names are those of the forward pass. In the gradients of keys and values a row is a key, and queries pass by.
 //
 // A sum of scores is an operand of the next product once it is rounded to 16 bits: 16 keys' scores are a step of weights. Which
 // word of the operand has which of a lane's sums (matrix_unit.h has where both lie):
@@ -64,7 +66,22 @@
 #define GROUPS (WIDTH / 16)
 #define KEY_STEPS (KEYS / 16)
 
+#define LOG2_E 1.44269504f
 #define FULL static inline __attribute__((always_inline))
+
+FULL size_t head_of(const GraftHeads lies, uint image, uint head) {
+  return (size_t)image * lies.image + (size_t)head * lies.head + lies.offset;
+}
+
+// A work-group's image, head, part of the head and first of `rows` rows: index = ((image heads + head) parts + part) blocks + block. A
+// warp beyond the last row only copies.
+#define FIND_PLACE(p, rows)                                                                                                            \
+  const uint blocks = ((uint)(rows) + TILE_M - 1) / TILE_M, parts = ((uint)(p).size + WIDTH - 1) / WIDTH, index = get_group_id(0);     \
+  const uint shares = index / blocks, matrices = shares / parts, image = matrices / (uint)(p).heads, head = matrices - image * (uint)(p).heads; \
+  const int start = (int)(shares - matrices * parts) * WIDTH, firstOfGroup = (int)(index - shares * blocks) * TILE_M;                  \
+  const int id = get_local_id(0), lane = id % LANES, warp = id / LANES, firstRow = firstOfGroup + warp * WARP_ROWS;                    \
+  const bool computes = EMULATED || firstRow < (rows);
+#define ROW_OF(i, s) (firstRow + (i) * FRAGMENT_ROWS + SUM_ROW((s) * (SUMS / SUM_ROWS), lane))
 
 // The steps of a block of keys, as many as there are keys left. Emulated, barriers are inside, which stand no branch.
 #if EMULATED
@@ -269,4 +286,27 @@ FULL void bring_values(__local uchar *to, __global const element *x, int token, 
   load_fragments_b((values) + (step) / 2 * (WIDTH * SLICE_ROW) + (group) * (16 * SLICE_ROW), (step) % 2, f, lane, warp);
 
 #endif
+
+// Results leave by way of local memory that has TILE_M rows: row `row` there, whose sums, row s of fragment i, are all to be
+// multiplied; and, after a barrier, the work-group's rows of those there are.
+#define PUT_ROW(to, row, factor)                                                                                                \
+  UNROLLED for (int g = 0; g < GROUPS; ++g)                                                                                     \
+    UNROLLED for (int j = 0; j < FRAGMENTS_N; ++j)                                                                              \
+      UNROLLED for (int r = 0; r < SUMS; ++r)                                                                                   \
+        if (r / (SUMS / SUM_ROWS) == s) {                                                                                       \
+          const int at = row, d = ELEMENT_OF(g * 16 + j * FRAGMENT_COLUMNS + SUM_COLUMN(r, lane));                              \
+          *(__local element *)((to) + d / SLICE * (TILE_M * SLICE_ROW) + PLACE(at, d % SLICE / CHUNK, SLICE_ROW) +              \
+                               d % CHUNK * ELEMENT_BYTES) = (element)unit_narrow(sums[g][i][j][r] * (factor), 0.0f);            \
+        }
+#define STORE_ROWS(from, results, token, rows, size)                                                                            \
+  UNROLLED for (int slice = 0; slice < SLICES(WIDTH); ++slice)                                                                  \
+    for (int n = id; n < TILE_M * (SLICE / CHUNK); n += ITEMS) {                                                                \
+      const int row = n / (SLICE / CHUNK), part = n % (SLICE / CHUNK), d = slice * SLICE + part * CHUNK;                        \
+      const int count = min(WIDTH, (size) - start) - d;                                                                         \
+      if (firstOfGroup + row < (rows) && count > 0) {                                                                           \
+        const uint4 words = *(__local const uint4 *)((from) + slice * (TILE_M * SLICE_ROW) + PLACE(row, part, SLICE_ROW));      \
+        const uint chunk[4] = {words.x, words.y, words.z, words.w};                                                             \
+        store_chunk(chunk, (results) + ((uint)(firstOfGroup + row) * (uint)(token) + (uint)d), count);                          \
+      }                                                                                                                         \
+    }
 #endif

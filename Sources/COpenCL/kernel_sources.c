@@ -151,6 +151,18 @@ static const KernelSource sources[] = {
   {"gpu/matrix_attention.h", (const char[]){
 #embed "../../Kernels/gpu/matrix_attention.h" suffix(, 0)
   }},
+  {"gpu/matrix_attention_gradient.h", (const char[]){
+#embed "../../Kernels/gpu/matrix_attention_gradient.h" suffix(, 0)
+  }},
+  {"gpu/matrix_attention_gradient_keys.cl", (const char[]){
+#embed "../../Kernels/gpu/matrix_attention_gradient_keys.cl" suffix(, 0)
+  }},
+  {"gpu/matrix_attention_gradient_queries.cl", (const char[]){
+#embed "../../Kernels/gpu/matrix_attention_gradient_queries.cl" suffix(, 0)
+  }},
+  {"gpu/matrix_attention_gradient_values.cl", (const char[]){
+#embed "../../Kernels/gpu/matrix_attention_gradient_values.cl" suffix(, 0)
+  }},
   {"gpu/matrix_block.h", (const char[]){
 #embed "../../Kernels/gpu/matrix_block.h" suffix(, 0)
   }},

@@ -57,11 +57,20 @@ public struct MatrixUnit: Sendable, Hashable, CustomStringConvertible {
   public let formats: Set<ComputeFormat>
   /// Those of them in which attention, too, agreed.
   public let attentionFormats: Set<ComputeFormat>
+  /// Those in which the gradients of attention agreed.
+  public let attentionGradientFormats: Set<ComputeFormat>
 
-  /// - Parameter attentionFormats: `nil` for all there are kernels for, which are those of 16 bits.
-  public init(_ kind: Kind, isEmulated: Bool = false, formats: Set<ComputeFormat>, attentionFormats: Set<ComputeFormat>? = nil) {
+  /// - Parameters:
+  ///   - attentionFormats: `nil` for all there are kernels for, which are those of 16 bits.
+  ///   - attentionGradientFormats: as `attentionFormats`.
+  public init(
+    _ kind: Kind, isEmulated: Bool = false, formats: Set<ComputeFormat>, attentionFormats: Set<ComputeFormat>? = nil,
+    attentionGradientFormats: Set<ComputeFormat>? = nil
+  ) {
     (self.kind, self.isEmulated, self.formats) = (kind, isEmulated, formats)
-    self.attentionFormats = formats.filter { $0.storage.byteCount == 2 && attentionFormats?.contains($0) != false }
+    let short = formats.filter { $0.storage.byteCount == 2 }
+    self.attentionFormats = attentionFormats.map(short.intersection) ?? short
+    self.attentionGradientFormats = attentionGradientFormats.map(short.intersection) ?? short
   }
 
   /// What programs that use it are compiled with.

@@ -67,6 +67,35 @@ import Testing
     #expect(agreement.normError < 8 * unit, "\(agreement)")
   }
 
+  /// Scores of classes, and what comes of them, are float32's: those of some 20 in 8 bits would be off by up to 0.06, and their
+  /// probabilities by 6 %. Pooled features are sums that no later step shortens. Everything here is exact in every format until then.
+  @Test(arguments: TestDevices.inShortFormats, [true, false])
+  func whatANetworkEndsWithIsFloat32(_ device: TestDevice, isPooled: Bool) throws {
+    var generator = Generator(31)
+    func quarters(_ shape: [Int], _ reach: Int) -> HostTensor {
+      HostTensor(shape, (0..<shape.reduce(1, *)).map { _ in Float(Int.random(in: -reach...reach, using: &generator)) / 4 })
+    }
+    var graph = Graph()
+    let image = graph.addInput(TensorType([2, 8, 5, 5]), name: "image")
+    var x = try graph.add(Unary(.relu), [try graph.add(Transpose([0, 2, 3, 1]), [image])])
+    x = try graph.add(Reduce(.mean, axes: [1, 2], keepsDimensions: false), [x])
+    if !isPooled {
+      x = try graph.add(
+        MatMul(transposeB: true, hasBias: true), [x, graph.addConstant(quarters([20, 8], 30)), graph.addConstant(quarters([20], 9))])
+      x = try graph.add(Softmax(axis: 1), [x])
+    }
+    graph.outputs = [x]
+    let input = quarters([2, 8, 5, 5], 20)
+    let reference = try features(graph, input, TestDevices.native[0].device, .float32)
+    let found = try features(graph, input, device.device, device.precision)
+    for (mine, exact) in zip(found, reference) { #expect(abs(mine - exact) <= 1e-5 * max(abs(exact), 1e-3), "\(mine), \(exact) expected") }
+    // Node by node they are rounded.
+    let plan = try Plan(graph, device: device.device, options: .asWritten(in: device.precision))
+    try plan.write(input.floats(), to: plan.graph.inputs[0])
+    try plan.run()
+    #expect(zip(try plan.read(plan.graph.outputs[0]), reference).contains { abs($0 - $1) > 1e-5 * abs($1) })
+  }
+
   /// Numbers that need care: ties, the largest, subnormal ones, infinities; and a NaN stays one.
   @Test(arguments: TestDevices.inShortFormats)
   func conversionsRoundToNearestEven(_ device: TestDevice) throws {

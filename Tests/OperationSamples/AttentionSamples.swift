@@ -12,10 +12,7 @@ extension OperationSamples {
       let sample = attention(
         layout, images: images, heads: heads, queries: queries, keys: keys, size: size, scale: scale, mask: mask, range: range)
       samples.append(sample)
-      guard let forward = sample.operation as? Attention, let y = try? forward.outputType(sample.inputs) else { return }
-      samples.append(
-        OperationSample(
-          operation: AttentionGradient(of: forward), inputs: sample.inputs + [y, y], range: range, terms: sample.terms + queries))
+      samples.append(gradient(of: sample))
     }
     // One of everything; extents about those of blocks and tiles; a head as long as they may be. Few programs: compilers take their time.
     for layout in Attention.Layout.allCases { add(layout, heads: 1, queries: 1, size: 1) }
@@ -45,8 +42,17 @@ extension OperationSamples {
     attention(.packed, heads: 1, queries: 17, size: 46),
   ]
 
+  package static let attentionGradientsOnMatrixUnit: [OperationSample] = attentionsOnMatrixUnit.map(gradient)
+
   /// One for a simulator: more than a warp's rows and a step of keys, and less than a block of either.
   package static let attentionOnMatrixUnit = attention(.tokens, heads: 1, queries: 18, keys: 35, size: 20, mask: [18, 1])
+
+  /// The gradients of a case of attention.
+  package static func gradient(of sample: OperationSample) -> OperationSample {
+    guard let forward = sample.operation as? Attention, let y = try? forward.outputType(sample.inputs) else { return sample }
+    return OperationSample(
+      operation: AttentionGradient(of: forward), inputs: sample.inputs + [y, y], range: sample.range, terms: sample.terms + y.shape[1])
+  }
 
   package static func attention(
     _ layout: Attention.Layout, images: Int = 1, heads: Int, queries: Int, keys: Int? = nil, size: Int, scale: Float? = nil, mask: [Int]? = nil,
@@ -69,19 +75,28 @@ extension OperationSamples {
 }
 
 extension OperationSample {
-  /// How far from the reference the results of attention on a matrix unit may be beside what float32's arithmetic does: weights,
-  /// the greatest of them 1, are rounded to the format before they are multiplied, each by so much of itself.
+  /// How far from the reference the results of attention and of its gradients on a matrix unit may be beside what float32's arithmetic
+  /// does: weights, the greatest of them 1, and what gradients multiply them with are rounded to the format before they are
+  /// multiplied, each by so much of itself.
   ///
   /// - Returns: none for other operations, and in float32.
   package func weightErrors(_ tensors: [HostTensor], precision: Precision) -> [Double] {
-    guard let attention = operation as? Attention, precision != .float32 else { return [] }
+    guard precision != .float32 else { return [] }
+    // Half of the distance to the next number; in float16 the smallest are further from each other.
+    let (share, smallest) = precision == .bfloat16 ? (0x1p-8, 0) : (0x1p-11, 0x1p-25)
+    let largest = max(abs(range.lowerBound), abs(range.upperBound))
+    if let gradient = operation as? AttentionGradient {
+      let tokens = gradient.attention.layout == .heads ? 2 : 1, isPacked = gradient.attention.layout == .packed
+      let terms = Double(max(inputs[0].shape[tokens], inputs[isPacked ? 0 : 1].shape[tokens]))
+      let least = smallest * terms * largest * max(1, Double(gradient.attention.scale))
+      return gradient.magnitudes(tensors.map(ReferenceTensor.init)).values.map { share * $0 + least }
+    }
+    guard let attention = operation as? Attention else { return [] }
     var magnitudes = tensors
     let isPacked = attention.layout == .packed, values = isPacked ? 0 : 2, width = isPacked ? tensors[0].shape[2] / 3 : 0
     let numbers = tensors[values].floats().enumerated().map { isPacked && $0.offset % (3 * width) < 2 * width ? $0.element : abs($0.element) }
     magnitudes[values] = HostTensor(tensors[values].shape, numbers)
-    let keys = inputs[values].shape[attention.layout == .heads ? 2 : 1], largest = max(abs(range.lowerBound), abs(range.upperBound))
-    // Half of the distance to the next number; in float16 the smallest are further from each other.
-    let (share, smallest) = precision == .bfloat16 ? (0x1p-8, 0) : (0x1p-11, 0x1p-25)
+    let keys = inputs[values].shape[attention.layout == .heads ? 2 : 1]
     return attention.reference(magnitudes.map(ReferenceTensor.init)).values.map { share * $0 + smallest * Double(keys) * largest }
   }
 }

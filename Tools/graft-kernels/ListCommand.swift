@@ -113,7 +113,7 @@ struct ListCommand: ParsableCommand {
       items.append(Item(graph: try sample.graph(sample.draw(seed: 7), constants: false), options: .asWritten(computing: format), kernels: []))
     }
     if format.storage.byteCount == 2 {
-      for sample in OperationSamples.attentionsOnMatrixUnit {
+      for sample in OperationSamples.attentionsOnMatrixUnit + OperationSamples.attentionGradientsOnMatrixUnit {
         items.append(Item(graph: try sample.graph(sample.draw(seed: 7), constants: false), options: .asWritten(computing: format)))
       }
     }

@@ -36,12 +36,43 @@ struct ProbeNumbers {
   }
 }
 
-/// Attention of two heads on a matrix unit, small enough for the host: blocks of keys and rows, and a part of one of each.
+/// Attention of two heads, small enough for the host: blocks of keys and rows, and a part of one of each.
+struct AttentionCase {
+  let heads = 2, queries = 37, keys = 70, size = 24
+  let q, k, v: [Float]
+
+  /// Terms of scores are 0 or −128: of each row some keys' scores are the greatest, and the others' weights nothing beside them.
+  init() {
+    let bits = { (first: Int, count: Int) in (0..<count).map { ProbeNumbers.number($0 + first) > 0 ? Float(1) : 0 } }
+    (q, k) = (bits(0, heads * queries * size), bits(50_021, heads * keys * size))
+    v = (0..<heads * keys * size).map { ProbeNumbers.number($0 + 100_003) }
+  }
+
+  /// Heads of so many rows one after the other.
+  func lies(_ tokens: Int, offset: Int = 0) -> GraftHeads {
+    GraftHeads(image: 0, head: Int32(tokens * size), token: Int32(size), offset: Int32(offset))
+  }
+
+  var parameters: GraftAttentionParams {
+    GraftAttentionParams(
+      q: lies(queries), k: lies(keys), v: lies(keys), y: lies(queries), batch: 1, heads: Int32(heads), queries: Int32(queries), keys: Int32(keys),
+      size: Int32(size), hasMask: 0, maskImage: 0, maskHead: 0, maskQuery: 0, maskKey: 0, rowsPerItem: 0, scale: -128)
+  }
+
+  /// The rows of k whose weights are not 0 in row `row` of q, all of one size.
+  func chosen(_ row: Int) -> [Int] {
+    let first = row / queries * keys
+    let counts = (first..<first + keys).map { key in (0..<size).reduce(Float(0)) { $0 + q[row * size + $1] * k[key * size + $1] } }
+    let least = counts.min() ?? 0
+    return counts.indices.filter { counts[$0] == least }.map { first + $0 }
+  }
+}
+
+/// Attention on a matrix unit, compared with the host's.
 package struct AttentionProbe {
   private let kernel: KernelReference
   private let numbers: ProbeNumbers
   private let itemCount, rows: Int
-  private let heads = 2, queries = 37, keys = 70, size = 24
   /// Weights are 1 or 0: a mean of small whole numbers, of which the largest differ least from 1, is all that is rounded.
   package static let bound = 0x1p-8
 
@@ -60,29 +91,20 @@ package struct AttentionProbe {
 
   /// - Throws: what compiling and running throw.
   package func largestError(on device: OpenCLDevice) throws -> Double {
-    // Terms of scores are 0 or −128: of each row some keys' scores are the greatest, and the others' weights nothing beside them.
-    let bits = { (first: Int, count: Int) in (0..<count).map { ProbeNumbers.number($0 + first) > 0 ? Float(1) : 0 } }
-    let q = bits(0, heads * queries * size), k = bits(50_021, heads * keys * size)
-    let v = (0..<heads * keys * size).map { ProbeNumbers.number($0 + 100_003) }
-    func lies(_ tokens: Int) -> GraftHeads { GraftHeads(image: 0, head: Int32(tokens * size), token: Int32(size), offset: 0) }
-    let parameters = GraftAttentionParams(
-      q: lies(queries), k: lies(keys), v: lies(keys), y: lies(queries), batch: 1, heads: Int32(heads), queries: Int32(queries), keys: Int32(keys),
-      size: Int32(size), hasMask: 0, maskImage: 0, maskHead: 0, maskQuery: 0, maskKey: 0, rowsPerItem: 0, scale: -128)
-    let inputs = [try numbers.upload(q, to: device), try numbers.upload(k, to: device), try numbers.upload(v, to: device)]
+    let attention = AttentionCase(), (heads, queries, size) = (attention.heads, attention.queries, attention.size)
+    let inputs = try [attention.q, attention.k, attention.v].map { try numbers.upload($0, to: device) }
     let count = heads * queries * size, result = BufferSlice(try device.allocate(byteCount: numbers.precision.byteCount * count))
     let groups = heads * 2 * ((queries + rows - 1) / rows)
     let launch = Launch(
-      kernel, buffers: inputs + [nil, result], parameters: Launch.bytes(of: parameters),
+      kernel, buffers: inputs + [nil, result], parameters: Launch.bytes(of: attention.parameters),
       grid: Grid(groups * itemCount, workGroup: (itemCount, 1, 1)), label: "matrix unit")
     try device.prepare([launch]).enqueue()
     let found = try numbers.download(result, count: count, from: device)
     var worst = 0.0
     for row in 0..<heads * queries {
-      let first = row / queries * keys
-      let counts = (first..<first + keys).map { key in (0..<size).reduce(Float(0)) { $0 + q[row * size + $1] * k[key * size + $1] } }
-      let least = counts.min() ?? 0, chosen = (0..<keys).filter { counts[$0] == least }
+      let chosen = attention.chosen(row)
       for d in 0..<size {
-        let mean = chosen.reduce(0.0) { $0 + Double(v[(first + $1) * size + d]) } / Double(chosen.count)
+        let mean = chosen.reduce(0.0) { $0 + Double(attention.v[$1 * size + d]) } / Double(chosen.count)
         let error = abs(Double(found[row * size + d]) - mean)
         worst = error.isNaN ? .infinity : max(worst, error)
       }

@@ -17,8 +17,8 @@ package enum MatrixUnits {
   /// What came of looking for one.
   struct Finding {
     var unit: MatrixUnit?
-    /// Why candidates or formats cannot be used, and why attention cannot in formats in which products can.
-    var failures: [String] = [], attentionFailures: [String] = []
+    /// Why candidates or formats cannot be used, and why attention, or its gradients, cannot in formats in which products can.
+    var failures: [String] = [], attentionFailures: [String] = [], attentionGradientFailures: [String] = []
   }
 
   /// - Throws: `DeviceError` if GRAFT_MATRIX_UNIT names what there is not.
@@ -50,8 +50,14 @@ package enum MatrixUnits {
       } error: {
         (try AttentionProbe(kind, $0).largestError(on: probed), AttentionProbe.bound)
       }
-      finding.unit = MatrixUnit(kind, formats: products.formats, attentionFormats: attention.formats)
-      finding.attentionFailures = attention.obstacles
+      let gradients = tried(attention.formats) {
+        "Gradients of attention by \(kind.name) in \($0)"
+      } error: {
+        (try AttentionGradientProbe(kind, $0).largestError(on: probed), AttentionGradientProbe.bound)
+      }
+      finding.unit = MatrixUnit(
+        kind, formats: products.formats, attentionFormats: attention.formats, attentionGradientFormats: gradients.formats)
+      (finding.attentionFailures, finding.attentionGradientFailures) = (attention.obstacles, gradients.obstacles)
       return finding
     }
     return finding

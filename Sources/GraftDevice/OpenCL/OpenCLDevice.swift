@@ -166,6 +166,11 @@ public final class OpenCLDevice: Device {
         "\(info.identifier) \(info.name): attention cannot use the matrix unit, so it runs on the plain kernels, which are slower. "
           + found.attentionFailures.joined(separator: " "))
     }
+    if isFirst, !found.attentionGradientFailures.isEmpty {
+      DeviceNotes.note(
+        "\(info.identifier) \(info.name): gradients of attention cannot use the matrix unit, so they run on the plain kernels, which are slower. "
+          + found.attentionGradientFailures.joined(separator: " "))
+    }
     return found.unit
   }
 

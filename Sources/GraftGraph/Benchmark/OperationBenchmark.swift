@@ -113,6 +113,7 @@ public struct OperationBenchmark: Sendable {
     }
     guard hostByteCount <= available else { throw tooMuch(hostByteCount, available) }
     var options = options
+    options.endsInFloat32 = false
     if !device.traits.isGPU { options.memoryLimit = min(options.memoryLimit ?? .max, available - hostByteCount) }
     // The rows of a product are not images'.
     if options.imageCount == nil, operation is MatMul { options.imageCount = 0 }

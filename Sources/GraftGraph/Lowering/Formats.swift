@@ -12,7 +12,8 @@ struct ValueFormats {
   private let types: [TensorType]
 
   /// A view has the format of the value whose memory it shares; what isn't a float32 is moved as one is, four bytes at a time.
-  init(_ graph: Graph, layouts: [ValueID: RowLayout], precision: Precision) {
+  init(_ graph: Graph, layouts: [ValueID: RowLayout], options: PlanOptions) {
+    let precision = options.precision
     types = graph.values.map(\.type)
     // What is computed from parameters alone, or is a statistic or a loss, is small, and rounding it would cost digits that nothing
     // later brings back: variances, norms, the scale of a normalisation.
@@ -21,11 +22,33 @@ struct ValueFormats {
       let known = node.inputs.allSatisfy { staysWide.contains($0) || graph.constant($0) != nil }
       if node.operation.resultIsFloat32 || (known && node.inputs.contains(where: staysWide.contains)) { staysWide.insert(node.output) }
     }
+    if options.endsInFloat32, precision != .float32 { staysWide.formUnion(Self.endOfNetwork(graph)) }
     precisions = graph.values.indices.map { index in
       let root = layouts[ValueID(index)]?.root ?? ValueID(index)
       guard case .node = graph[root].source, graph.type(of: root).elementType == .float32, !staysWide.contains(root) else { return .float32 }
       return precision
     }
+  }
+
+  /// What a network ends with, where that is one vector a sample: pooled features, or the scores of classes and their softmax, back to
+  /// the last products and what they multiply. A score of 10 in 8 bits is off by up to 0.03, and its probability by as much of itself;
+  /// such vectors cost next to nothing.
+  private static func endOfNetwork(_ graph: Graph) -> Set<ValueID> {
+    // Where parameters are trained, matrices of gradients are vectors a row too.
+    guard graph.variables.isEmpty else { return [] }
+    var users: [ValueID: [ValueID]] = [:], found: Set<ValueID> = [], beforeProducts: Set<ValueID> = []
+    for node in graph.nodes { for input in node.inputs { users[input, default: []].append(node.output) } }
+    for node in graph.nodes.reversed() {
+      let readers = users[node.output] ?? [], isProduct = node.operation is MatMul || node.operation is Conv2D
+      guard graph.type(of: node.output).shape.dropFirst().count(where: { $0 > 1 }) <= 1, !(node.operation is SeparableConv2D),
+        graph.outputs.contains(node.output) || !readers.isEmpty, readers.allSatisfy(found.contains)
+      else { continue }
+      let isBeforeProducts = readers.contains(where: beforeProducts.contains)
+      if isProduct && isBeforeProducts { continue }
+      found.insert(node.output)
+      if isProduct || isBeforeProducts { beforeProducts.insert(node.output) }
+    }
+    return found
   }
 
   func precision(of id: ValueID) -> Precision { precisions[id.index] }

@@ -51,9 +51,8 @@ package struct MatrixAttentionTile: Sendable, Hashable {
   package func fits(_ traits: DeviceTraits, _ unit: MatrixUnit, hasMask: Bool) -> Bool {
     // Where a mask's numbers come from takes more registers than WMMA's large fragments leave, but for short heads.
     guard unit.kind != .wmma || !hasMask || head <= 32 else { return false }
-    // An emulated multiplication hands a warp's rows and 16 columns of a step around; in WMMA every number is in two lanes.
-    let exchange = unit.isEmulated ? warps * (warpRows + 16) * 32 * (unit.kind == .wmma ? 2 : 1) : 0
-    return itemCount <= traits.maximumWorkGroupSize && localByteCount(unit.kind) + exchange <= traits.localMemoryByteCount
+    return itemCount <= traits.maximumWorkGroupSize
+      && localByteCount(unit.kind) + unit.exchangeByteCount(warps: warps, warpRows: warpRows) <= traits.localMemoryByteCount
   }
 
   func groupCount(_ p: GraftAttentionParams) -> Int {
@@ -71,6 +70,11 @@ package struct MatrixAttentionTile: Sendable, Hashable {
       .init("KEEPS_QUERIES", keepsQueries ? 1 : 0), .init("HAS_MASK", hasMask ? 1 : 0), .init("VECTOR", vector), .init("VECTOR_Y", stored),
     ]
   }
+}
+
+extension MatrixUnit {
+  /// What an emulated multiplication hands around: warps' rows and 16 columns of a step; in WMMA every number is in two lanes.
+  func exchangeByteCount(warps: Int, warpRows: Int) -> Int { isEmulated ? warps * (warpRows + 16) * 32 * (kind == .wmma ? 2 : 1) : 0 }
 }
 
 extension LoweringContext {

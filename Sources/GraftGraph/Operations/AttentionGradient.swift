@@ -5,7 +5,8 @@ import GraftDevice
 ///
 /// Inputs: those of the attention, its result y and dy, both [B, Tq, H·D]. With w the softmax and δ = Σ dy y over each head's row:
 /// dv = wᵀ dy, g = w (dy vᵀ − δ), dq = scale g k, dk = scale gᵀ q. The result is [B, T, 3·H·D] for packed operands, as they lie;
-/// else [B, Tq + 2 Tk, H·D]: the rows of dq, dk and dv. One kernel computes dq, another dk and dv; nothing is added atomically.
+/// else [B, Tq + 2 Tk, H·D]: the rows of dq, dk and dv. Kernels that compute dk and dv follow one that computes dq; nothing is added
+/// atomically.
 public struct AttentionGradient: Operation {
   public static let kind = "attentionGradient"
   public var attention: Attention
@@ -34,7 +35,12 @@ public struct AttentionGradient: Operation {
     }
   }
 
-  public func reference(_ inputs: [ReferenceTensor]) -> ReferenceTensor {
+  public func reference(_ inputs: [ReferenceTensor]) -> ReferenceTensor { sums(inputs) { $0 } }
+
+  /// Of each result the sum of its terms' magnitudes: what an error of a term by a share of itself is a share of.
+  package func magnitudes(_ inputs: [ReferenceTensor]) -> ReferenceTensor { sums(inputs) { abs($0) } }
+
+  private func sums(_ inputs: [ReferenceTensor], of term: (Double) -> Double) -> ReferenceTensor {
     let extents = Attention.Extents(attention, inputs.map(\.shape)), layouts = extents.operands(attention.layout), rows = results(extents)
     let y = extents.tokens(extents.queries), scale = Double(attention.scale)
     let (forward, upstream) = (inputs[inputs.count - 2].values, inputs[inputs.count - 1].values)
@@ -47,9 +53,9 @@ public struct AttentionGradient: Operation {
         var slope = -delta
         for d in 0..<extents.size { slope += upstream[y.at(image, head, query, d)] * values[2][layouts[2].at(image, head, key, d)] }
         for d in 0..<extents.size {
-          result.values[rows[0].at(image, head, query, d)] += scale * weight * slope * values[1][layouts[1].at(image, head, key, d)]
-          result.values[rows[1].at(image, head, key, d)] += scale * weight * slope * values[0][layouts[0].at(image, head, query, d)]
-          result.values[rows[2].at(image, head, key, d)] += weight * upstream[y.at(image, head, query, d)]
+          result.values[rows[0].at(image, head, query, d)] += term(scale * weight * slope * values[1][layouts[1].at(image, head, key, d)])
+          result.values[rows[1].at(image, head, key, d)] += term(scale * weight * slope * values[0][layouts[0].at(image, head, query, d)])
+          result.values[rows[2].at(image, head, key, d)] += term(weight * upstream[y.at(image, head, query, d)])
         }
       }
     }
@@ -91,13 +97,24 @@ public struct AttentionGradient: Operation {
       p.forward.rowsPerItem = Int32(keys.rowsPerItem)
       context.launch("attention", "attention_gradient_keys", ofKeys, p, grid: keys.grid, flops: keyFlops(types))
     case .gpu:
+      let ofValues = operands[..<2] + [mask, dy, statistics, .value(context.output)], forward = p.forward
+      let reads = [(operands[0], forward.q), (operands[1], forward.k), (operands[2], forward.v), (dy, forward.y)]
+      let valueFlops = keyFlops(types) - queryFlops(types)
       // Two pairs of scores beside the sums: no more than five of those.
-      context.launchAttention(
-        "attention_gradient_queries", ofQueries, p, forward: p.forward, rows: extents.queries, mostSums: 5, flops: queryFlops(types))
-      context.launchAttention("attention_gradient_keys", ofKeys, p, forward: p.forward, rows: extents.keys, flops: queryFlops(types))
-      let ofValues = operands[..<2] + [mask, dy, statistics, .value(context.output)]
-      context.launchAttention(
-        "attention_gradient_values", Array(ofValues), p, forward: p.forward, rows: extents.keys, flops: keyFlops(types) - queryFlops(types))
+      if !context.attentionGradientOnMatrixUnit(
+        .queries, ofQueries, reads: reads + [(y, forward.y)], writes: p.dq, p, flops: queryFlops(types))
+      {
+        context.launchAttention(
+          "attention_gradient_queries", ofQueries, p, forward: forward, rows: extents.queries, mostSums: 5, flops: queryFlops(types))
+      }
+      if !context.attentionGradientOnMatrixUnit(.keys, ofKeys, reads: reads, writes: p.dk, p, flops: queryFlops(types)) {
+        context.launchAttention("attention_gradient_keys", ofKeys, p, forward: forward, rows: extents.keys, flops: queryFlops(types))
+      }
+      if !context.attentionGradientOnMatrixUnit(
+        .values, Array(ofValues), reads: [reads[0], reads[1], reads[3]], writes: p.dv, p, flops: valueFlops)
+      {
+        context.launchAttention("attention_gradient_values", Array(ofValues), p, forward: forward, rows: extents.keys, flops: valueFlops)
+      }
     }
   }
 }

@@ -9,6 +9,9 @@ public struct PlanOptions: Sendable {
   public var multipliesInTF32 = false
   /// Whether passes run first; false is for tests of single operations.
   public var optimizes = true
+  /// Whether the vectors that a network ends with, pooled features or the scores of classes, are computed in float32 whatever the
+  /// plan's format.
+  public var endsInFloat32 = true
   /// Whether 3 × 3 convolutions may be computed by Winograd's transforms (GPU family: in float32): up to four times fewer products,
   /// and errors of some 1e-6 of the largest value instead of some 1e-7.
   public var usesWinograd = true
@@ -52,7 +55,7 @@ public struct PlanOptions: Sendable {
 
   package static func asWritten(in precision: Precision) -> PlanOptions {
     var options = PlanOptions(precision: precision)
-    options.optimizes = false
+    (options.optimizes, options.endsInFloat32) = (false, false)
     return options
   }
 

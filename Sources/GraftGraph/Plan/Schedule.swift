@@ -31,11 +31,14 @@ struct Schedule {
   /// Roots that exist for one tile only.
   private let withinTile: Set<ValueID>
 
+  /// In which format a value lies.
+  func precision(of id: ValueID) -> Precision { formats.precision(of: id) }
+
   /// - Throws: `LoweringError`.
   init(_ graph: Graph, traits: DeviceTraits, options: PlanOptions) throws {
     let layouts = graph.rowLayouts(alignmentByteCount: traits.sliceAlignmentByteCount, elementByteCount: options.precision.byteCount)
     let tiling = BatchTiling(graph, layouts: layouts, traits: traits, options: options)
-    let formats = ValueFormats(graph, layouts: layouts, precision: options.precision)
+    let formats = ValueFormats(graph, layouts: layouts, options: options)
     (self.graph, self.layouts, self.formats, self.tiling) = (graph, layouts, formats, tiling)
     (self.traits, precision) = (traits, options.precision)
     guard let firstNode = graph.nodes.first else {

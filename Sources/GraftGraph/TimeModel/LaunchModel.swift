@@ -59,6 +59,8 @@ struct TileUse {
   /// The softmax of one score beside the products on a matrix unit: an exponential takes as long as eight multiply-adds do, and five
   /// more instructions scale it, compare, subtract, add and round.
   static let softmaxFlops = 26.0
+  /// In gradients a difference and a product more.
+  static let slopeFlops = 4.0
 
   init(_ tile: GEMMTile, blocks: Int, flops: Double) {
     (self.blocks, executedFlops, share) = (blocks, flops, Self.share(tile.perItemM, tile.perItemN))
@@ -79,14 +81,14 @@ struct TileUse {
       share = 0.8
       return
     }
-    if let keys = options["KEYS"], let warpRows = options["WARP_ROWS"], let width = options["WIDTH"] {
-      guard let p: GraftAttentionParams = launch.loadParameters(), p.queries > 0, p.keys > 0, p.size > 0, keys > 0 else { return nil }
+    if let warpRows = options["WARP_ROWS"], let width = options["WIDTH"] {
+      guard let use = AttentionUse(launch), use.p.queries > 0, use.p.keys > 0, use.p.size > 0 else { return nil }
       blocks = launch.grid.globalSize.x / max(1, launch.grid.workGroupSize.x)
-      // Whole fragments of rows and two steps of keys, whichever lie beyond the last; each part of a head has scores of its own.
-      let rows = divideUp(Int(p.queries), warpRows) * warpRows, columns = divideUp(Int(p.keys), 32) * 32, parts = divideUp(Int(p.size), width)
+      // Whole fragments of rows and two steps of columns, whichever lie beyond the last; each part of a head has scores of its own.
+      let p = use.p, rows = divideUp(use.rows, warpRows) * warpRows, columns = divideUp(use.columns, 32) * 32, parts = divideUp(Int(p.size), width)
       let scores = Double(rows) * Double(columns) * Double(parts) * Double(p.heads) * Double(p.batch)
-      executedFlops = scores * 2 * Double(divideUp(Int(p.size), 16) * 16 + width)
-      besideFlops = scores * Self.softmaxFlops
+      executedFlops = scores * 2 * Double(use.products * divideUp(Int(p.size), 16) * 16 + width)
+      besideFlops = scores * (Self.softmaxFlops + (use.products > 1 ? Self.slopeFlops : 0))
       share = 0.8
       return
     }
@@ -121,10 +123,22 @@ struct TileUse {
   }
 
   /// The rows that an attention's work-groups share out.
-  private static func attentionRows(_ launch: LaunchOutline) -> Int? {
-    if let p: GraftAttentionParams = launch.loadParameters() { return Int(p.queries) }
-    guard let p: GraftAttentionGradientParams = launch.loadParameters() else { return nil }
-    return Int(launch.kernel.function == "attention_gradient_queries" ? p.forward.queries : p.forward.keys)
+  private static func attentionRows(_ launch: LaunchOutline) -> Int? { AttentionUse(launch)?.rows }
+}
+
+/// What work-groups of an attention, or of one of its gradients, share out, and what passes by.
+private struct AttentionUse {
+  let p: GraftAttentionParams
+  let rows, columns: Int
+  /// Products along the head, scores and slopes, beside the one across it.
+  let products: Int
+
+  init?(_ launch: LaunchOutline) {
+    let function = launch.kernel.function, gradient: GraftAttentionGradientParams? = launch.loadParameters()
+    guard let p = gradient?.forward ?? launch.loadParameters() else { return nil }
+    let rowsAreKeys = gradient != nil && !function.hasSuffix("_queries")
+    (self.p, rows, columns) = (p, Int(rowsAreKeys ? p.keys : p.queries), Int(rowsAreKeys ? p.queries : p.keys))
+    products = gradient == nil || function.hasSuffix("_values") ? 1 : 2
   }
 }
 

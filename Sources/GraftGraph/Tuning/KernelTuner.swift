@@ -114,7 +114,10 @@ public struct KernelTuner {
         subjects[key]?.useCount += 1
         continue
       }
-      let node = graph.nodes[choice.time], types = node.inputs.map { graph.type(of: $0) }
+      let node = graph.nodes[choice.time]
+      // What the network ends with, in float32, is too little to be tuned.
+      guard schedule.precision(of: node.output) == options.precision else { continue }
+      let types = node.inputs.map { graph.type(of: $0) }
       guard let benchmark = try? benchmark(node.operation, types, choice) else { continue }
       // Seconds on a GPU of moderate speed: only ratios matter.
       subjects[key] = Subject(
