@@ -34,7 +34,7 @@ func train(store path: String, output: String, device name: String) throws {
   let program = try TrainingProgram(head, options: options, device: device)
   let trainer = try Trainer(program, training: training, validation: nil)
   let tensors = try trainer.run(onEpoch: { record in
-    print("epoch \(record.epoch): loss \(record.trainLoss), top-1 \(record.trainTop1)")
+    print("epoch \(record.epoch): loss \(record.trainLoss), top-1 \(record.trainTop1 ?? 0)")
   })
   try SafetensorsFile.write(
     tensors: tensors.sorted { $0.key < $1.key }.map { (name: $0.key, tensor: $0.value) },

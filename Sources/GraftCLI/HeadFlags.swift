@@ -14,7 +14,11 @@ struct HeadFlags: ParsableArguments {
   @Option(help: ArgumentHelp("knn: number format of the features in the head: float32 or float16.", valueName: "format")) var featureType = "float32"
   @Option(help: ArgumentHelp("mlp: units of the hidden layers (default: 512).", valueName: "counts")) var hidden: String?
   @Option(help: ArgumentHelp("mlp: share of the hidden units that a step leaves out.", valueName: "share")) var dropout = 0.2
-  @Option(help: ArgumentHelp("mlp: cross-entropy, sigmoid, squared or huber.", valueName: "kind")) var loss = "cross-entropy"
+  @Option(
+    help: ArgumentHelp(
+      "mlp, and linear for numbers: cross-entropy, sigmoid, squared or huber (default: cross-entropy for classes, sigmoid for labels, squared for numbers).",
+      valueName: "kind"))
+  var loss: String?
   @Option(help: ArgumentHelp("mlp: the most passes over the training data (default: 100).", valueName: "count")) var epochs: Int?
   @Option(help: ArgumentHelp("mlp: the highest learning rate (default: 1e-3).", valueName: "rate")) var learningRate: Double?
   @Option(help: ArgumentHelp("mlp: weight decay (default: 0.01).", valueName: "number")) var weightDecay: Double?
@@ -58,7 +62,7 @@ struct HeadFlags: ParsableArguments {
     guard ["float32", "float16"].contains(featureType) else {
       throw ValidationError("--feature-type takes float32 or float16, not '\(featureType)'.")
     }
-    guard Self.losses.contains(where: { $0.name == loss }) else {
+    if let loss, !Self.losses.contains(where: { $0.name == loss }) {
       throw ValidationError("--loss takes \(Self.losses.map(\.name).joined(separator: ", ")), not '\(loss)'.")
     }
     if let tolerance, !(tolerance > 0 && tolerance.isFinite) { throw ValidationError("--tolerance takes a positive number, not \(tolerance).") }
@@ -73,7 +77,7 @@ struct HeadFlags: ParsableArguments {
       ("--alpha", alpha != nil, [.ridge]), ("--k", k != nil, [.knn]), ("--vote-temperature", voteTemperature != nil, [.knn]),
       ("--feature-type", featureType != "float32", [.knn]), ("--hidden", hidden != nil, [.mlp]), ("--epochs", epochs != nil, [.mlp]),
       ("--learning-rate", learningRate != nil, [.mlp]), ("--weight-decay", weightDecay != nil, [.mlp]), ("--batch-size", batchSize != nil, [.mlp]),
-      ("--patience", patience != nil, [.mlp]), ("--loss", loss != "cross-entropy", [.mlp]),
+      ("--patience", patience != nil, [.mlp]), ("--loss", loss != nil, [.mlp, .linear]),
       ("--class-weight", classWeight != "none", [.linear, .mlp]), ("--label-smoothing", labelSmoothing > 0, [.linear, .mlp]),
     ]
     for (option, isGiven, kinds) in given where isGiven && !kinds.contains(head) {
@@ -92,13 +96,10 @@ struct HeadFlags: ParsableArguments {
     let backend = DeviceLinearBackend(device: device), seed = given ?? seed
     switch head {
     case .linear:
-      var options = LinearTrainingOptions(featureNormalisation: normalise, seed: seed)
-      if let values = try Self.numbers(l2, "--l2") { options.l2 = values.count == 1 ? .fixed(values[0]) : .sweep(values) }
-      if let tolerance {
-        options.solver.gradientTolerance = tolerance
-        options.solver.relativeGap = .infinity
+      guard loss == nil || loss == "cross-entropy" else {
+        throw ValidationError("a linear head for classes is fitted to cross-entropy. Leave --loss out, or train with --head mlp.")
       }
-      if let maxIterations { options.solver.maximumIterations = maxIterations }
+      var options = try linearOptions(seed: seed)
       (options.balancesClasses, options.labelSmoothing) = (classWeight == "balanced", labelSmoothing)
       return LinearFitting(options: options, backend: backend)
     case .ridge:
@@ -110,18 +111,68 @@ struct HeadFlags: ParsableArguments {
         featureNormalisation: normalise, storesFloat16: featureType == "float16", backend: backend)
     case .centroid: return CentroidFitting(featureNormalisation: normalise, seed: seed, backend: backend)
     case .mlp:
-      var options = PerceptronOptions(hidden: try Self.counts(hidden, "--hidden") ?? [512], dropout: dropout, featureNormalisation: normalise)
-      options.training.seed = seed
-      if let epochs { options.training.epochs = epochs }
-      if let learningRate { options.training.learningRate = learningRate }
-      if let weightDecay { options.training.weightDecay = weightDecay }
-      if let batchSize { options.training.batchSize = batchSize }
-      if let patience { options.training.patience = patience }
+      var options = try perceptronOptions(seed: seed)
       options.training.labelSmoothing = labelSmoothing
       options.training.loss = Self.losses.first { $0.name == loss }?.loss ?? .crossEntropy
       options.balancesClasses = classWeight == "balanced"
       return PerceptronFitting(options: options, device: device, onEpoch: onEpoch)
     }
+  }
+
+  /// What trains the head for labels or numbers.
+  ///
+  /// - Throws: `ValidationError` for a head, a loss or an option that is not for the task.
+  func targetFitting(
+    _ task: LabelTask, _ device: any Device, onEpoch: @escaping ([EpochRecord]) throws -> Void
+  ) throws -> any TargetHeadFitting {
+    let backend = DeviceLinearBackend(device: device)
+    guard classWeight == "none", labelSmoothing == 0 else {
+      throw ValidationError("--class-weight and --label-smoothing are for samples of one class each, and the store is one for \(task.rawValue).")
+    }
+    let fitting: [LabelTask: [String]] = [.multilabel: ["sigmoid"], .regression: ["squared", "huber"]]
+    let losses = fitting[task] ?? [], name = loss ?? losses.first
+    guard let name, losses.contains(name), let loss = Self.losses.first(where: { $0.name == name })?.loss else {
+      throw ValidationError("--loss \(self.loss ?? "") is not for \(task.rawValue), which takes \(losses.joined(separator: " or ")).")
+    }
+    switch head {
+    case .linear: return try TargetLinearFitting(loss: loss, options: try linearOptions(seed: seed), backend: backend)
+    case .mlp:
+      var options = try perceptronOptions(seed: seed)
+      options.training.loss = loss
+      return TargetPerceptronFitting(options: options, device: device, onEpoch: onEpoch)
+    case .knn:
+      return try TargetNeighbourFitting(
+        neighbours: Self.counts(k, "--k") ?? [1, 3, 5, 10, 20], distance: distance, voteTemperature: voteTemperature,
+        featureNormalisation: normalise, storesFloat16: featureType == "float16", backend: backend)
+    case .ridge where task == .regression:
+      return try TargetRidgeFitting(
+        strengths: Self.numbers(alpha, "--alpha") ?? RidgeFitting.defaultStrengths, featureNormalisation: normalise, backend: backend)
+    case .ridge, .centroid:
+      throw ValidationError(
+        "--head \(head.rawValue) is not for \(task.rawValue), which takes linear, \(task == .regression ? "ridge, " : "")knn or mlp.")
+    }
+  }
+
+  private func linearOptions(seed: UInt64) throws -> LinearTrainingOptions {
+    var options = LinearTrainingOptions(featureNormalisation: normalise, seed: seed)
+    if let values = try Self.numbers(l2, "--l2") { options.l2 = values.count == 1 ? .fixed(values[0]) : .sweep(values) }
+    if let tolerance {
+      options.solver.gradientTolerance = tolerance
+      options.solver.relativeGap = .infinity
+    }
+    if let maxIterations { options.solver.maximumIterations = maxIterations }
+    return options
+  }
+
+  private func perceptronOptions(seed: UInt64) throws -> PerceptronOptions {
+    var options = PerceptronOptions(hidden: try Self.counts(hidden, "--hidden") ?? [512], dropout: dropout, featureNormalisation: normalise)
+    options.training.seed = seed
+    if let epochs { options.training.epochs = epochs }
+    if let learningRate { options.training.learningRate = learningRate }
+    if let weightDecay { options.training.weightDecay = weightDecay }
+    if let batchSize { options.training.batchSize = batchSize }
+    if let patience { options.training.patience = patience }
+    return options
   }
 }
 

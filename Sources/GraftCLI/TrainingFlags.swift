@@ -98,7 +98,7 @@ func runTraining(
         let held = record.validationLoss.map { String(format: ", validation loss %.4f, top-1 %.3f", $0, record.validationTop1 ?? 0) } ?? ""
         console.note(
           String(
-            format: "epoch %d: loss %.4f, top-1 %.3f%@, %.1f s", record.epoch, record.trainLoss, record.trainTop1, held, record.seconds))
+            format: "epoch %d: loss %.4f, top-1 %.3f%@, %.1f s", record.epoch, record.trainLoss, record.trainTop1 ?? 0, held, record.seconds))
         try recorder(trainer.history)
       })
   }

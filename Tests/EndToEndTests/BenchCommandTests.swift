@@ -34,6 +34,21 @@ import Testing
     #expect(report["profile"] == nil && report["peak"] == nil)
   }
 
+  /// An architecture from scratch, and a file's network with what it has learned.
+  @Test(arguments: ["resnet_tiny", Fixture.path("tiny.onnx")]) func aTrainingStep(_ model: String) throws {
+    let outcome = try run(["train", model, "--batch-size", "3", "--classes", "7", "--seconds", "0.05", "--profile", "--json"])
+    let report = try outcome.json()
+    #expect(isSpread(report["images_per_second"]) && report["batch_size"] as? Int == 3 && report["steps"] as? Int ?? 0 >= 3)
+    #expect(report["parameters"] as? Int ?? 0 > 100 && report["recomputes"] as? Bool == false)
+    let kernels = try #require(report["profile"] as? [[String: Any]])
+    #expect(kernels.contains { ($0["label"] as? String)?.contains("conv2DWeightGradient") == true }, "\(kernels.map { $0["label"] })")
+  }
+
+  @Test func aModelWithoutScoresIsNotTrained() throws {
+    let outcome = try run(["train", Fixture.path("missing.onnx")])
+    #expect(outcome.status == 74 && outcome.messages.contains("missing.onnx"))
+  }
+
   @Test func aProfile() throws {
     let report = try run([model, "--batch-size", "2", "--seconds", "0.05", "--profile", "--json"]).json()
     #expect(isPeak(report["peak"]))

@@ -146,13 +146,20 @@ import Testing
     let store = "\(path)/store-\(seed)"
     defer { try? FileManager.default.removeItem(atPath: store) }
     let whole = (features: "\(path)/features.npy", labels: "\(path)/labels.npy")
-    // As labels and words, the numbers of features must be refused whatever else is wrong with them.
-    for (labels, split) in [(file, nil), (whole.labels, file)] {
-      do {
-        _ = try FeatureStore.importing(features: whole.features, labels: labels, split: split, output: store)
-        throw NpyError(path: file, reason: "features were taken for \(split == nil ? "labels" : "words")")
-      } catch let error as NpyError where !error.description.contains("were taken") {}
-    }
+    // As labels numbers are what is to be told, if there are as many rows; as words they must be refused whatever else is wrong with them.
+    let told = store + "-labels"
+    defer { try? FileManager.default.removeItem(atPath: told) }
+    do {
+      let summary = try FeatureStore.importing(features: whole.features, labels: file, output: told)
+      let opened = try FeatureStore.open(reading: told), targets = opened.targets(of: opened.samples())
+      guard summary.labelling.task == .regression, targets.count == 6 * summary.classes, targets.allSatisfy(\.isFinite) else {
+        throw StoreError(.values, path: file, reason: "targets are lost", remedy: "")
+      }
+    } catch is NpyError {}
+    do {
+      _ = try FeatureStore.importing(features: whole.features, labels: whole.labels, split: file, output: store)
+      throw NpyError(path: file, reason: "features were taken for words")
+    } catch let error as NpyError where !error.description.contains("were taken") {}
     let summary = try FeatureStore.importing(features: file, labels: whole.labels, output: store)
     let opened = try FeatureStore.open(reading: store)
     try opened.verify()

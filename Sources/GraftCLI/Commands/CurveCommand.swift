@@ -60,6 +60,7 @@ struct CurveCommand: ReportingCommand {
     let console = output.console, started = ContinuousClock.now
     Interruption.shared.setRemedy("No plot was written; run the same command again.")
     let store = try FeatureStore.open(reading: self.store)
+    try store.requireClasses(for: "a learning curve")
     let train = try store.labelled(split: "train"), test = try store.labelled(split: "test")
     guard train.rowCount > 0 else { throw TrainingDataError(message: "\(self.store) has no training samples.") }
     guard test.rowCount > 0 else {

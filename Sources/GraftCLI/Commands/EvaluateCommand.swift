@@ -3,7 +3,14 @@ import Foundation
 import Graft
 
 struct EvaluateCommand: ReportingCommand {
-  static let configuration = CommandConfiguration(commandName: "evaluate", abstract: "Score a head on samples it has not seen.")
+  static let configuration = CommandConfiguration(
+    commandName: "evaluate", abstract: "Score a head on samples it has not seen.",
+    discussion: """
+      A head for classes gets accuracy, precision, recall, F1, log loss, calibration and the confusion matrix; one for labels the mean \
+      average precision, F1 of labels with a probability of 0.5 or more, the share of samples with every label right, Hamming loss \
+      and log loss; one for numbers absolute error, RMSE and R² of each target. All are scikit-learn's definitions. Intervals are \
+      of 95 %.
+      """)
 
   @Argument(help: "The head's file.") var head: String
   @Argument(help: "The store.") var store: String
@@ -32,10 +39,7 @@ struct EvaluateCommand: ReportingCommand {
     /// - Throws: `TrainingDataError` for a split without samples.
     func scores(split: String) throws -> EvaluationAccumulator {
       let samples = store.samples(split: split)
-      guard !samples.isEmpty else {
-        let known = store.samplesBySplit.map { "\($0.value.count) \($0.key)" }.sorted().joined(separator: ", ")
-        throw TrainingDataError(message: "\(store.path) has no \(split) samples. It has: \(known).")
-      }
+      guard !samples.isEmpty else { throw store.without(split) }
       let labels = samples.map { places[$0.label] }, classCount = metadata.classes.count
       var scores = try EvaluationAccumulator(classes: metadata.classes, temperature: metadata.temperature)
       try logits(samples, labels) { first, logits in
@@ -49,6 +53,7 @@ struct EvaluateCommand: ReportingCommand {
     let console = output.console
     let file = try SafetensorsFile(path: self.head)
     let store = try FeatureStore.open(reading: self.store)
+    if store.labelling.task != .classification { return try evaluateTargets(file, store, console) }
     let scorer =
       try FineTunedModel.isOne(file)
       ? scorer(try FineTunedModel(file, path: self.head), store, console) : scorer(try HeadFile.read(self.head), store, console)
@@ -66,6 +71,47 @@ struct EvaluateCommand: ReportingCommand {
     if let plots { try draw(evaluation, in: plots, console) }
     console.result(evaluation.table())
     try console.object(evaluation)
+  }
+
+  /// A head for labels or numbers.
+  private func evaluateTargets(_ file: SafetensorsFile, _ store: FeatureStore, _ console: Console) throws {
+    let task = store.labelling.task
+    guard !FineTunedModel.isOne(file) else {
+      throw HeadError(
+        file: self.head, problem: "it is a fine-tuned model for classes, and \(self.store) is a store for \(task.rawValue)",
+        remedy: "Name a store of classes.")
+    }
+    guard precisionTarget == nil, plots == nil else {
+      throw ValidationError("--precision-target and --plots are for classes, and \(self.store) is a store for \(task.rawValue).")
+    }
+    let head = try HeadFile.read(self.head)
+    try head.check(against: store, file: self.head)
+    let places = Dictionary(uniqueKeysWithValues: head.metadata.classes.enumerated().map { ($1, $0) })
+    let chosen = try store.labelling.names.map { name in
+      guard let place = places[name] else {
+        throw TrainingDataError(
+          message: "'\(name)' of the store is none of the head's \(task.outputWord): \(head.metadata.classes.prefix(8).joined(separator: ", ")). "
+            + "Train a head on this store.")
+      }
+      return place
+    }
+    let samples = store.samples(split: split)
+    guard !samples.isEmpty else { throw store.without(split) }
+    var outputs: [Float] = []
+    let width = head.classCount, backend = DeviceLinearBackend(device: try computing.make(console))
+    try head.forEachLogits(of: StoreFeatures(store, samples: samples), file: self.head, backend: backend) { _, rows in
+      for row in 0..<rows.count / width { outputs += chosen.map { rows[row * width + $0] } }
+    }
+    let targets = store.targets(of: samples)
+    if task == .multilabel {
+      let evaluation = try MultilabelEvaluation(logits: outputs, targets: targets, labels: store.labelling.names)
+      console.result(evaluation.table())
+      try console.object(evaluation)
+    } else {
+      let evaluation = try RegressionEvaluation(outputs: outputs, targets: targets, names: store.labelling.names)
+      console.result(evaluation.table())
+      try console.object(evaluation)
+    }
   }
 
   private func draw(_ evaluation: Evaluation, in folder: String, _ console: Console) throws {
@@ -123,6 +169,14 @@ struct EvaluateCommand: ReportingCommand {
   }
 }
 
+extension FeatureStore {
+  /// What is wrong with a store without samples of a split.
+  fileprivate func without(_ split: String) -> TrainingDataError {
+    let known = samplesBySplit.map { "\($0.value.count) \($0.key)" }.sorted().joined(separator: ", ")
+    return TrainingDataError(message: "\(path) has no \(split) samples. It has: \(known).")
+  }
+}
+
 extension FineTunedModel {
   /// Checks that a store's rows are what the trained part takes.
   func check(against store: FeatureStore, file: String) throws {
@@ -162,6 +216,11 @@ extension FeatureClassifier {
       HeadError(
         file: file, problem: "it was trained on another \(what) than \(store.path) holds",
         remedy: "Extract with that one, or train a head on this store.")
+    }
+    guard metadata.task == store.labelling.task else {
+      throw HeadError(
+        file: file, problem: "it is a head for \(metadata.task.rawValue), and \(store.path) is a store for \(store.labelling.task.rawValue)",
+        remedy: "Name the store it was trained on, or train a head on this one.")
     }
     if let hash = metadata.backboneSHA256, hash != store.key.backboneSHA256 { throw refuse("backbone's features") }
     if let cut = metadata.cut, cut != store.key.cut { throw refuse("cut ('\(cut)')") }

@@ -10,6 +10,16 @@ struct ExtractCommand: ReportingCommand {
       data, by a hash of their content, so that adding images moves none. A folder of IDX files, as MNIST and Fashion-MNIST come, \
       is taken as it is.
 
+      With --labels FILE.csv images are labelled by the file instead of their folders, wherever they lie below PATH. Its first line \
+      names the columns, its first column is the image's path relative to PATH, a column split may say train, val or test:
+
+        path,label                   one class an image
+        path,labels                  --task multilabel: any number, as cat|outdoor
+        path,cat,outdoor             --task multilabel: 0 or 1 for each label
+        path,age,weight              --task regression: numbers
+
+      Labels that have changed since are written anew; nothing is computed again.
+
       What is in the store already is not computed again: an interrupted run goes on where it stopped, and new images cost \
       only themselves. A store belongs to one backbone, cut and preprocessing; with others it is refused, never mixed.
 
@@ -23,6 +33,9 @@ struct ExtractCommand: ReportingCommand {
   @Option(help: ArgumentHelp("A model file: .onnx, or the .pth or .safetensors of a known architecture.", valueName: "model")) var backbone: String
   @Option(help: ArgumentHelp("The folder of images.", valueName: "path")) var data: String
   @OptionGroup var choosing: ClassOptions
+  @Option(help: ArgumentHelp("What the images are labelled with, a table with a line an image (default: their folders).", valueName: "file.csv"))
+  var labels: String?
+  @Option(help: ArgumentHelp("What --labels says: classification, multilabel or regression.", valueName: "kind")) var task = LabelTask.classification
   @Option(name: .customLong("output"), help: ArgumentHelp("The store, a folder.", valueName: "store")) var store: String
   @Option(help: ArgumentHelp("Where the frozen part ends (default: the classifier's input; see 'graft inspect').", valueName: "name")) var cut:
     String?
@@ -62,6 +75,10 @@ struct ExtractCommand: ReportingCommand {
     guard views > 1 || !(augmenting.isGiven || viewSeed != 0) else {
       throw ValidationError("pictures are changed at random for further views of them: give --views 2 or more, or leave the changes out.")
     }
+    if labels == nil, task != .classification { throw ValidationError("--task \(task.rawValue) needs --labels: folders name classes.") }
+    if labels != nil, choosing.classes != nil {
+      throw ValidationError("--classes chooses among class folders; with --labels leave out the lines of the images that are not to count.")
+    }
     if rebuild, repair { throw ValidationError("--rebuild and --repair exclude each other.") }
   }
 
@@ -86,12 +103,15 @@ struct ExtractCommand: ReportingCommand {
     let store, backbone, cut, device: String
     let cutShape: [Int]
     let extracted, reused, skipped, removed, ignored: Int
+    /// With --labels.
+    let task: LabelTask?
+    let unlabelled, missing: Int?
     let seconds: Double
     let shares: [String: Double]
     let skippedImages: [Skipped]
     let devices: [Used]
     enum CodingKeys: String, CodingKey {
-      case store, backbone, cut, device, extracted, reused, skipped, removed, ignored, seconds, shares, devices
+      case store, backbone, cut, device, task, unlabelled, missing, extracted, reused, skipped, removed, ignored, seconds, shares, devices
       case cutShape = "cut_shape"
       case skippedImages = "skipped_images"
     }
@@ -99,6 +119,8 @@ struct ExtractCommand: ReportingCommand {
 
   func execute() throws {
     let console = output.console
+    // First of all, so that a wrong table is told at once.
+    let table = try labels.map { try LabelTable(path: $0, task: task) }
     let (model, configuration) = try loadBackbone(backbone, console)
     let preprocessing = try preprocessing.resolve(model, configuration)
     let frozen = try FrozenBackbone.describe(model, cut: cut, preprocessing: preprocessing)
@@ -125,7 +147,8 @@ struct ExtractCommand: ReportingCommand {
       "graft_version": GraftVersion.text, "device": identifiers,
     ]
     let run = try FeatureExtraction(
-      data: ImageFolder(path: data, classes: choosing.names), store: store, key: key, preprocessing: preprocessing,
+      data: table.map { try ImageFolder(path: data, labels: $0) } ?? ImageFolder(path: data, classes: choosing.names), store: store, key: key,
+      preprocessing: preprocessing,
       pixelLimit: self.preprocessing.maxPixels, options: options)
     console.note(
       "cut: \(frozen.cut) \(frozen.featureShape), \(byteText(key.views * key.featureCount * key.featureType.byteCount)) an image"
@@ -158,6 +181,12 @@ struct ExtractCommand: ReportingCommand {
     line.finish()
     for image in summary.skippedImages.prefix(10) { console.warn("skipped \(image.path): \(image.reason)") }
     if summary.skipped > 10 { console.warn("\(summary.skipped - 10) more were skipped; the table 'sample' in \(store)/index.sqlite has them all") }
+    if let labels {
+      warn(
+        console, of: summary.unlabelled, one: "image has no row in \(labels) and was left out",
+        more: "images have no row in \(labels) and were left out")
+      warn(console, of: summary.missing, one: "row of \(labels) has no image", more: "rows of \(labels) have no image")
+    }
     for name in summary.emptyClasses { console.warn("the folder '\(name)' holds no image") }
     console.result(
       String(
@@ -174,9 +203,16 @@ struct ExtractCommand: ReportingCommand {
       Report(
         store: store, backbone: backbone, cut: frozen.cut, device: identifiers, cutShape: frozen.featureShape,
         extracted: summary.extracted,
-        reused: summary.reused, skipped: summary.skipped, removed: summary.removed, ignored: summary.ignored, seconds: summary.seconds,
+        reused: summary.reused, skipped: summary.skipped, removed: summary.removed, ignored: summary.ignored,
+        task: table.map { _ in task }, unlabelled: table.map { _ in summary.unlabelled.count }, missing: table.map { _ in summary.missing.count },
+        seconds: summary.seconds,
         shares: ["decoding": summary.shares.decoding, "device": summary.shares.device, "writing": summary.shares.writing],
         skippedImages: summary.skippedImages.map { Skipped(path: $0.path, reason: $0.reason) }, devices: used))
+  }
+
+  private func warn(_ console: Console, of paths: PathTally, one: String, more: String) {
+    guard paths.count > 0 else { return }
+    console.warn("\(paths.count) \(paths.count == 1 ? one : more): \(paths.first.prefix(5).joined(separator: ", "))\(paths.count > 5 ? ", …" : "")")
   }
 
   private func sharesText(_ shares: TimeShares) -> String {
@@ -191,3 +227,5 @@ struct ExtractCommand: ReportingCommand {
     return text + ", \(sharesText(progress.shares))" + (progress.skipped > 0 ? ", \(progress.skipped) skipped" : "")
   }
 }
+
+extension LabelTask: ExpressibleByArgument {}

@@ -90,8 +90,9 @@ struct FinetuneCommand: ReportingCommand {
     let console = output.console
     // validate() has seen that only a search for a rate goes without.
     let outputPath = outputPath ?? ""
-    let head = try Head(path: self.head)
     let store = try FeatureStore.open(reading: self.store)
+    try store.requireClasses(for: "fine-tuning")
+    let head = try Head(path: self.head)
     try head.check(against: store, file: self.head)
     guard let hash = head.metadata.backboneSHA256, let feature = head.metadata.cut, let preprocessing = head.preprocessing else {
       throw HeadError(
@@ -198,7 +199,10 @@ struct FinetuneCommand: ReportingCommand {
     options.split = store.splitRule
     options.facts = store.entries.filter { ["backbone_path", "backbone_file"].contains($0.key) }
     options.facts["graft_version"] = GraftVersion.text
-    let folder = try ImageFolder(path: try ImageInputs.root(of: store, given: data))
+    let root = try ImageInputs.root(of: store, given: data)
+    let folder =
+      try store.entries["label_file"].map { try ImageFolder(path: root, labels: LabelTable(path: $0, task: .classification)) }
+      ?? ImageFolder(path: root)
     let run = try FeatureExtraction(data: folder, store: path, key: key, preprocessing: preprocessing, options: options)
     let line = ProgressLine(console)
     defer { line.finish() }

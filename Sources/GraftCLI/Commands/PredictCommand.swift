@@ -6,6 +6,9 @@ struct PredictCommand: ReportingCommand {
   static let configuration = CommandConfiguration(
     commandName: "predict", abstract: "Name what pictures show.",
     discussion: """
+      A head for classes names the most likely ones. One for labels names the most likely of them, each with a probability of its own, \
+      and marks with * those of 0.5 or more. One for numbers tells each.
+
       The backbone is looked for where --backbone says, else beside the head, else where a store of the head's features \
       found it; its hash must be the one the head was trained with.
       """)
@@ -13,7 +16,7 @@ struct PredictCommand: ReportingCommand {
   @Argument(help: "The head's file.") var head: String
   @Argument(help: "Pictures.") var images: [String]
   @Option(help: ArgumentHelp("The backbone's file.", valueName: "model")) var backbone: String?
-  @Option(help: ArgumentHelp("How many classes to name.", valueName: "count")) var topK = 5
+  @Option(help: ArgumentHelp("How many classes or labels to name (default: 5 classes; every label).", valueName: "count")) var topK: Int?
   @Option(help: "Pictures computed at a time.") var batchSize = 16
   @Option(help: ArgumentHelp("Refuse pictures of more pixels than this.", valueName: "count")) var maxPixels = ImageDecoder.defaultPixelLimit
   @Option(
@@ -25,7 +28,7 @@ struct PredictCommand: ReportingCommand {
 
   func validate() throws {
     guard !images.isEmpty else { throw ValidationError("Name at least one picture.") }
-    guard topK > 0 else { throw ValidationError("--top-k takes a positive number, not \(topK).") }
+    if let topK, topK < 1 { throw ValidationError("--top-k takes a positive number, not \(topK).") }
     guard batchSize > 0 else { throw ValidationError("--batch-size takes a positive number, not \(batchSize).") }
   }
 
@@ -78,8 +81,12 @@ struct PredictCommand: ReportingCommand {
         return result
       }
     }
+    guard head.metadata.task != .regression || topK == nil else {
+      throw ValidationError("--top-k is for classes and labels, and \(self.head) tells numbers.")
+    }
+    let count = min(topK ?? (head.metadata.task == .classification ? 5 : head.classCount), head.classCount)
     let decoder = preprocessing.decoder(pixelLimit: maxPixels)
-    var predictions: [ImagePrediction] = []
+    var (predictions, values): ([ImagePrediction], [ValuePrediction]) = ([], [])
     for first in stride(from: 0, to: images.count, by: batch) {
       let part = images[first..<min(first + batch, images.count)]
       var bytes = [UInt8](repeating: 0, count: part.count * preprocessing.byteCount)
@@ -92,18 +99,30 @@ struct PredictCommand: ReportingCommand {
       }
       let found = try bytes.withUnsafeBytes { try logits($0, part.count) }
       for (place, path) in part.enumerated() {
-        predictions.append(
-          try ImagePrediction(
-            path: path, logits: found[place * head.classCount..<(place + 1) * head.classCount], classes: head.metadata.classes,
-            topK: min(topK, head.classCount), temperature: head.metadata.temperature))
+        let outputs = found[place * head.classCount..<(place + 1) * head.classCount], names = head.metadata.classes
+        switch head.metadata.task {
+        case .classification:
+          predictions.append(try ImagePrediction(path: path, logits: outputs, classes: names, topK: count, temperature: head.metadata.temperature))
+        case .multilabel: predictions.append(try ImagePrediction(path: path, labelLogits: outputs, labels: names, topK: count))
+        case .regression: values.append(try ValuePrediction(path: path, outputs: outputs, targets: names))
+        }
       }
     }
+    let isMultilabel = head.metadata.task == .multilabel
     for prediction in predictions {
       console.result(prediction.path)
       console.result(
-        tableText(prediction.predictions.map { ["  " + String(format: "%5.1f %%", $0.probability * 100), $0.label] }))
+        tableText(
+          prediction.predictions.map {
+            let mark = isMultilabel && $0.probability >= ImagePrediction.threshold ? "* " : "  "
+            return [mark + String(format: "%5.1f %%", $0.probability * 100), $0.label]
+          }))
     }
-    try console.object(predictions)
+    for prediction in values {
+      console.result(prediction.path)
+      for value in prediction.predictions { console.result("  \(value.target): " + String(format: "%.6g", value.value)) }
+    }
+    if head.metadata.task == .regression { try console.object(values) } else { try console.object(predictions) }
   }
 }
 

@@ -16,6 +16,17 @@ struct TrainCommand: ReportingCommand {
       Where there are several strengths (--l2, --alpha, --k) one is chosen on the validation split; without one on samples \
       held out of the training data, or by --folds; the head is then trained on all training data. The same samples give \
       the temperature that makes its probabilities honest. Test data is never looked at.
+
+      A store of samples with many labels or with numbers (graft help import) takes these heads:
+
+      --head linear   for labels a logistic regression each: the mean over samples of the sum over labels of binary \
+      cross-entropy + λ/2 ‖W‖², λ being 1/(C·N) of scikit-learn's LogisticRegression; for numbers least squares, or Huber's \
+      loss with --loss huber, on targets in units of their standard deviation
+      --head ridge    for numbers: the sum of squares + α‖W‖², all α at once, chosen by leave-one-out error
+      --head knn      for labels their share among the nearest training samples, for numbers the mean
+      --head mlp      with --loss sigmoid for labels, squared or huber for numbers
+
+      Their strength is the one with the least mean loss on the validation samples.
       """)
 
   @Argument(help: "The store.") var store: String
@@ -56,10 +67,10 @@ struct TrainCommand: ReportingCommand {
       let l2: Double?
       let top1, logLoss: Double
       let iterations: Int?
-      let converged: Bool?
+      let converged, interpolated: Bool?
 
       enum CodingKeys: String, CodingKey {
-        case strength, l2, top1, iterations, converged
+        case strength, l2, top1, iterations, converged, interpolated
         case logLoss = "log_loss"
       }
     }
@@ -86,6 +97,7 @@ struct TrainCommand: ReportingCommand {
     let console = output.console
     Interruption.shared.setRemedy("No head was written; run the same command again.")
     let store = try FeatureStore.open(reading: self.store)
+    guard store.labelling.task == .classification else { return try trainTargets(store) }
     let train = try store.labelled(split: "train", allViews: true)
     guard train.rowCount > 0 else {
       throw TrainingDataError(message: "\(self.store) has no training samples. Extract a data set with a train split.")
@@ -121,7 +133,7 @@ struct TrainCommand: ReportingCommand {
         sweep: fitted.sweep.map {
           Report.Point(
             strength: $0.strength, l2: isLinear ? $0.strength : nil, top1: $0.top1, logLoss: $0.logLoss, iterations: $0.iterations,
-            converged: $0.converged)
+            converged: $0.converged, interpolated: $0.interpolated)
         },
         folds: compared.map { compared in
           Report.Folds(
@@ -133,7 +145,7 @@ struct TrainCommand: ReportingCommand {
 
   private func show(_ fitted: FittedHead, _ compared: CrossValidation?, train: LabelledFeatures, seconds: Double, _ console: Console) {
     let symbol = [.linear: "λ", .ridge: "α", .knn: "k"][head.head] ?? ""
-    func text(_ strength: Double) -> String { head.head == .knn ? "\(Int(strength))" : String(format: "%.0e", strength) }
+    func text(_ strength: Double) -> String { head.head == .knn ? "\(Int(strength))" : String(format: "%.2g", strength) }
     if let compared {
       let rows = compared.results.map {
         [text($0.strength), String(format: "%.3f ± %.3f", $0.top1.value, ($0.top1.high - $0.top1.low) / 2), String(format: "%.4f", $0.logLoss)]
@@ -148,9 +160,14 @@ struct TrainCommand: ReportingCommand {
       console.result(
         tableText(
           [[symbol, "validation", "log loss"]]
-            + fitted.sweep.map { [text($0.strength), String(format: "%.3f", $0.top1), String(format: "%.4f", $0.logLoss)] },
+            + fitted.sweep.map { point in
+              [
+                text(point.strength), (point.interpolated == true ? "≈ " : "") + String(format: "%.3f", point.top1),
+                String(format: "%.4f", point.logLoss),
+              ]
+            },
           rightAligned: [1, 2]))
-      console.result("")
+      console.result(fitted.sweep.contains { $0.interpolated == true } ? "≈ between heads that were solved for\n" : "")
     }
     var parts = ["\(fitted.classifier.classCount) classes", "\(train.rowCount) samples"]
     if let strength = fitted.strength { parts.append(symbol + " " + String(format: "%g", strength)) }
@@ -172,7 +189,8 @@ extension HeadMetadata {
   init(of store: FeatureStore) {
     let isExtracted = store.key.source == .extraction
     self.init(
-      classes: store.classNames, cut: isExtracted ? store.key.cut : nil, backboneSHA256: isExtracted ? store.key.backboneSHA256 : nil,
+      task: store.labelling.task, classes: store.labelling.task == .classification ? store.classNames : store.labelling.names,
+      cut: isExtracted ? store.key.cut : nil, backboneSHA256: isExtracted ? store.key.backboneSHA256 : nil,
       backboneFile: store.entries["backbone_file"], backbonePath: store.entries["backbone_path"],
       preprocessing: isExtracted ? store.key.preprocessing : nil, precision: isExtracted ? ComputeFormat(rawValue: store.key.precision) : nil,
       featureNormalisation: .none, l2: 0, graftVersion: GraftVersion.text)

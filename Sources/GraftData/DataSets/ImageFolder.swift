@@ -11,6 +11,8 @@ import GraftGraph
 /// come in the same order. Hidden names are passed over. Links are followed, and a folder is entered once a class, so that
 /// a loop ends. Only one folder's names are in memory at a time.
 ///
+/// With a `LabelTable` the folders mean nothing: every image below the path that has a row counts, wherever it lies.
+///
 /// A folder of IDX files, as MNIST and Fashion-MNIST come, is a data set too: see `IDXDataSet`.
 ///
 /// A file is taken for an image by its extension. One that no decoder can read is reported as skipped, with the reason; a
@@ -18,8 +20,12 @@ import GraftGraph
 public struct ImageFolder: Sendable {
   /// The path as it was given.
   public let path: String
-  /// The classes that have a folder, or those of them that were asked for, sorted by bytes.
+  /// The classes that have a folder, or those of them that were asked for, sorted by bytes; with a table its classes.
   public let classNames: [String]
+  /// What images are labelled with.
+  public let labelling: Labelling
+  /// The file that labels them; `nil`: their folders do.
+  public let table: LabelTable?
 
   /// The pictures, where they lie in IDX files.
   public let packed: IDXDataSet?
@@ -47,6 +53,9 @@ public struct ImageFolder: Sendable {
     package var ignored = 0
     /// Classes without a single image.
     package var emptyClasses: [String] = []
+    /// With a table: images that it has no row for, and rows whose image is not there; of both the first paths.
+    package var unlabelled = PathTally()
+    package var missing = PathTally()
   }
 
   private static let splits = ["train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"]
@@ -63,7 +72,7 @@ public struct ImageFolder: Sendable {
   /// - Throws: `FileError` if a folder cannot be read; `DataSetError` if there are no class folders, or one of `classes` is none.
   public init(path: String, classes: [String]? = nil) throws {
     self.path = path
-    wanted = classes.map(Set.init)
+    (labelling, table, wanted) = (.classes, nil, classes.map(Set.init))
     packed = try IDXDataSet.open(path)
     if let packed {
       (classNames, parts) = (try Self.chosen(packed.classNames, classes, path: path), [])
@@ -96,6 +105,18 @@ public struct ImageFolder: Sendable {
     classNames = try Self.chosen(found, classes, path: path)
   }
 
+  /// All images below a path, as a table labels them.
+  ///
+  /// - Throws: `FileError` if the folder cannot be read.
+  public init(path: String, labels table: LabelTable) throws {
+    self.path = path
+    (labelling, classNames, self.table) = (table.labelling, table.classNames, table)
+    (packed, parts, wanted) = (nil, [], nil)
+    guard case .success(let status) = FileStatus.of(Array(path.utf8)), status.isFolder else {
+      throw FileError(path: path, action: "read the folder", code: access(path, F_OK) == 0 ? ENOTDIR : errno)
+    }
+  }
+
   private static func chosen(_ found: [String], _ classes: [String]?, path: String) throws(DataSetError) -> [String] {
     guard let classes else { return found }
     let missing = Set(classes).subtracting(found).sorted()
@@ -120,6 +141,7 @@ public struct ImageFolder: Sendable {
       }
       return tally
     }
+    if let table { return try forEachImage(labelledBy: table, body) }
     var seen: Set<[UInt8]> = []
     var counts: [[UInt8]: Int] = [:]
     let rootCount = path.utf8.count
@@ -141,6 +163,22 @@ public struct ImageFolder: Sendable {
       }
     }
     tally.emptyClasses = seen.filter { counts[$0] == 0 }.sorted { $0.lexicographicallyPrecedes($1) }.map { String(decoding: $0, as: UTF8.self) }
+    return tally
+  }
+
+  private func forEachImage(labelledBy table: LabelTable, _ body: (Entry) throws -> Void) throws -> Tally {
+    guard case .success(let status) = FileStatus.of(Array(path.utf8)) else { throw FileError(path: path, action: "read the folder", code: errno) }
+    var tally = Tally(), rows = table.rows(in: path)
+    var walk = Walk(rootCount: path.utf8.count, label: nil, split: nil)
+    try walk.visit(Array(path.utf8), status) { entry in
+      guard let row = rows.removeValue(forKey: entry.path) else { return tally.unlabelled.add(entry.path) }
+      var entry = entry
+      (entry.label, entry.split) = (row.label, row.split)
+      tally.images += 1
+      try body(entry)
+    }
+    tally.ignored = walk.ignored
+    for (path, _) in rows.sorted(by: { $0.value.line < $1.value.line }) { tally.missing.add(path) }
     return tally
   }
 
@@ -225,6 +263,20 @@ public struct ImageFolder: Sendable {
       }
     }
     return text
+  }
+}
+
+/// How many paths there are of a kind, and the first of them.
+public struct PathTally: Sendable, Equatable {
+  public private(set) var count = 0
+  /// At most `listed`.
+  public private(set) var first: [String] = []
+
+  public static let listed = 100
+
+  mutating func add(_ path: String) {
+    count += 1
+    if first.count < Self.listed { first.append(path) }
   }
 }
 

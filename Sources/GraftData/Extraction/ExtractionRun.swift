@@ -32,6 +32,7 @@ final class ExtractionRun {
     counts.removed = scan.removed
     counts.ignored = scan.tally.ignored
     counts.emptyClasses = scan.tally.emptyClasses
+    (counts.unlabelled, counts.missing) = (scan.tally.unlabelled, scan.tally.missing)
   }
 
   var summary: ExtractionSummary {

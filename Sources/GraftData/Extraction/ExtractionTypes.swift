@@ -50,7 +50,7 @@ public struct ExtractionOptions: Sendable {
   public var shardRows: Int?
   /// Time after which rows are committed although the shard is not full: the most work that a kill can cost.
   public var longestUncommitted = Duration.seconds(30)
-  /// Makes the first image that cannot be read an error.
+  /// Makes the first image that cannot be read an error, and a table of labels that does not have each image.
   public var strict = false
   /// How samples are split whose folder does not say; `nil` keeps the store's rule.
   public var split: SplitRule?
@@ -101,6 +101,9 @@ public struct ExtractionSummary: Sendable {
   public internal(set) var ignored = 0
   /// Class folders without a single image.
   public internal(set) var emptyClasses: [String] = []
+  /// With a table of labels: images it has no row for, which were passed over, and rows whose image is not there.
+  public internal(set) var unlabelled = PathTally()
+  public internal(set) var missing = PathTally()
   public internal(set) var seconds = 0.0
   public internal(set) var shares = TimeShares()
 

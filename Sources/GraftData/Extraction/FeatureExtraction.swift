@@ -90,7 +90,7 @@ public struct FeatureExtraction {
       path: storePath, key: key, opening: options.opening, split: options.split, shardRows: options.shardRows, facts: facts)
     writer.onStep = onStep
     writer.longestWait = options.longestUncommitted
-    let scan = try ScanTable(data, writer: writer, cancellation: cancellation)
+    let scan = try ScanTable(data, writer: writer, strict: options.strict, cancellation: cancellation)
     let run = ExtractionRun(scan: scan, writer: writer, cancellation: cancellation, strict: options.strict, start: start)
     let firstPage = try scan.page(after: 0)
     if !firstPage.isEmpty {

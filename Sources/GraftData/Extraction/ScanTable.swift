@@ -18,10 +18,11 @@ struct ScanTable {
   /// Walks the data set, drops what has gone from the index, and gives unchanged samples the label and split they have now.
   ///
   /// - Throws: `FileError`, `DataSetError`, `StoreError`, `CancelledError`. The index is untouched then.
-  init(_ data: ImageFolder, writer: FeatureStoreWriter, cancellation: CancellationFlag) throws {
+  init(_ data: ImageFolder, writer: FeatureStoreWriter, strict: Bool = false, cancellation: CancellationFlag) throws {
     self.writer = writer
     let rule = writer.splitRule
-    (tally, unchanged, removed) = try writer.index.write { db in
+    let file = data.table.map { URL(fileURLWithPath: $0.path).standardizedFileURL.path }
+    (tally, unchanged, removed) = try writer.declare(data.labelling, facts: [Labelling.fileKey: file]) { db, hasChanged in
       db.add(function: DatabaseFunction("graft_split", argumentCount: 1, pure: true) { String.fromDatabaseValue($0[0]).map(rule.split) })
       try db.execute(
         sql: """
@@ -39,11 +40,7 @@ struct ScanTable {
           entry.problem,
         ])
       }
-      guard tally.images > 0 else {
-        throw DataSetError(
-          path: data.path, reason: "there is not a single image in its \(data.classNames.count) class folders",
-          remedy: "Check the path. Images are known by their extension: .jpg, .png, .webp, .tiff.")
-      }
+      try Self.check(tally, of: data, strict: strict)
       try db.execute(
         sql: """
           UPDATE temp.scan SET unchanged = 1 WHERE problem IS NULL AND EXISTS (
@@ -59,7 +56,33 @@ struct ScanTable {
           WHERE scan.path = sample.path AND scan.unchanged
             AND (sample.label IS NOT scan.label OR sample.split IS NOT coalesce(scan.split, graft_split(sample.content_sha256)))
           """)
+      // What a label is has changed: of images that are looked at again, too, no label of the other kind may stay until then.
+      if hasChanged { try db.execute(sql: "UPDATE sample SET label = scan.label FROM temp.scan WHERE scan.path = sample.path") }
       return (tally, unchanged, removed)
+    }
+  }
+
+  /// - Throws: `DataSetError` where there is nothing to extract, or, if `strict`, images without labels.
+  private static func check(_ tally: ImageFolder.Tally, of data: ImageFolder, strict: Bool) throws(DataSetError) {
+    guard let table = data.table else {
+      guard tally.images == 0 else { return }
+      throw DataSetError(
+        path: data.path, reason: "there is not a single image in its \(data.classNames.count) class folders",
+        remedy: "Check the path. Images are known by their extension: .jpg, .png, .webp, .tiff.")
+    }
+    guard tally.images > 0 else {
+      throw DataSetError(
+        path: data.path,
+        reason: "none of its \(tally.unlabelled.count) images has a row in \(table.path), whose first is '\(tally.missing.first.first ?? "")'"
+          + (tally.unlabelled.first.first.map { "; the first image is '\($0)'" } ?? ""),
+        remedy: "Write paths relative to the folder, with their extension.")
+    }
+    guard strict else { return }
+    for (paths, what) in [(tally.unlabelled, "without a row in \(table.path)"), (tally.missing, "that \(table.path) names and are not there")] {
+      guard let first = paths.first.first else { continue }
+      throw DataSetError(
+        path: data.path, reason: "images \(what): \(paths.count); the first is '\(first)'",
+        remedy: "Correct the file, or run the same command without --strict to pass over them.")
     }
   }
 

@@ -7,7 +7,12 @@ public struct ImportSummary: Sendable, Equatable {
   public var imported = 0
   /// Rows whose numbers the store had already.
   public var reused = 0
+  /// Classes, labels or targets.
   public var classes = 0
+  /// What the rows are labelled with.
+  public var labelling = Labelling.classes
+  /// Numbers that are all whole: they may have been meant as classes.
+  public var hasWholeTargets = false
   public var seconds = 0.0
 }
 
@@ -18,16 +23,18 @@ extension FeatureStore {
   ///
   /// - Parameters:
   ///   - features: a `.npy` file `[N, D…]` of float16 (kept), float32 (kept) or float64 (rounded to float32).
-  ///   - labels: a `.npy` file `[N]` of integers, whose classes stay in numeric order, or of text.
+  ///   - labels: a `.npy` file `[N]` of integers, whose classes stay in numeric order, or of text; `[N, C]` of 0 and 1, which labels a
+  ///     row has; `[N]` or `[N, T]` of floating-point numbers, what is to be told.
+  ///   - labelNames: a file with the name of a label or target on each line; without it they are called by their numbers.
   ///   - split: a `.npy` file `[N]` of the words train, val and test; without it, by a hash of each row's numbers.
   /// - Throws: `NpyError`, `StoreError`, `FileError`; `CancelledError`.
   public static func importing(
-    features featuresPath: String, labels labelsPath: String, split splitPath: String? = nil, output: String, opening: StoreOpening = .resuming,
-    rule: SplitRule? = nil, shardRows: Int? = nil, cancellation: CancellationFlag = CancellationFlag()
+    features featuresPath: String, labels labelsPath: String, labelNames namesPath: String? = nil, split splitPath: String? = nil, output: String,
+    opening: StoreOpening = .resuming, rule: SplitRule? = nil, shardRows: Int? = nil, cancellation: CancellationFlag = CancellationFlag()
   ) throws -> ImportSummary {
     let start = ContinuousClock.now
     let features = try ImportedFeatures(path: featuresPath)
-    let labels = try labelTexts(labelsPath, count: features.count, featuresPath: featuresPath)
+    let labels = try ImportedLabels(labelsPath, namesPath: namesPath, count: features.count, featuresPath: featuresPath)
     let splits = try splitPath.map { try splitWords($0, count: features.count, featuresPath: featuresPath) }
     let nameDigits = max(6, String(features.count - 1).count)
 
@@ -35,7 +42,12 @@ extension FeatureStore {
       source: .imported, backboneSHA256: "", cut: "", cutShape: features.rowShape, preprocessing: "", precision: "", featureType: features.storedType)
     let facts = ["label_order": labels.isNumeric ? "numeric" : "bytes", "data_root": (featuresPath as NSString).lastPathComponent]
     let writer = try FeatureStoreWriter(path: output, key: key, opening: opening, split: rule, shardRows: shardRows, facts: facts)
+    try writer.declare(labels.labelling) { db, hasChanged in
+      // Labels of another kind go; the rows stay, and each gets its sample again below.
+      if hasChanged { try db.execute(sql: "DELETE FROM sample") }
+    }
     var summary = ImportSummary()
+    (summary.labelling, summary.hasWholeTargets) = (labels.labelling, labels.hasWholeTargets)
     try features.forEachRow { index, row in
       if cancellation.isCancelled {
         try writer.commit()
@@ -59,45 +71,20 @@ extension FeatureStore {
         arguments: [4 + nameDigits, "row " + String(repeating: "0", count: nameDigits - last.count) + last])
     }
     try writer.close()
-    summary.classes = Set(labels.texts.map { Array($0.utf8) }).count
+    summary.classes = labels.labelling.task == .classification ? Set(labels.texts.map { Array($0.utf8) }).count : labels.labelling.names.count
     summary.seconds = start.secondsSince
     return summary
-  }
-
-  private static func labelTexts(_ path: String, count: Int, featuresPath: String) throws -> (texts: [String], isNumeric: Bool) {
-    let (shape, texts, isNumeric): ([Int], [String], Bool)
-    switch try Npy.contents(of: path) {
-    case .strings(let textShape, let values): (shape, texts, isNumeric) = (textShape, values, false)
-    case .numbers(let tensor):
-      guard !tensor.elementType.isFloatingPoint else {
-        throw NpyError(path: path, reason: "labels are \(tensor.elementType); integers or text are needed (labels.astype(int))")
-      }
-      let values = tensor.integers()
-      if tensor.elementType == .uint64, let large = values.firstIndex(of: .max) {
-        throw NpyError(path: path, reason: "the label at \(large) does not fit 64 bits with a sign")
-      }
-      (shape, texts, isNumeric) = (tensor.shape, values.map(String.init), true)
-    }
-    try checkLength(shape, path: path, count: count, featuresPath: featuresPath)
-    if let empty = texts.firstIndex(of: "") { throw NpyError(path: path, reason: "the label at \(empty) is empty text") }
-    return (texts, isNumeric)
   }
 
   private static func splitWords(_ path: String, count: Int, featuresPath: String) throws -> [String] {
     guard case .strings(let shape, let words) = try Npy.contents(of: path) else {
       throw NpyError(path: path, reason: "it holds numbers, and the words train, val and test are needed")
     }
-    try checkLength(shape, path: path, count: count, featuresPath: featuresPath)
+    try ImportedLabels.checkLength(shape, path: path, count: count, featuresPath: featuresPath)
     if let wrong = words.firstIndex(where: { !["train", "val", "test"].contains($0) }) {
       throw NpyError(path: path, reason: "the word at \(wrong) is '\(words[wrong].prefix(40))'; only train, val and test are known")
     }
     return words
-  }
-
-  private static func checkLength(_ shape: [Int], path: String, count: Int, featuresPath: String) throws {
-    guard shape == [count] else {
-      throw NpyError(path: path, reason: "its shape is \(shape), and \(featuresPath) has \(count) rows: \([count]) is needed")
-    }
   }
 }
 

@@ -2,17 +2,18 @@ import Foundation
 import GRDB
 import GraftGraph
 
-/// A sample that has features: its class, and where its row lies; of several views, view 0. 24 bytes, so that a million of them are no burden.
+/// A sample that has features: its label, and where its row lies; of several views, view 0. 24 bytes, so that a million of them are no burden.
 public struct StoredSample: Sendable, Equatable {
   /// The `id` in the index.
   public let id: Int64
-  let classIndex: Int32
+  /// The class, or the row of the store's targets.
+  let labelIndex: Int32
   /// Where the shard is in the store's list, and the row in it.
   let shardIndex: Int32
   fileprivate(set) var rowIndex: Int32
 
-  /// The class, as a place in `FeatureStore.classNames`.
-  public var label: Int { Int(classIndex) }
+  /// The class, as a place in `FeatureStore.classNames`. Samples of a store of another task have no class: `FeatureStore.targets(of:)`.
+  public var label: Int { Int(labelIndex) }
   /// The shard, as a place in the list that the store opened with.
   public var shard: Int { Int(shardIndex) }
   public var row: Int { Int(rowIndex) }
@@ -30,7 +31,9 @@ public final class FeatureStore: Sendable {
   public let splitRule: SplitRule
   /// The whole table `store`.
   public let entries: [String: String]
-  /// The classes of samples with features: by bytes, or by value when they came as integers.
+  /// What samples are labelled with.
+  public let labelling: Labelling
+  /// The classes of samples with features: by bytes, or by value when they came as integers; empty in stores of other tasks.
   public let classNames: [String]
   /// Samples that have features, by split. Within one, sorted by path: the order does not depend on how the store grew.
   public let samplesBySplit: [String: [StoredSample]]
@@ -40,6 +43,8 @@ public final class FeatureStore: Sendable {
   private let index: StoreIndex
   private let shards: [Shard]
   private let mapped: [(bytes: HostBytes, dataOffset: Int)]
+  /// `[rows, T]`, in stores without classes.
+  private let targetRows: [Double]
 
   /// Opens a store for reading.
   ///
@@ -56,15 +61,17 @@ public final class FeatureStore: Sendable {
       guard let entries = try index.entries(db, store: path) else {
         throw StoreError(.notAStore, path: path, reason: "the store is empty: nothing was ever written to it", remedy: "Run 'graft extract' first.")
       }
-      guard let key = FeatureKey(entries: entries), let rule = SplitRule(entries: entries) else {
+      guard let key = FeatureKey(entries: entries), let rule = SplitRule(entries: entries), let labelling = Labelling(entries: entries) else {
         throw StoreError.damagedIndex(index.path, "the table that says what the features are makes no sense")
       }
       let shards = try index.shards(db)
-      let table = try SampleTable(db, shards: shards, isNumeric: entries["label_order"] == "numeric", views: key.views, index: index.path)
-      return (entries, key, rule, shards, table)
+      let table = try SampleTable(
+        db, shards: shards, isNumeric: entries["label_order"] == "numeric", labelling: labelling, views: key.views, index: index.path)
+      return (entries, key, rule, shards, table, labelling)
     }
     (entries, key, splitRule, shards) = (snapshot.0, snapshot.1, snapshot.2, snapshot.3)
     (classNames, samplesBySplit, skippedCount) = (snapshot.4.classNames, snapshot.4.bySplit, snapshot.4.skippedCount)
+    (labelling, targetRows) = (snapshot.5, snapshot.4.targets)
     mapped = try snapshot.3.map { try $0.map(store: path, key: snapshot.1) }
   }
 
@@ -75,6 +82,14 @@ public final class FeatureStore: Sendable {
     if let split { return samplesBySplit[split] ?? [] }
     let known = ["train", "val", "test"]
     return (known + samplesBySplit.keys.filter { !known.contains($0) }.sorted()).flatMap { samplesBySplit[$0] ?? [] }
+  }
+
+  /// What samples of a store without classes are labelled with, `[N, T]`: 1 for labels that a sample has and 0 for the others, or numbers.
+  ///
+  /// Our own invariant: the store is not one of classes, and the samples are its own.
+  public func targets(of samples: some Collection<StoredSample>) -> [Double] {
+    let width = labelling.names.count
+    return samples.flatMap { targetRows[$0.label * width..<($0.label + 1) * width] }
   }
 
   /// The path of a sample relative to the data set's folder, or what stands for it (`row 000123`); `nil` if it has gone since.

@@ -122,6 +122,28 @@ final class FeatureStoreWriter {
     try removeOrphans()
   }
 
+  /// Says what labels are from now on, and writes, in the same transaction, what depends on it.
+  ///
+  /// - Parameters:
+  ///   - facts: further rows of the table `store` that go with the labels; `nil`: there is none of that name.
+  ///   - body: gets whether labels were something else before.
+  func declare<Result>(
+    _ labelling: Labelling, facts: [String: String?] = [Labelling.fileKey: nil], _ body: (Database, _ hasChanged: Bool) throws -> Result
+  ) throws -> Result {
+    try index.write { db in
+      let stored = Labelling(entries: try index.entries(db, store: path) ?? [:])
+      let entries = [Labelling.taskKey: nil, Labelling.namesKey: nil].merging(labelling.entries) { $1 }.merging(facts) { $1 }
+      for (key, value) in entries.sorted(by: { $0.key < $1.key }) {
+        if let value {
+          try db.execute(sql: "INSERT INTO store VALUES (?, ?) ON CONFLICT(key) DO UPDATE SET value = excluded.value", arguments: [key, value])
+        } else {
+          try db.execute(sql: "DELETE FROM store WHERE key = ?", arguments: [key])
+        }
+      }
+      return try body(db, stored != labelling)
+    }
+  }
+
   /// Ends the writing; what was not committed is lost.
   func close() throws {
     shard = nil

@@ -13,7 +13,8 @@ public struct EpochRecord: Sendable, Codable, Equatable {
   public let learningRate: Double
   /// Means over the epoch's samples, as they were trained on.
   public let trainLoss: Double
-  public let trainTop1: Double
+  /// Of samples without classes `nil`, like `validationTop1`.
+  public let trainTop1: Double?
   /// On validation data; `nil` without any.
   public let validationLoss: Double?
   public let validationTop1: Double?
@@ -87,6 +88,10 @@ public final class Trainer {
     lossScale = program.options.precision == .float16 ? 1024 : 1
     guard training.count > 0 else { throw TrainingDataError(message: "there are no samples to train on") }
     for samples in [training, validation].compactMap(\.self) {
+      if let targets = samples.targets {
+        try Self.check(targets, of: samples, program)
+        continue
+      }
       guard let label = samples.labels.first(where: { !(0..<program.classCount).contains($0) }) else { continue }
       throw TrainingDataError(message: "a sample has label \(label), and there are \(program.classCount) classes")
     }
@@ -97,6 +102,17 @@ public final class Trainer {
     if case .batch = options.normalization, training.count < options.batchSize {
       throw TrainingDataError(
         message: "normalisation by batches needs whole batches: there are \(training.count) samples, and a batch has \(options.batchSize)")
+    }
+  }
+
+  /// Targets must be those of the network's outputs, and options must not be for classes.
+  private static func check(_ targets: [Float], of samples: any TrainingSamples, _ program: TrainingProgram) throws {
+    guard targets.count == samples.count * program.classCount, targets.allSatisfy(\.isFinite) else {
+      throw TrainingDataError(message: "\(targets.count) targets for \(samples.count) samples and \(program.classCount) outputs, or not all finite")
+    }
+    let options = program.options
+    guard options.loss != .crossEntropy, options.labelSmoothing == 0, options.classWeights == nil, !options.mixing.isOn else {
+      throw TrainingOptionError(message: "cross-entropy, label smoothing, class weights, mixup and cutmix are for samples of one class each")
     }
   }
 
@@ -163,6 +179,7 @@ public final class Trainer {
         rates: rates(rate, step: steps + 1, lossScale: lossScale, applies: applies, gathered: gathered), isFirstOfSum: place == 0)
       for row in chosen.indices {
         total += Double(result.losses[row])
+        guard training.targets == nil else { continue }
         // Of a mixed picture the larger share counts.
         let shown = (mix?.share ?? 1) >= 0.5 ? row : Mixing.Draw.partner(of: row, count: chosen.count)
         let own = result.outputs[row * classes..<(row + 1) * classes]
@@ -177,9 +194,10 @@ public final class Trainer {
         TrainingProgress(
           epoch: number, step: index + 1, stepsPerEpoch: batchesPerEpoch, loss: total / Double(seen), samplesPerSecond: Double(seen) / seconds))
     }
-    let score = try validation.map { try self.score($0) }
+    let score = try validation.map { try measured($0) }
     return EpochRecord(
-      epoch: number, steps: steps, learningRate: rate, trainLoss: total / Double(max(1, seen)), trainTop1: Double(hits) / Double(max(1, seen)),
+      epoch: number, steps: steps, learningRate: rate, trainLoss: total / Double(max(1, seen)),
+      trainTop1: training.targets == nil ? Double(hits) / Double(max(1, seen)) : nil,
       validationLoss: score?.loss, validationTop1: score?.top1, gradientNorm: largest, seconds: (clock.now - start) / .seconds(1))
   }
 
@@ -214,6 +232,13 @@ public final class Trainer {
   /// Targets [batch, C] and what each sample counts; rows beyond a short batch count nothing.
   func targets(_ chosen: [Int], _ mix: Mixing.Draw?, lossScale: Float) -> (targets: [Float], weights: [Float]) {
     let (batch, classes) = (options.batchSize, program.classCount)
+    if let wanted = training.targets {
+      let own = chosen.flatMap { wanted[$0 * classes..<($0 + 1) * classes] }, counted = chosen.count
+      return (
+        own + [Float](repeating: 0, count: batch * classes - own.count),
+        [Float](repeating: lossScale / Float(counted), count: counted) + [Float](repeating: 0, count: batch - counted)
+      )
+    }
     let other = Float(options.labelSmoothing) / Float(classes)
     var targets = [Float](repeating: other, count: batch * classes), weights = [Float](repeating: 0, count: batch)
     let ones = chosen.map { options.classWeights?[training.labels[$0]] ?? 1 }, share = mix?.share ?? 1
@@ -248,20 +273,31 @@ public final class Trainer {
     }
   }
 
-  /// Mean loss (without smoothing or class weights) and accuracy of the network as it is.
+  /// Mean loss (without smoothing or class weights) and accuracy of the network as it is; of samples without classes accuracy is 0.
   public func score(_ samples: any TrainingSamples) throws -> (loss: Double, top1: Double) {
+    let measured = try measured(samples)
+    return (measured.loss, measured.top1 ?? 0)
+  }
+
+  private func measured(_ samples: any TrainingSamples) throws -> (loss: Double, top1: Double?) {
     let classes = program.classCount
     var (total, hits) = (0.0, 0)
     try program.withAverages {
       try program.forEachOutputs(of: samples) { first, outputs in
         for row in 0..<outputs.count / classes {
-          let label = samples.labels[first + row], own = outputs[row * classes..<(row + 1) * classes]
+          let own = outputs[row * classes..<(row + 1) * classes]
+          if let targets = samples.targets {
+            total += options.loss.value(outputs: own, targets: targets[(first + row) * classes..<(first + row + 1) * classes])
+            continue
+          }
+          let label = samples.labels[first + row]
           total += options.loss.value(outputs: own, label: label)
           if own.indices.max(by: { own[$0] < own[$1] }).map({ $0 - own.startIndex }) == label { hits += 1 }
         }
       }
     }
-    return (total / Double(max(1, samples.count)), Double(hits) / Double(max(1, samples.count)))
+    let count = Double(max(1, samples.count))
+    return (total / count, samples.targets == nil ? Double(hits) / count : nil)
   }
 
   // MARK: Checkpoints
@@ -323,19 +359,14 @@ extension TrainingProgram {
 extension Loss {
   /// The loss of one sample of that class, in double precision.
   package func value(outputs: ArraySlice<Float>, label: Int) -> Double {
-    let outputs = outputs.map(Double.init)
-    switch self {
-    case .crossEntropy:
-      let greatest = outputs.max() ?? 0
-      return log(outputs.reduce(0) { $0 + exp($1 - greatest) }) + greatest - outputs[label]
-    case .binaryCrossEntropy:
-      return outputs.enumerated().reduce(0) { $0 + max($1.1, 0) + log1p(exp(-abs($1.1))) - ($1.0 == label ? $1.1 : 0) }
-    case .squared: return outputs.enumerated().reduce(0) { $0 + 0.5 * pow($1.1 - ($1.0 == label ? 1 : 0), 2) }
-    case .huber(let delta):
-      return outputs.enumerated().reduce(0) { sum, item in
-        let d = abs(item.1 - (item.0 == label ? 1 : 0)), bound = Double(delta)
-        return sum + (d <= bound ? d * d / 2 : bound * (d - bound / 2))
-      }
-    }
+    value(outputs: outputs, targets: outputs.indices.map { $0 - outputs.startIndex == label ? 1 : 0 }[...])
+  }
+
+  /// The loss of one sample, in double precision.
+  func value(outputs: ArraySlice<Float>, targets: ArraySlice<Float>) -> Double {
+    guard self == .crossEntropy else { return zip(outputs, targets).reduce(0) { $0 + term(Double($1.0), Double($1.1)).value } }
+    let greatest = Double(outputs.max() ?? 0)
+    let total = log(outputs.reduce(0) { $0 + exp(Double($1) - greatest) }) + greatest
+    return zip(outputs, targets).reduce(0) { $0 + Double($1.1) * (total - Double($1.0)) }
   }
 }

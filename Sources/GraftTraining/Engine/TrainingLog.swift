@@ -9,7 +9,7 @@ extension [EpochRecord] {
     var lines = ["epoch,steps,learning_rate,train_loss,train_top1,validation_loss,validation_top1,gradient_norm,seconds"]
     for record in self {
       lines.append(
-        "\(record.epoch),\(record.steps),\(record.learningRate),\(record.trainLoss),\(record.trainTop1),\(text(record.validationLoss)),"
+        "\(record.epoch),\(record.steps),\(record.learningRate),\(record.trainLoss),\(text(record.trainTop1)),\(text(record.validationLoss)),"
           + "\(text(record.validationTop1)),\(record.gradientNorm),\(record.seconds)")
     }
     try [UInt8]((lines.joined(separator: "\n") + "\n").utf8).withUnsafeBytes { try file.append($0) }

@@ -6,8 +6,10 @@ public protocol TrainingSamples: Sendable {
   var count: Int { get }
   /// Bytes of one sample as the network's input takes it.
   var sampleByteCount: Int { get }
-  /// Indices of classes, one a sample.
+  /// Indices of classes, one a sample; empty where there are `targets`.
   var labels: [Int] { get }
+  /// `[N, T]`, what is to be said of each sample, where that is no class.
+  var targets: [Float]? { get }
   /// Where samples are prepared pictures, [height, width, 3] bytes: their size.
   var imageSize: (width: Int, height: Int)? { get }
 
@@ -19,6 +21,7 @@ public protocol TrainingSamples: Sendable {
 
 extension TrainingSamples {
   public var imageSize: (width: Int, height: Int)? { nil }
+  public var targets: [Float]? { nil }
 }
 
 /// Rows of a store at a cut, as they lie on the disk. Of several views each epoch draws one; without an epoch it is view 0.

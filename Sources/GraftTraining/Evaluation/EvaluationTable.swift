@@ -2,7 +2,7 @@
 extension Evaluation {
   /// Confusions listed where the matrix is too wide.
   static let listedConfusions = 15
-  private static let widestName = 32
+  static let widestName = 32
 
   /// The summary, a line a class, and the confusion matrix with numbered columns; where that is wider than `columns`,
   /// the pairs confused most often instead.
@@ -100,7 +100,7 @@ extension Evaluation {
   }
 
   /// Four decimals, rounded to nearest, without a locale.
-  private static func decimal(_ value: Double) -> String {
+  static func decimal(_ value: Double) -> String {
     guard value.isFinite, abs(value) < 1e12 else { return "\(value)" }
     let scaled = (abs(value) * 10_000).rounded()
     let (whole, part) = (Int(scaled) / 10_000, Int(scaled) % 10_000)

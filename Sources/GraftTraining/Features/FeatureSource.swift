@@ -74,6 +74,7 @@ struct SelectedFeatures: FeatureSource {
     try base.forEachChunk { chunk in
       let first = next
       gathered.removeAll(keepingCapacity: true)
+      gathered.reserveCapacity(min(chunk.rowCount, rows.count - next) * chunk.dimension)
       while next < rows.count, rows[next] < chunk.firstRow + chunk.rowCount {
         let begin = (rows[next] - chunk.firstRow) * chunk.dimension
         gathered.append(contentsOf: chunk.values[begin..<begin + chunk.dimension])

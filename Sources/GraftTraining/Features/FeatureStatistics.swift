@@ -14,7 +14,11 @@ package struct FeatureStatistics {
 
   /// - Throws: `TrainingDataError` that names the first row with NaN or infinity, or what reading throws.
   package init(_ data: LabelledFeatures, sampleLimit: Int) throws {
-    let source = data.features
+    try self.init(data.features, sampleLimit: sampleLimit) { data.name(ofRow: $0) }
+  }
+
+  /// - Parameter name: how a message calls a row.
+  package init(_ source: any FeatureSource, sampleLimit: Int, name: (Int) -> String) throws {
     rowCount = source.rowCount
     dimension = source.dimension
     let (count, width) = (rowCount, dimension)
@@ -26,10 +30,14 @@ package struct FeatureStatistics {
     try source.forEachChunk { chunk in
       for row in 0..<chunk.rowCount {
         let values = chunk.values[row * width..<(row + 1) * width]
-        for value in values {
-          guard value.isFinite else { throw TrainingDataError.notFinite(value, row: data.name(ofRow: chunk.firstRow + row)) }
-          largestMagnitude = max(largestMagnitude, abs(value))
+        // Magnitudes are in the order of their bits, infinity and NaN above all numbers.
+        var largest: UInt32 = 0
+        for value in values { largest = max(largest, value.bitPattern & ~(1 << 31)) }
+        guard largest < Float.infinity.bitPattern else {
+          let value = values.first { !$0.isFinite } ?? .nan
+          throw TrainingDataError.notFinite(value, row: name(chunk.firstRow + row))
         }
+        largestMagnitude = max(largestMagnitude, Float(bitPattern: largest))
         if nextSample < sampledRowCount, chunk.firstRow + row == nextSample * count / sampledRowCount {
           sampledRows.append(contentsOf: values)
           nextSample += 1

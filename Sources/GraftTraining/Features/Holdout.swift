@@ -11,15 +11,23 @@ package struct Holdout {
   package let validation: [Int]
 
   package init(_ data: LabelledFeatures, classCount: Int, fraction: Double, seed: UInt64) {
-    let rank = (0..<data.rowCount).map { row in
-      Self.uniform(data.keys.isEmpty ? "\(row)" : data.keys[row], seed: seed)
-    }
-    var isValidation = rank.map { $0 < fraction }
     var rowsOfClass = [[Int]](repeating: [], count: classCount)
     for (row, label) in data.labels.enumerated() where rowsOfClass.indices.contains(label) { rowsOfClass[label].append(row) }
+    self.init(rowCount: data.rowCount, keys: data.keys, classes: rowsOfClass, fraction: fraction, seed: seed)
+  }
+
+  /// Of samples without classes: only neither side may be left empty.
+  package init(_ data: TargetedFeatures, fraction: Double, seed: UInt64) {
+    self.init(rowCount: data.rowCount, keys: data.keys, classes: [Array(0..<data.rowCount)], fraction: fraction, seed: seed)
+  }
+
+  /// - Parameter rowsOfClass: the rows of each class.
+  private init(rowCount: Int, keys: [String], classes rowsOfClass: [[Int]], fraction: Double, seed: UInt64) {
+    let rank = (0..<rowCount).map { row in Self.uniform(keys.isEmpty ? "\(row)" : keys[row], seed: seed) }
+    var isValidation = rank.map { $0 < fraction }
     var rowsOfKey: [String: [Int]] = [:]
-    for (row, key) in data.keys.enumerated() { rowsOfKey[key, default: []].append(row) }
-    func views(_ row: Int) -> [Int] { data.keys.isEmpty ? [row] : rowsOfKey[data.keys[row]] ?? [row] }
+    for (row, key) in keys.enumerated() { rowsOfKey[key, default: []].append(row) }
+    func views(_ row: Int) -> [Int] { keys.isEmpty ? [row] : rowsOfKey[keys[row]] ?? [row] }
     for rows in rowsOfClass {
       let ordered = rows.sorted { (rank[$0], $0) < (rank[$1], $1) }
       guard let lowest = ordered.first, let highest = ordered.last else { continue }

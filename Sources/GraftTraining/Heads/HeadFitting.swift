@@ -29,9 +29,12 @@ public struct StrengthScore: Sendable, Equatable {
   /// Of a solver that goes step by step: how many steps it took, and whether it came to the minimum.
   public let iterations: Int?
   public let converged: Bool?
+  /// Of such a solver: whether it was spared the strength, whose head lies between those of others.
+  public let interpolated: Bool?
 
-  public init(strength: Double, top1: Double, logLoss: Double, iterations: Int? = nil, converged: Bool? = nil) {
-    (self.strength, self.top1, self.logLoss, self.iterations, self.converged) = (strength, top1, logLoss, iterations, converged)
+  public init(strength: Double, top1: Double, logLoss: Double, iterations: Int? = nil, converged: Bool? = nil, interpolated: Bool? = nil) {
+    (self.strength, self.top1, self.logLoss) = (strength, top1, logLoss)
+    (self.iterations, self.converged, self.interpolated) = (iterations, converged, interpolated)
   }
 }
 

@@ -1,4 +1,5 @@
 import Foundation
+import GraftData
 import GraftDevice
 
 /// What a head has to know beside its numbers; strings in the head file's header.
@@ -10,9 +11,9 @@ public struct HeadMetadata: Sendable, Equatable {
   public static let heldOutLimit = 4096
 
   public enum Kind: String, Sendable, Codable, CaseIterable {
-    /// Softmax regression.
+    /// Softmax regression; for labels a logistic regression each, for numbers by least squares or Huber's loss.
     case linear
-    /// Ridge regression on targets of ±1.
+    /// Ridge regression, of classes on targets of ±1.
     case ridge
     /// Votes of the nearest training samples.
     case knn
@@ -24,7 +25,9 @@ public struct HeadMetadata: Sendable, Equatable {
 
   public var formatVersion: Int
   public var kind: Kind
-  /// Names of the classes, in the order of the weight's rows.
+  /// What the head says of a sample.
+  public var task: LabelTask
+  /// Names of the classes, or of the labels or targets, in the order of the weight's rows.
   public var classes: [String]
   /// The name of the graph's value that the features are; nil for features made elsewhere, like the next three.
   public var cut: String?
@@ -52,12 +55,14 @@ public struct HeadMetadata: Sendable, Equatable {
   public var graftVersion: String
 
   public init(
-    kind: Kind = .linear, classes: [String], cut: String?, backboneSHA256: String?, backboneFile: String?, backbonePath: String? = nil,
+    kind: Kind = .linear, task: LabelTask = .classification, classes: [String], cut: String?, backboneSHA256: String?, backboneFile: String?,
+    backbonePath: String? = nil,
     preprocessing: String?, precision: ComputeFormat? = nil,
     featureNormalisation: FeatureNormalisation, l2: Double, temperature: Double = 1, metrics: [String: Double] = [:], graftVersion: String
   ) {
     formatVersion = Self.currentFormatVersion
     self.kind = kind
+    self.task = task
     self.classes = classes
     self.cut = cut
     self.backboneSHA256 = backboneSHA256
@@ -72,8 +77,16 @@ public struct HeadMetadata: Sendable, Equatable {
     self.graftVersion = graftVersion
   }
 
+  private static func namesKey(_ task: LabelTask) -> Key {
+    switch task {
+    case .classification: .classes
+    case .multilabel: .labels
+    case .regression: .targets
+    }
+  }
+
   private enum Key: String {
-    case format
+    case format, task, labels, targets
     case formatVersion = "format_version"
     case kind, classes, cut
     case backboneSHA256 = "backbone_sha256"
@@ -94,9 +107,11 @@ public struct HeadMetadata: Sendable, Equatable {
   /// - Throws: `HeadError` for a metric that isn't finite, which JSON can't hold.
   func encoded() throws(HeadError) -> [String: String] {
     var strings: [Key: String] = [
-      .format: Self.formatName, .formatVersion: "\(formatVersion)", .kind: kind.rawValue, .classes: try Self.json(classes),
+      .format: Self.formatName, .formatVersion: "\(formatVersion)", .kind: kind.rawValue, Self.namesKey(task): try Self.json(classes),
       .featureNormalisation: featureNormalisation.rawValue, .l2: "\(l2)", .metrics: try Self.json(metrics), .graftVersion: graftVersion,
     ]
+    // A head of classes is as it always was; one of another task lacks the classes, so that a Graft that knows no tasks refuses it.
+    if task != .classification { strings[.task] = task.rawValue }
     if temperature != 1 { strings[.temperature] = "\(temperature)" }
     if !heldOut.isEmpty { strings[.heldOut] = Self.text(heldOut) }
     strings[.cut] = cut
@@ -125,8 +140,14 @@ public struct HeadMetadata: Sendable, Equatable {
     }
     let kindName = try required(.kind)
     guard let kind = Kind(rawValue: kindName) else { throw damaged(.kind, "is \(kindName), which this Graft doesn't know") }
-    guard let classes = try? JSONDecoder().decode([String].self, from: Data(try required(.classes).utf8)) else {
-      throw damaged(.classes, "is not a JSON list of names")
+    var task = LabelTask.classification
+    if let name = strings[Key.task.rawValue] {
+      guard let known = LabelTask(rawValue: name) else { throw damaged(.task, "is \(name), which this Graft doesn't know") }
+      task = known
+    }
+    let namesKey = Self.namesKey(task)
+    guard let classes = try? JSONDecoder().decode([String].self, from: Data(try required(namesKey).utf8)) else {
+      throw damaged(namesKey, "is not a JSON list of names")
     }
     let normalisationName = try required(.featureNormalisation)
     guard let normalisation = FeatureNormalisation(rawValue: normalisationName) else {
@@ -143,7 +164,7 @@ public struct HeadMetadata: Sendable, Equatable {
       precision = known
     }
     self.init(
-      kind: kind, classes: classes, cut: strings[Key.cut.rawValue], backboneSHA256: strings[Key.backboneSHA256.rawValue],
+      kind: kind, task: task, classes: classes, cut: strings[Key.cut.rawValue], backboneSHA256: strings[Key.backboneSHA256.rawValue],
       backboneFile: strings[Key.backboneFile.rawValue], backbonePath: strings[Key.backbonePath.rawValue],
       preprocessing: strings[Key.preprocessing.rawValue], precision: precision,
       featureNormalisation: normalisation, l2: l2, temperature: temperature, metrics: metrics, graftVersion: try required(.graftVersion))
@@ -178,8 +199,21 @@ public struct HeadMetadata: Sendable, Equatable {
 
   /// Checks what every head must keep to, read or made.
   func validate(file: String) throws(HeadError) {
-    guard classes.count >= 2 else { throw HeadError(file: file, problem: "it names \(classes.count) classes, and a classifier has two or more") }
-    guard Set(classes).count == classes.count else { throw HeadError(file: file, problem: "two of its classes have the same name") }
+    if task == .classification, classes.count < 2 {
+      throw HeadError(file: file, problem: "it names \(classes.count) classes, and a classifier has two or more")
+    }
+    guard !classes.isEmpty else { throw HeadError(file: file, problem: "it names no \(task.outputWord)") }
+    guard Set(classes).count == classes.count else { throw HeadError(file: file, problem: "two of its \(task.outputWord) have the same name") }
+    guard task == .classification || (temperature == 1 && heldOut.isEmpty) else {
+      throw HeadError(file: file, problem: "it has a temperature or confidences, which are for heads of classes")
+    }
+    let kinds: Set<Kind> =
+      switch task {
+      case .classification: Set(Kind.allCases)
+      case .multilabel: [.linear, .mlp, .knn]
+      case .regression: [.linear, .ridge, .mlp, .knn]
+      }
+    guard kinds.contains(kind) else { throw HeadError(file: file, problem: "it is a head of the kind \(kind.rawValue) for \(task.rawValue)") }
     guard l2.isFinite, l2 >= 0 else { throw HeadError(file: file, problem: "its λ is \(l2)") }
     guard temperature > 0, temperature.isFinite else { throw HeadError(file: file, problem: "its temperature is \(temperature)") }
     if let hash = backboneSHA256, hash.utf8.count != 64 || !hash.utf8.allSatisfy({ (48...57).contains($0) || (97...102).contains($0) }) {

@@ -66,6 +66,17 @@ enum HostGEMM {
     }
   }
 
+  /// The same for a chunk of rows; `gradient`: `[outputs, D]`, `residuals`: `[rows, outputs]`.
+  static func accumulate(residuals: [Float], _ chunk: FeatureChunk, into gradient: inout [Double]) {
+    let outputs = gradient.count / chunk.dimension
+    residuals.withUnsafeBufferPointer { residuals in
+      gradient.withUnsafeMutableBufferPointer { gradient in
+        guard let r = residuals.baseAddress, let x = chunk.values.baseAddress, let g = gradient.baseAddress else { return }
+        accumulate(residual: r, x: x, rows: chunk.rowCount, depth: chunk.dimension, outputs: outputs, gradient: g)
+      }
+    }
+  }
+
   @inline(__always)
   private static func dots(
     _ x0: UnsafePointer<Float>, _ x1: UnsafePointer<Float>, _ w0: UnsafePointer<Float>, _ w1: UnsafePointer<Float>, count: Int

@@ -62,20 +62,10 @@ package final class HostLinearObjective: HostedLinearObjective {
           values: UnsafeBufferPointer(rebasing: chunk.values[first * width..<(first + count) * width]))
         try backend.logits(block, weight: weight, bias: bias, into: &logits)
         sums.add(&logits, labels: data.labels[block.firstRow..<block.firstRow + count])
-        accumulate(logits, block, into: &weightGradient)
+        HostGEMM.accumulate(residuals: logits, block, into: &weightGradient)
       }
     }
     write(sums, weightGradient: weightGradient, of: heads, losses: &losses, gradients: &gradients, curvatures: &curvatures)
-  }
-
-  private func accumulate(_ residuals: [Float], _ block: FeatureChunk, into gradient: inout [Double]) {
-    let outputs = gradient.count / block.dimension
-    residuals.withUnsafeBufferPointer { residuals in
-      gradient.withUnsafeMutableBufferPointer { gradient in
-        guard let r = residuals.baseAddress, let x = block.values.baseAddress, let g = gradient.baseAddress else { return }
-        HostGEMM.accumulate(residual: r, x: x, rows: block.rowCount, depth: block.dimension, outputs: outputs, gradient: g)
-      }
-    }
   }
 }
 

@@ -44,7 +44,8 @@ public struct LinearFitting: HeadFitting {
     var fitted = FittedHead(try Head(result, metadata: metadata), strength: result.l2)
     (fitted.validation, fitted.calibration) = (result.validation, calibration)
     fitted.sweep = result.sweep.map {
-      StrengthScore(strength: $0.l2, top1: $0.top1, logLoss: $0.logLoss, iterations: $0.iterations, converged: $0.converged)
+      StrengthScore(
+        strength: $0.l2, top1: $0.top1, logLoss: $0.logLoss, iterations: $0.iterations, converged: $0.converged, interpolated: $0.interpolated)
     }
     (fitted.objective, fitted.iterations, fitted.status) = (result.objective, result.iterations, result.status.rawValue)
     return fitted

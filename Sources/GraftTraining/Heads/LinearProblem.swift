@@ -4,7 +4,7 @@ final class LinearProblem {
   static let largestFeature: Float = 1e15
 
   let dimension: Int
-  private let classCount: Int
+  let classCount: Int
   private let classCounts: [Int]
   private let transform: FeatureTransform
   private let dataTerm: any LinearObjective
@@ -43,6 +43,9 @@ final class LinearProblem {
     let (vectors, overflow) = (2 * min(options.historyCount, 1000) + 10).multipliedReportingOverflow(by: dataTerm.parameterCount)
     return overflow ? .max / 8 : min(vectors, .max / 8) * MemoryLayout<Double>.size
   }
+
+  /// Of a head's parameters, those that are weights: the first ones.
+  var weightCount: Int { classCount * dimension }
 
   /// Heads whose products together are efficient ones.
   var efficientHeadCount: Int { max(1, backend.efficientOutputCount / classCount) }
@@ -85,30 +88,34 @@ final class LinearProblem {
   }
 
   /// Top-1 and log loss of each head on samples with raw features; one pass for all.
-  func score(_ heads: [[Double]], on data: LabelledFeatures, source: ValidationScore.Source) throws -> [ValidationScore] {
-    let weightCount = classCount * dimension
+  ///
+  /// - Returns: with each head's logits `[rows, C]` where they are kept.
+  func score(
+    _ heads: [[Double]], on data: LabelledFeatures, source: ValidationScore.Source, keepsLogits: Bool
+  ) throws -> [(score: ValidationScore, logits: [Float])] {
     let weight = heads.flatMap { $0[..<weightCount].map(Float.init) }
     let bias = heads.flatMap { $0[weightCount...].map(Float.init) }
     var evaluators = heads.map { _ in TopAccuracy(classCount: classCount) }
-    var logits: [Float] = []
+    var (logits, kept) = ([Float](), heads.map { _ in [Float]() })
     try NormalisedFeatures(base: data.features, transform: transform).forEachChunk { chunk in
       try backend.logits(chunk, weight: weight, bias: bias, into: &logits)
       try logits.withUnsafeBufferPointer { logits in
         for row in 0..<chunk.rowCount {
           for head in heads.indices {
-            let begin = (row * heads.count + head) * classCount
-            guard evaluators[head].add(UnsafeBufferPointer(rebasing: logits[begin..<begin + classCount]), label: data.labels[chunk.firstRow + row])
-            else { throw TrainingDataError.notFinite(.nan, row: "validation " + data.name(ofRow: chunk.firstRow + row)) }
+            let begin = (row * heads.count + head) * classCount, own = UnsafeBufferPointer(rebasing: logits[begin..<begin + classCount])
+            if keepsLogits { kept[head].append(contentsOf: own) }
+            guard evaluators[head].add(own, label: data.labels[chunk.firstRow + row]) else {
+              throw TrainingDataError.notFinite(.nan, row: "validation " + data.name(ofRow: chunk.firstRow + row))
+            }
           }
         }
       }
     }
-    return evaluators.map { ValidationScore(top1: $0.top1, logLoss: $0.logLoss, samples: $0.samples, source: source) }
+    return zip(evaluators, kept).map { (ValidationScore(top1: $0.top1, logLoss: $0.logLoss, samples: $0.samples, source: source), $1) }
   }
 
   /// What one head says about samples with raw features.
   func heldOutScores(_ parameters: [Double], on data: LabelledFeatures, source: ValidationScore.Source) throws -> HeldOutScores {
-    let weightCount = classCount * dimension
     let (weight, bias) = (parameters[..<weightCount].map(Float.init), parameters[weightCount...].map(Float.init))
     var all: [Float] = [], logits: [Float] = []
     all.reserveCapacity(data.rowCount * classCount)
@@ -121,7 +128,6 @@ final class LinearProblem {
 
   /// W `[C, D]` and b `[C]` for raw features (but for the division by length).
   func foldedLayer(_ parameters: [Double]) -> (weight: [Float], bias: [Float]) {
-    let weightCount = classCount * dimension
     let folded = transform.fold(weight: Array(parameters[..<weightCount]), bias: Array(parameters[weightCount...]))
     return (folded.weight.map(Float.init), folded.bias.map(Float.init))
   }

@@ -61,10 +61,12 @@ public struct SweepPoint: Sendable, Equatable, Codable {
   public let iterations: Int
   /// False for a strength that was given up before its minimum, being worse than a stronger one already.
   public let converged: Bool
+  /// Whether it was not solved for, but lies on the curve through neighbouring strengths that were.
+  public let interpolated: Bool
 
   private enum CodingKeys: String, CodingKey {
     case l2, top1
     case logLoss = "log_loss"
-    case iterations, converged
+    case iterations, converged, interpolated
   }
 }

@@ -33,7 +33,8 @@ public final class TensorBoardLog {
 
   /// What an epoch gave, by its number.
   public func add(_ record: EpochRecord) throws {
-    var scalars = [("loss/train", record.trainLoss), ("top1/train", record.trainTop1)]
+    var scalars = [("loss/train", record.trainLoss)]
+    if let top1 = record.trainTop1 { scalars.append(("top1/train", top1)) }
     if let loss = record.validationLoss { scalars.append(("loss/validation", loss)) }
     if let top1 = record.validationTop1 { scalars.append(("top1/validation", top1)) }
     scalars += [("learning_rate", record.learningRate), ("gradient_norm", record.gradientNorm)]

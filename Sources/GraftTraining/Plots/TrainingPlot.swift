@@ -1,23 +1,25 @@
 import Foundation
 
 extension Plot {
-  /// Loss and accuracy by epoch, on training and on validation data.
+  /// Loss and, of samples with classes, accuracy by epoch, on training and on validation data.
   ///
   /// - Throws: `EvaluationError` without epochs.
   public static func training(_ history: [EpochRecord]) throws -> Plot {
     guard !history.isEmpty else { throw EvaluationError(message: "there are no epochs to plot") }
     let epochs = Axis(history.map { Double($0.epoch) }, label: "epoch", ticks: 8, whole: true)
-    func lines(_ train: KeyPath<EpochRecord, Double>, _ validation: KeyPath<EpochRecord, Double?>, scale: Double) -> [LineChart.Series] {
+    func lines(_ train: (EpochRecord) -> Double?, _ validation: KeyPath<EpochRecord, Double?>, scale: Double) -> [LineChart.Series] {
       let held = history.compactMap { record in record[keyPath: validation].map { (x: Double(record.epoch), y: $0 * scale) } }
-      let own = LineChart.Series(
-        name: "training", points: history.map { (Double($0.epoch), $0[keyPath: train] * scale) }, color: LineChart.palette[0])
+      let trained = history.compactMap { record in train(record).map { (x: Double(record.epoch), y: $0 * scale) } }
+      let own = LineChart.Series(name: "training", points: trained, color: LineChart.palette[0])
       return [own] + (held.isEmpty ? [] : [LineChart.Series(name: "validation", points: held, color: LineChart.palette[1], isDashed: true)])
     }
-    let losses = lines(\.trainLoss, \.validationLoss, scale: 1), hits = lines(\.trainTop1, \.validationTop1, scale: 100)
+    let losses = lines({ $0.trainLoss }, \.validationLoss, scale: 1), hits = lines({ $0.trainTop1 }, \.validationTop1, scale: 100)
     func values(_ series: [LineChart.Series]) -> [Double] { series.flatMap { $0.points.map(\.y) } }
-    var document = SVGDocument(width: 980, height: 400)
+    let hasClasses = history.contains { $0.trainTop1 != nil }
+    var document = SVGDocument(width: hasClasses ? 980 : 490, height: 400)
     LineChart(title: "Loss", x: epochs, y: Axis(values(losses), label: "mean loss a sample"), series: losses)
       .draw(into: &document, left: 0, top: 8, width: 490, height: 388)
+    guard hasClasses else { return Plot(document) }
     LineChart(title: "Accuracy", x: epochs, y: Axis(values(hits), label: "top-1 (%)", bounds: 0...100), series: hits)
       .draw(into: &document, left: 490, top: 8, width: 490, height: 388)
     return Plot(document)

@@ -9,7 +9,7 @@ public struct NeighbourFitting: HeadFitting {
   public let featureNormalisation: FeatureNormalisation
   /// Whether the head's file holds float16.
   public let storesFloat16: Bool
-  private let backend: any LinearBackend
+  let backend: any LinearBackend
 
   /// - Throws: `TrainingOptionError` for a number of neighbours or a temperature that is none.
   public init(
@@ -96,9 +96,16 @@ public struct NeighbourFitting: HeadFitting {
   }
 
   private func head(_ data: LabelledFeatures, _ count: Int, _ template: HeadMetadata) throws -> NeighbourHead {
+    try head(data.features, labels: data.labels, targets: [], count, template) { data.name(ofRow: $0) }
+  }
+
+  /// A head of samples with classes or with targets.
+  func head(
+    _ features: any FeatureSource, labels: [Int], targets: [Float], _ count: Int, _ template: HeadMetadata, name: (Int) -> String
+  ) throws -> NeighbourHead {
     var metadata = template
     (metadata.kind, metadata.featureNormalisation) = (.knn, featureNormalisation)
-    let statistics = try FeatureStatistics(data, sampleLimit: 0)
+    let statistics = try FeatureStatistics(features, sampleLimit: 0, name: name)
     guard featureNormalisation != .none || statistics.largestMagnitude <= LinearProblem.largestFeature else {
       throw TrainingDataError.tooLarge(statistics.largestMagnitude)
     }
@@ -110,8 +117,8 @@ public struct NeighbourFitting: HeadFitting {
     }
     let seen: FeatureTransform = mean.isEmpty ? transform : .standardise(mean: mean, inverseDeviation: inverse)
     var rows: [Float] = []
-    rows.reserveCapacity(data.rowCount * data.features.dimension)
-    try NormalisedFeatures(base: data.features, transform: seen).forEachChunk { rows.append(contentsOf: $0.values) }
+    rows.reserveCapacity(features.rowCount * features.dimension)
+    try NormalisedFeatures(base: features, transform: seen).forEachChunk { rows.append(contentsOf: $0.values) }
     if storesFloat16 { rows = HostTensor([rows.count], rows).float16().floats() }
     guard rows.allSatisfy(\.isFinite) else {
       throw TrainingDataError(message: "features are too large for float16. Leave --feature-type at float32, or train with --normalise standardise.")
@@ -119,7 +126,7 @@ public struct NeighbourFitting: HeadFitting {
     var voting = voting
     voting.neighbours = count
     return try NeighbourHead(
-      features: rows, labels: data.labels, dimension: data.features.dimension, voting: voting, mean: mean, inverseDeviation: inverse,
+      features: rows, labels: labels, targets: targets, dimension: features.dimension, voting: voting, mean: mean, inverseDeviation: inverse,
       storesFloat16: storesFloat16, metadata: metadata)
   }
 }

@@ -11,13 +11,15 @@ struct DropoutInputs: TrainingSamples {
   let values: [Float]
   let dimension: Int
   let labels: [Int]
+  /// `[N, T]`, where there are no classes.
+  let targets: [Float]?
   /// Hidden units of all layers; 0 without dropout.
   let unitCount: Int
   /// p
   let rate: Double
   let seed: UInt64
 
-  var count: Int { labels.count }
+  var count: Int { values.count / dimension }
   var sampleByteCount: Int { (dimension + unitCount) * MemoryLayout<Float>.size }
 
   func write(_ samples: [Int], epoch: Int?, into target: UnsafeMutableRawBufferPointer) throws {

@@ -62,100 +62,20 @@ public struct PerceptronFitting: HeadFitting {
     try data.check()
     let parts = try data.parted(fraction: options.holdoutFraction, seed: options.training.seed)
     let train = parts?.train ?? data.train
-    let statistics = try FeatureStatistics(train, sampleLimit: 0)
-    guard options.featureNormalisation != .none || statistics.largestMagnitude <= LinearProblem.largestFeature else {
-      throw TrainingDataError.tooLarge(statistics.largestMagnitude)
-    }
-    let transform = FeatureTransform(options.featureNormalisation, statistics: statistics)
     var training = options.training
-    training.batchSize = min(training.batchSize, train.rowCount)
     if options.balancesClasses { training.classWeights = TrainingOptions.balancedWeights(labels: train.labels, classes: data.classes.count) }
-    let network = network(inputs: train.features.dimension, classes: data.classes.count)
-    let program = try TrainingProgram(network, options: training, device: device)
-    let trainer = try Trainer(
-      program, training: try inputs(train, transform), validation: try parts.map { try inputs($0.held, transform) })
-    var failure: (any Error)?
-    let tensors = try trainer.run(
-      onProgress: { progress in
-        do {
-          try onProgress("epoch \(progress.epoch): \(progress.step) of \(progress.stepsPerEpoch)")
-        } catch { failure = failure ?? error }
-      },
-      onEpoch: { _ in
-        if let failure { throw failure }
-        try onEpoch(trainer.history)
-      })
+    let found = try PerceptronTraining(options: options, training: training, device: device, onEpoch: onEpoch).run(
+      PerceptronSamples(train), held: parts.map { PerceptronSamples($0.held) }, outputs: data.classes.count, onProgress: onProgress)
     var metadata = metadata
     (metadata.kind, metadata.featureNormalisation, metadata.l2) = (.mlp, options.featureNormalisation, training.weightDecay)
-    metadata.metrics["epochs"] = Double(trainer.bestEpoch)
-    let layers = try layers(tensors, count: options.hidden.count + 1, transform)
-    var head = try PerceptronHead(layers: layers, metadata: metadata)
+    metadata.metrics["epochs"] = Double(found.bestEpoch)
+    var head = try PerceptronHead(layers: found.layers, metadata: metadata)
     let held = try parts.map { try head.heldOutScores($0.held, source: $0.source, backend: DeviceLinearBackend(device: device)) }
     let calibration = metadata.calibrate(held)
     if let held { metadata.metrics["validation_top1"] = held.score().top1 }
     head = try head.replacing(metadata: metadata)
     var fitted = FittedHead(head, strength: nil)
-    (fitted.validation, fitted.calibration, fitted.history) = (held?.score(), calibration, trainer.history)
+    (fitted.validation, fitted.calibration, fitted.history) = (held?.score(), calibration, found.history)
     return fitted
-  }
-
-  /// All rows in memory, normalised.
-  private func inputs(_ data: LabelledFeatures, _ transform: FeatureTransform) throws -> DropoutInputs {
-    var values: [Float] = []
-    values.reserveCapacity(data.rowCount * data.features.dimension)
-    try NormalisedFeatures(base: data.features, transform: transform).forEachChunk { chunk in
-      if let place = chunk.values.firstIndex(where: { !$0.isFinite }) {
-        throw TrainingDataError.notFinite(chunk.values[place], row: data.name(ofRow: chunk.firstRow + place / chunk.dimension))
-      }
-      values.append(contentsOf: chunk.values)
-    }
-    return DropoutInputs(
-      values: values, dimension: data.features.dimension, labels: data.labels, unitCount: options.dropout > 0 ? options.hidden.reduce(0, +) : 0,
-      rate: options.dropout, seed: options.training.seed)
-  }
-
-  /// From rows of features, and masks after them, to logits. Weights begin as He et al., "Delving deep into rectifiers", 2015, have it.
-  private func network(inputs: Int, classes: Int) -> TrainableNetwork {
-    let (hidden, hasDropout, seed) = (options.hidden, options.dropout > 0, options.training.seed)
-    return TrainableNetwork { batch in
-      var generator = SplitMix(seed &+ 0x5EED)
-      var graph = Graph()
-      let row = graph.addInput(TensorType([batch, inputs + (hasDropout ? hidden.reduce(0, +) : 0)]), name: "features and masks")
-      func columns(_ first: Int, _ count: Int, _ name: String) throws -> ValueID {
-        try graph.add(Slice(starts: [0, first], sizes: [batch, count], steps: [1, 1]), [row], name: name)
-      }
-      var (x, width, place) = (hasDropout ? try columns(0, inputs, "features") : row, inputs, inputs)
-      for (index, units) in (hidden + [classes]).enumerated() {
-        let isLast = index == hidden.count
-        // Uniform with the variance 2/width; the last layer begins with small logits.
-        let bound = Float(((isLast ? 0.03 : 6) / Double(width)).squareRoot())
-        let weight = (0..<units * width).map { _ in Float.random(in: -bound...bound, using: &generator) }
-        let parameters = [
-          graph.addConstant(HostTensor([units, width], weight), name: PerceptronHead.name(index, "weight")),
-          graph.addConstant(HostTensor([units], [Float](repeating: 0, count: units)), name: PerceptronHead.name(index, "bias")),
-        ]
-        x = try graph.add(MatMul(transposeB: true, hasBias: true), [x] + parameters, name: "layer \(index)")
-        width = units
-        if isLast { break }
-        x = try graph.add(Unary(.relu), [x], name: "relu \(index)")
-        if hasDropout {
-          x = try graph.add(Binary(.multiply), [x, try columns(place, units, "mask \(index)")], name: "dropout \(index)")
-          place += units
-        }
-      }
-      graph.outputs = [x]
-      return graph
-    }
-  }
-
-  private func layers(_ tensors: [String: HostTensor], count: Int, _ transform: FeatureTransform) throws -> [PerceptronHead.Layer] {
-    try (0..<count).map { index in
-      guard let weight = tensors[PerceptronHead.name(index, "weight")], let bias = tensors[PerceptronHead.name(index, "bias")] else {
-        throw HeadError(file: nil, problem: "training gave no layer \(index)")
-      }
-      guard index == 0 else { return PerceptronHead.Layer(weight: weight.floats(), bias: bias.floats()) }
-      let folded = transform.fold(weight: weight.floats().map(Double.init), bias: bias.floats().map(Double.init))
-      return PerceptronHead.Layer(weight: folded.weight.map(Float.init), bias: folded.bias.map(Float.init))
-    }
   }
 }

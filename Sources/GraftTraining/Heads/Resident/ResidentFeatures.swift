@@ -23,6 +23,10 @@ final class ResidentFeatures {
 
   /// The classes' curvatures that were found last, and the λ of their head.
   var latestCurvatures: (l2: Double, values: [Double])?
+  /// The vectors of the head that was solved for last, alone, and its λ.
+  var latestHead: (l2: Double, vectors: ResidentVectors)?
+  /// Those of the preconditioners' products that were used last.
+  private var products: [FactorProducts] = []
   /// The plan whose variables hold the blocks: the classes' curvatures.
   private(set) var curvature: Plan
   private var isFilled = false
@@ -115,6 +119,15 @@ final class ResidentFeatures {
         }
       }
     }
+  }
+
+  /// Products with a preconditioner's factors, of which all may be there for another head already.
+  func products(of preconditioner: SoftmaxPreconditioner) throws -> FactorProducts {
+    let wanted = preconditioner.factors.map(\.bucket)
+    if let known = products.first(where: { known in wanted.allSatisfy(known.buckets.contains) }) { return known }
+    if products.count >= 4 { products.removeFirst() }
+    products.append(try FactorProducts(preconditioner, device: device))
+    return products[products.count - 1]
   }
 
   // MARK: Curvature

@@ -15,7 +15,7 @@ final class ResidentProblem: SolverProblem {
   /// Heads whose first preconditioner was made.
   private var started: Set<Int> = []
   /// Between the λ of neighbours.
-  private static let neighbourRatio = 3.0
+  private static let neighbourRatio = 5.0
 
   /// - Parameters:
   ///   - starts: `[P]` for each head.
@@ -32,7 +32,15 @@ final class ResidentProblem: SolverProblem {
   func vectors(of head: Int, options: LBFGSOptions) throws -> any SolverVectors {
     // More steps than parameters, or than a solver takes, are never remembered.
     let historyCount = min(options.historyCount, parameterCount, options.maximumIterations)
-    let vectors = try ResidentVectors(features.device, start: starts[head], historyCount: historyCount) { [unowned self] in try preconditioner(head) }
+    let renewed = { [unowned self] in try preconditioner(head) }
+    let vectors: ResidentVectors
+    if headCount == 1, let latest = features.latestHead, latest.vectors.capacity >= historyCount, isNeighbour(latest.l2, l2[head]) {
+      vectors = try ResidentVectors(
+        following: latest.vectors, start: starts[head], l2Change: l2[head] - latest.l2, weightCount: weightCount, preconditioner: renewed)
+    } else {
+      vectors = try ResidentVectors(features.device, start: starts[head], historyCount: historyCount, preconditioner: renewed)
+    }
+    features.latestHead = headCount == 1 ? (l2[head], vectors) : nil
     heads[head] = vectors
     return vectors
   }
@@ -67,19 +75,22 @@ final class ResidentProblem: SolverProblem {
     return made
   }
 
+  private func isNeighbour(_ a: Double, _ b: Double) -> Bool { max(a, b) <= Self.neighbourRatio * min(a, b) }
+
   private func preconditioner(_ index: Int) throws -> ResidentPreconditioner? {
-    guard let curvatureModel else { return nil }
-    let here = zip(try curvatures(of: index), leastCurvatures).map { max($0, $1) }
-    return try curvatureModel.preconditioner(l2: l2[index], curvatures: here).map { try ResidentPreconditioner($0, device: features.device) }
+    guard let curvatureModel, let head = heads[index] else { return nil }
+    let here = zip(try curvatures(of: index, head), leastCurvatures).map { max($0, $1) }
+    return try curvatureModel.preconditioner(l2: l2[index], curvatures: here).map {
+      ResidentPreconditioner($0, products: try features.products(of: $0))
+    }
   }
 
   /// The mean of p(1 − p) of each class. At its start a head of a sweep is content with its neighbour's.
-  private func curvatures(of index: Int) throws -> [Double] {
+  private func curvatures(of index: Int, _ head: ResidentVectors) throws -> [Double] {
     let isStart = started.insert(index).inserted
-    if isStart, let latest = features.latestCurvatures, max(latest.l2, l2[index]) <= Self.neighbourRatio * min(latest.l2, l2[index]) {
+    if isStart, let latest = features.latestCurvatures, isNeighbour(latest.l2, l2[index]) {
       return latest.values
     }
-    guard let head = heads[index] else { return [] }
     let found = try features.curvatures { weight, bias in
       try head.vectors.copy([(head.point, 1)], of: 0..<weightCount, to: .init(weight))
       try head.vectors.copy([(head.point, 1)], of: weightCount..<parameterCount, to: .init(bias))

@@ -13,7 +13,7 @@ final class ResidentVectors: SolverVectors {
   }
 
   let vectors: DeviceVectors
-  private let capacity: Int
+  let capacity: Int
   private let makePreconditioner: () throws -> ResidentPreconditioner?
   private var preconditioner: ResidentPreconditioner?
   /// Oldest first.
@@ -44,6 +44,28 @@ final class ResidentVectors: SolverVectors {
     products = Array(repeating: [Double](repeating: 0, count: historyCount + 1), count: historyCount + 1)
     makePreconditioner = preconditioner
     try vectors.write(start.map(Float.init), to: trial)
+  }
+
+  /// Takes the vectors over from a head of another λ that is done, with the steps it remembers: what the data say about the curvature
+  /// along them hardly differs, and the penalty's part is known.
+  ///
+  /// - Parameters:
+  ///   - l2Change: the new λ less the old.
+  ///   - weightCount: the first elements of a vector, which are penalised.
+  init(
+    following other: ResidentVectors, start: [Double], l2Change: Double, weightCount: Int,
+    preconditioner: @escaping () throws -> ResidentPreconditioner?
+  ) throws {
+    (vectors, capacity, products, makePreconditioner) = (other.vectors, other.capacity, other.products, preconditioner)
+    try vectors.write(start.map(Float.init), to: trial)
+    let slots = other.steps.map(\.slot)
+    for slot in slots { try vectors.set(change(slot), 0..<weightCount, to: [(change(slot), 1), (step(slot), l2Change)]) }
+    let pairs = slots.indices.flatMap { older in (older..<slots.count).map { (slots[older], slots[$0]) } }
+    let found = try vectors.measure(pairs.map { .dot(step($0), change($1)) } + slots.map { .dot(change($0), change($0)) })
+    for ((older, newer), product) in zip(pairs, found) { products[older][newer] = product }
+    for (slot, square) in zip(slots, found[pairs.count...]) where products[slot][slot] > 0 && products[slot][slot].isFinite {
+      steps.append(Step(slot: slot, curvature: products[slot][slot], square: square))
+    }
   }
 
   var isPreconditioned: Bool { preconditioner != nil }

@@ -1,7 +1,7 @@
-/// Ridge regression on targets of ±1, for every strength at once, with each strength's leave-one-out error.
+/// Ridge regression for every strength at once, with each strength's leave-one-out error.
 ///
-/// Minimises Σ‖y − W·x − b‖² + α·‖W‖² with y one column a class, +1 for the sample's own and −1 elsewhere, as scikit-learn's
-/// RidgeClassifier does; b is not penalised. One matrix is brought to tridiagonal form, `[D, D]` or `[N, N]`, whichever is
+/// Minimises Σ‖y − W·x − b‖² + α·‖W‖² with y one column a target, or, as scikit-learn's RidgeClassifier has it, a class: +1 for the
+/// sample's own and −1 elsewhere. b is not penalised. One matrix is brought to tridiagonal form, `[D, D]` or `[N, N]`, whichever is
 /// smaller; then a strength costs a product. Leaving a sample out changes its prediction by a factor of its leverage h alone,
 /// so that all N fits without one sample cost nothing: e/(1 − h).
 ///
@@ -18,8 +18,17 @@ package final class RidgePath {
     package let predictions: [Float]
   }
 
+  /// y
+  private enum Targets {
+    /// `[N]`; ±1 for each class.
+    case classes([Int])
+    /// `[N, C]`
+    case values([Double])
+  }
+
   private let source: NormalisedFeatures
-  private let labels: [Int]
+  private let targets: Targets
+  private let rowCount: Int
   private let classCount: Int
   private let transform: FeatureTransform
   /// Of the normalised features, `[D]`
@@ -34,22 +43,37 @@ package final class RidgePath {
   /// What the dual matrix has in the direction of the ones, which centring leaves at zero.
   private let lift: Double
 
-  private var rowCount: Int { labels.count }
   package var dimension: Int { source.dimension }
 
   /// - Throws: `TrainingDataError`, or what reading the features throws.
-  package init(_ data: LabelledFeatures, classCount: Int, normalisation: FeatureNormalisation) throws {
-    let counts = try data.classCounts(classCount: classCount)
-    let statistics = try FeatureStatistics(data, sampleLimit: 0)
+  package convenience init(_ data: LabelledFeatures, classCount: Int, normalisation: FeatureNormalisation) throws {
+    let counts = try data.classCounts(classCount: classCount), count = Double(data.rowCount)
+    try self.init(
+      data.features, .classes(data.labels), targetMean: counts.map { 2 * Double($0) / count - 1 }, normalisation: normalisation
+    ) { data.name(ofRow: $0) }
+  }
+
+  /// - Parameter targets: `[N, T]`, in the units they are fitted in.
+  package convenience init(_ data: TargetedFeatures, targets: [Double], normalisation: FeatureNormalisation) throws {
+    precondition(targets.count == data.targets.count)
+    var mean = [Double](repeating: 0, count: data.targetCount)
+    for (index, value) in targets.enumerated() { mean[index % data.targetCount] += value / Double(max(1, data.rowCount)) }
+    try self.init(data.features, .values(targets), targetMean: mean, normalisation: normalisation) { data.name(ofRow: $0) }
+  }
+
+  private init(
+    _ features: any FeatureSource, _ targets: Targets, targetMean: [Double], normalisation: FeatureNormalisation, name: (Int) -> String
+  ) throws {
+    let statistics = try FeatureStatistics(features, sampleLimit: 0, name: name)
     guard statistics.largestMagnitude <= LinearProblem.largestFeature || normalisation != .none else {
       throw TrainingDataError.tooLarge(statistics.largestMagnitude)
     }
     transform = FeatureTransform(normalisation, statistics: statistics)
-    source = NormalisedFeatures(base: data.features, transform: transform)
-    (labels, self.classCount) = (data.labels, classCount)
-    let (n, width) = (data.rowCount, data.features.dimension)
+    source = NormalisedFeatures(base: features, transform: transform)
+    (self.targets, self.targetMean, classCount) = (targets, targetMean, targetMean.count)
+    let (n, width) = (features.rowCount, features.dimension)
+    rowCount = n
     guard n > 0 else { throw TrainingDataError(message: "there are no samples to train on") }
-    targetMean = counts.map { 2 * Double($0) / Double(n) - 1 }
     isDual = n < width
     let limit = 16384
     guard min(n, width) <= limit else {
@@ -83,13 +107,24 @@ package final class RidgePath {
     form = TridiagonalForm(gram, order: min(n, width))
   }
 
-  /// Every strength's leave-one-out error.
+  /// Every strength's leave-one-out error, of a classifier.
   ///
   /// - Throws: `TrainingOptionError` for a strength that rounding swallows.
   package func leaveOneOut(_ alphas: [Double]) throws -> [Point] {
+    guard case .classes(let labels) = targets else { return [] }
+    return try zip(alphas, leaveOneOutPredictions(alphas)).map { alpha, found in
+      let held = try HeldOutScores(logits: found.predictions, labels: labels, classCount: classCount, source: .leaveOneOut)
+      return Point(alpha: alpha, error: found.error, score: held.score(), predictions: found.predictions)
+    }
+  }
+
+  /// For every strength what each sample's fit without it says, `[N, C]`, and the mean squared error of that.
+  ///
+  /// - Throws: `TrainingOptionError` for a strength that rounding swallows.
+  package func leaveOneOutPredictions(_ alphas: [Double]) throws -> [(error: Double, predictions: [Float])] {
     let factors = try alphas.map { try factor($0) }
     let parts = try isDual ? dualErrors(factors, alphas) : primalErrors(factors)
-    return try zip(alphas, parts).map { alpha, errors in
+    return parts.map { errors in
       // `errors` are y − ŷ of the fit without the sample.
       var sum = 0.0
       var predictions = [Float](repeating: 0, count: errors.count)
@@ -97,11 +132,10 @@ package final class RidgePath {
         for output in 0..<classCount {
           let error = errors[row * classCount + output]
           sum += error * error
-          predictions[row * classCount + output] = Float((labels[row] == output ? 1 : -1) - error)
+          predictions[row * classCount + output] = Float(target(row, output) - error)
         }
       }
-      let held = try HeldOutScores(logits: predictions, labels: labels, classCount: classCount, source: .leaveOneOut)
-      return Point(alpha: alpha, error: sum / Double(errors.count), score: held.score(), predictions: predictions)
+      return (sum / Double(errors.count), predictions)
     }
   }
 
@@ -150,14 +184,29 @@ package final class RidgePath {
     return result
   }
 
-  private func centredTargets(_ range: Range<Int>? = nil) -> [Double] {
-    (range ?? 0..<rowCount).flatMap { row in (0..<classCount).map { (labels[row] == $0 ? 1 : -1) - targetMean[$0] } }
+  private func target(_ row: Int, _ output: Int) -> Double {
+    switch targets {
+    case .classes(let labels): labels[row] == output ? 1 : -1
+    case .values(let values): values[row * classCount + output]
+    }
   }
 
-  /// Xᵀ·Y of centred features and targets, `[D, C]`: sums of the rows of each class, since the targets take two values.
+  private func centredTargets(_ range: Range<Int>? = nil) -> [Double] {
+    (range ?? 0..<rowCount).flatMap { row in (0..<classCount).map { target(row, $0) - targetMean[$0] } }
+  }
+
+  /// Xᵀ·Y of centred features and targets, `[D, C]`: for classes sums of the rows of each, since their targets take two values.
   private func crossProduct() throws -> [Double] {
     let (width, classes) = (dimension, classCount)
     var sums = [Double](repeating: 0, count: width * classes)
+    guard case .classes(let labels) = targets else {
+      try Self.forEachCentred(source, mean) { first, count, block in
+        var transposed = [Double](repeating: 0, count: count * width)
+        for row in 0..<count { for column in 0..<width { transposed[column * count + row] = block[row * width + column] } }
+        Self.addProduct(transposed, rows: width, depth: count, centredTargets(first..<first + count), columns: classes, to: &sums)
+      }
+      return sums
+    }
     try Self.forEachCentred(source, mean) { first, count, block in
       for row in 0..<count {
         let label = labels[first + row]
