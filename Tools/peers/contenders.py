@@ -3,6 +3,7 @@ import importlib
 import json
 import subprocess
 import sys
+import tempfile
 
 from . import turns
 from .failure import Failure
@@ -59,6 +60,18 @@ class Graft:
         arguments = [path, "--batch-size", batch, "--seconds", seconds]
         return lambda: self.bench(arguments)["images_per_second"]["median"]
 
+    def output(self, path, x, name, precision):
+        """A network's result for x."""
+        numpy = imported("numpy")
+        with tempfile.TemporaryDirectory() as folder:
+            numpy.save(f"{folder}/x.npy", x)
+            run = [self.command, "run", path, "--input", f"{folder}/x.npy", "--output", f"{folder}/y.npy", "--output-name", name]
+            run = list(map(str, run)) + ["--device", "cpu", "--precision", precision]
+            done = subprocess.run(run, capture_output=True, text=True)
+            if done.returncode:
+                raise Failure(f"'{' '.join(run)}' failed: {done.stderr.strip()}")
+            return numpy.load(f"{folder}/y.npy").astype(numpy.float64)
+
     def product(self, m, n, k, transpose_a, transpose_b, seconds):
         """GFLOP/s of the fastest run: see `blas`."""
         flags = ["--transpose-a"] * transpose_a + ["--transpose-b"] * transpose_b
@@ -93,6 +106,18 @@ def openvino(path, x, threads, seconds):
     compiled = core.compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads})
     request = compiled.create_infer_request()
     return {"OpenVINO": lambda: len(x) / turns.median_seconds(lambda: request.infer([x]), seconds)}
+
+
+def openvino_in_bfloat16(path, x, output):
+    """A network's result for x, or None where it is not installed or takes another precision on this processor."""
+    ov = imported("openvino")
+    if ov is None:
+        return None
+    core = ov.Core()
+    network = core.read_model(str(path))
+    network.reshape({network.inputs[0].get_any_name(): list(x.shape)})
+    compiled = core.compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "bf16"})
+    return compiled([x])[output] if compiled.get_property("INFERENCE_PRECISION_HINT") == ov.Type.bf16 else None
 
 
 def pytorch(name, x, threads, seconds):

@@ -57,13 +57,14 @@ def peak_table(peak):
 
 
 # The parts in their order; each says when and where it was measured.
-PEAK, NETWORKS, PRODUCTS, LAYERS = (
+PEAK, NETWORKS, FORMATS, PRODUCTS, LAYERS = (
     "What the machine can do",
     "Networks, float32, images a second",
+    "Networks in short formats, error against float32",
     "Matrix products, float32, GFLOP/s",
     "Convolutions of ResNet-50, batch 16",
 )
-ORDER = [PEAK, NETWORKS, PRODUCTS, LAYERS]
+ORDER = [PEAK, NETWORKS, FORMATS, PRODUCTS, LAYERS]
 
 
 def tables(start, graft, options, sections):

@@ -5,7 +5,7 @@ import sys
 
 from . import contenders, turns
 from .failure import Failure
-from .report import LAYERS, NETWORKS, PRODUCTS, table
+from .report import FORMATS, LAYERS, NETWORKS, PRODUCTS, table
 
 MODELS = ["resnet50-features", "vgg19-features", "densenet121-features", "inception_v2-features", "efficientnet-lite0"]
 PEERS = ["ONNX Runtime", "OpenVINO", "PyTorch", "PyTorch, compiled"]
@@ -46,6 +46,31 @@ def models(graft, folder, options):
         say(f"not in {folder}, left out: {', '.join(missing)}")
     heads = ["model", "batch", "graft", *PEERS, "ratio to the fastest peer", "rounds"]
     return {NETWORKS: table(heads, rows)} if rows else {}
+
+
+def formats(graft, folder, options):
+    """‖y - r‖ / ‖r‖ of each network's first output, one image of normal numbers; r is ONNX Runtime's in float32."""
+    numpy, ort = contenders.imported("numpy"), contenders.imported("onnxruntime")
+    if numpy is None or ort is None:
+        say("short formats need NumPy and ONNX Runtime, so none are compared")
+        return {}
+    norm = numpy.linalg.norm
+    rows = []
+    for path in sorted(folder.glob("*.onnx")):
+        say(f"{path.stem} in short formats")
+        session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        feed, output = session.get_inputs()[0], session.get_outputs()[0].name
+        shape = [size if isinstance(size, int) else 1 for size in feed.shape]
+        x = numpy.random.default_rng(1).standard_normal(shape).astype(numpy.float32)
+        reference = session.run([output], {feed.name: x})[0].astype(numpy.float64)
+        results = [graft.output(path, x, output, precision) for precision in ("float32", "float16", "bfloat16")]
+        results.append(contenders.openvino_in_bfloat16(path, x, output))
+        rows.append([path.stem, *("" if y is None else f"{norm(y - reference) / norm(reference):.1e}" for y in results)])
+    if not rows:
+        say(f"there is no .onnx file in {folder}, so no formats are compared")
+        return {}
+    text = table(["network", "graft, float32", "graft, float16", "graft, bfloat16", "OpenVINO, bfloat16"], rows)
+    return {FORMATS: text + "\n\n‖y − r‖ / ‖r‖ of the first output for one image of normal numbers (seed 1); r is ONNX Runtime's in float32."}
 
 
 def shapes(quick):
