@@ -56,6 +56,23 @@ struct HeadFlags: ParsableArguments {
     ("cross-entropy", .crossEntropy), ("sigmoid", .binaryCrossEntropy), ("squared", .squared), ("huber", .huber(1)),
   ]
 
+  /// The loss of that name, or the one that is usual for the task.
+  ///
+  /// - Throws: `ValidationError` for a loss of another task.
+  static func loss(_ name: String?, for task: LabelTask) throws -> Loss {
+    let fitting: [String] =
+      switch task {
+      case .classification: ["cross-entropy"]
+      case .multilabel: ["sigmoid"]
+      case .regression: ["squared", "huber"]
+      }
+    let wanted = name ?? fitting[0]
+    guard fitting.contains(wanted), let loss = losses.first(where: { $0.name == wanted })?.loss else {
+      throw ValidationError("--loss \(wanted) is not for \(task.rawValue), which takes \(fitting.joined(separator: " or ")).")
+    }
+    return loss
+  }
+
   func validate() throws {
     _ = try (Self.numbers(l2, "--l2"), Self.numbers(alpha, "--alpha"), Self.counts(k, "--k"), Self.counts(hidden, "--hidden"))
     guard ["none", "balanced"].contains(classWeight) else { throw ValidationError("--class-weight takes none or balanced, not '\(classWeight)'.") }
@@ -129,11 +146,7 @@ struct HeadFlags: ParsableArguments {
     guard classWeight == "none", labelSmoothing == 0 else {
       throw ValidationError("--class-weight and --label-smoothing are for samples of one class each, and the store is one for \(task.rawValue).")
     }
-    let fitting: [LabelTask: [String]] = [.multilabel: ["sigmoid"], .regression: ["squared", "huber"]]
-    let losses = fitting[task] ?? [], name = loss ?? losses.first
-    guard let name, losses.contains(name), let loss = Self.losses.first(where: { $0.name == name })?.loss else {
-      throw ValidationError("--loss \(self.loss ?? "") is not for \(task.rawValue), which takes \(losses.joined(separator: " or ")).")
-    }
+    let loss = try Self.loss(loss, for: task)
     switch head {
     case .linear: return try TargetLinearFitting(loss: loss, options: try linearOptions(seed: seed), backend: backend)
     case .mlp:

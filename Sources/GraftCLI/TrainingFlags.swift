@@ -52,6 +52,7 @@ struct TrainingFlags: ParsableArguments {
       momentum: momentum, epochs: epochs, batchSize: batchSize, schedule: schedule, warmupEpochs: warmup, labelSmoothing: labelSmoothing,
       gradientNormLimit: clipNorm, layerDecay: layerDecay, patience: patience, precision: precision, seed: seed)
     (options.accumulatedBatches, options.averageDecay) = (accumulate, average)
+    guard classWeight == "none" || !labels.isEmpty else { throw ValidationError("--class-weight is for samples of one class each.") }
     if classWeight == "balanced" { options.classWeights = TrainingOptions.balancedWeights(labels: labels, classes: classes) }
     return options
   }
@@ -65,8 +66,9 @@ struct TrainingOutcome {
   let tensors: [String: HostTensor]
   /// 0: nothing was better than the beginning.
   let bestEpoch: Int
-  let initial: (loss: Double, top1: Double)?
-  let score: (loss: Double, top1: Double)?
+  /// On validation data; accuracy where samples have classes.
+  let initial: (loss: Double, top1: Double?)?
+  let score: (loss: Double, top1: Double?)?
   let checkpoint: String
 
   /// After the result has been written.
@@ -95,15 +97,15 @@ func runTraining(
       },
       onEpoch: { record in
         line.finish()
-        let held = record.validationLoss.map { String(format: ", validation loss %.4f, top-1 %.3f", $0, record.validationTop1 ?? 0) } ?? ""
+        func accuracy(_ top1: Double?) -> String { top1.map { String(format: ", top-1 %.3f", $0) } ?? "" }
+        let held = record.validationLoss.map { String(format: ", validation loss %.4f", $0) + accuracy(record.validationTop1) } ?? ""
         console.note(
-          String(
-            format: "epoch %d: loss %.4f, top-1 %.3f%@, %.1f s", record.epoch, record.trainLoss, record.trainTop1 ?? 0, held, record.seconds))
+          String(format: "epoch %d: loss %.4f%@%@, %.1f s", record.epoch, record.trainLoss, accuracy(record.trainTop1), held, record.seconds))
         try recorder(trainer.history)
       })
   }
   let kept = trainer.history.first { $0.epoch == trainer.bestEpoch }
-  let score = kept.flatMap { record in record.validationLoss.map { ($0, record.validationTop1 ?? 0) } } ?? trainer.initialScore
+  let score = kept.flatMap { record in record.validationLoss.map { ($0, record.validationTop1) } } ?? trainer.initialScore
   return TrainingOutcome(
     tensors: tensors, bestEpoch: trainer.bestEpoch, initial: trainer.initialScore, score: score.map { (loss: $0.0, top1: $0.1) },
     checkpoint: checkpoint)

@@ -32,9 +32,9 @@ struct EvaluateCommand: ReportingCommand {
   private struct Scorer {
     let store: FeatureStore
     let metadata: HeadMetadata
-    /// The head's class for each of the store's.
+    /// The head's output for each of the store's.
     let places: [Int]
-    let logits: (_ samples: [StoredSample], _ labels: [Int], _ body: (Int, [Float]) throws -> Void) throws -> Void
+    let logits: (_ samples: [StoredSample], _ body: (Int, [Float]) throws -> Void) throws -> Void
 
     /// - Throws: `TrainingDataError` for a split without samples.
     func scores(split: String) throws -> EvaluationAccumulator {
@@ -42,7 +42,7 @@ struct EvaluateCommand: ReportingCommand {
       guard !samples.isEmpty else { throw store.without(split) }
       let labels = samples.map { places[$0.label] }, classCount = metadata.classes.count
       var scores = try EvaluationAccumulator(classes: metadata.classes, temperature: metadata.temperature)
-      try logits(samples, labels) { first, logits in
+      try logits(samples) { first, logits in
         try scores.add(logits: logits, labels: labels[first..<first + logits.count / classCount], firstRow: first)
       }
       return scores
@@ -53,10 +53,14 @@ struct EvaluateCommand: ReportingCommand {
     let console = output.console
     let file = try SafetensorsFile(path: self.head)
     let store = try FeatureStore.open(reading: self.store)
-    if store.labelling.task != .classification { return try evaluateTargets(file, store, console) }
+    let task = store.labelling.task
+    guard task == .classification || (precisionTarget == nil && plots == nil) else {
+      throw ValidationError("--precision-target and --plots are for classes, and \(self.store) is a store for \(task.rawValue).")
+    }
     let scorer =
       try FineTunedModel.isOne(file)
       ? scorer(try FineTunedModel(file, path: self.head), store, console) : scorer(try HeadFile.read(self.head), store, console)
+    if task != .classification { return try evaluateTargets(scorer, task, console) }
     let scores = try scorer.scores(split: split)
     var evaluation = try scores.finish()
     if let precisionTarget {
@@ -73,34 +77,13 @@ struct EvaluateCommand: ReportingCommand {
     try console.object(evaluation)
   }
 
-  /// A head for labels or numbers.
-  private func evaluateTargets(_ file: SafetensorsFile, _ store: FeatureStore, _ console: Console) throws {
-    let task = store.labelling.task
-    guard !FineTunedModel.isOne(file) else {
-      throw HeadError(
-        file: self.head, problem: "it is a fine-tuned model for classes, and \(self.store) is a store for \(task.rawValue)",
-        remedy: "Name a store of classes.")
-    }
-    guard precisionTarget == nil, plots == nil else {
-      throw ValidationError("--precision-target and --plots are for classes, and \(self.store) is a store for \(task.rawValue).")
-    }
-    let head = try HeadFile.read(self.head)
-    try head.check(against: store, file: self.head)
-    let places = Dictionary(uniqueKeysWithValues: head.metadata.classes.enumerated().map { ($1, $0) })
-    let chosen = try store.labelling.names.map { name in
-      guard let place = places[name] else {
-        throw TrainingDataError(
-          message: "'\(name)' of the store is none of the head's \(task.outputWord): \(head.metadata.classes.prefix(8).joined(separator: ", ")). "
-            + "Train a head on this store.")
-      }
-      return place
-    }
-    let samples = store.samples(split: split)
+  /// A head or a tuned model for labels or numbers.
+  private func evaluateTargets(_ scorer: Scorer, _ task: LabelTask, _ console: Console) throws {
+    let store = scorer.store, samples = store.samples(split: split), width = scorer.metadata.classes.count
     guard !samples.isEmpty else { throw store.without(split) }
     var outputs: [Float] = []
-    let width = head.classCount, backend = DeviceLinearBackend(device: try computing.make(console))
-    try head.forEachLogits(of: StoreFeatures(store, samples: samples), file: self.head, backend: backend) { _, rows in
-      for row in 0..<rows.count / width { outputs += chosen.map { rows[row * width + $0] } }
+    try scorer.logits(samples) { _, rows in
+      for row in 0..<rows.count / width { outputs += scorer.places.map { rows[row * width + $0] } }
     }
     let targets = store.targets(of: samples)
     if task == .multilabel {
@@ -128,9 +111,9 @@ struct EvaluateCommand: ReportingCommand {
 
   private func scorer(_ head: any FeatureClassifier, _ store: FeatureStore, _ console: Console) throws -> Scorer {
     try head.check(against: store, file: self.head)
-    let places = try head.places(ofClassesIn: store, file: self.head)
+    let places = try head.places(ofOutputsIn: store)
     let backend = DeviceLinearBackend(device: try computing.make(console))
-    return Scorer(store: store, metadata: head.metadata, places: places) { samples, _, body in
+    return Scorer(store: store, metadata: head.metadata, places: places) { samples, body in
       try head.forEachLogits(of: StoreFeatures(store, samples: samples), file: self.head, backend: backend, body)
     }
   }
@@ -138,6 +121,7 @@ struct EvaluateCommand: ReportingCommand {
   /// From the rows at the model's cut, which lie in a store of their own; a model trained from pictures looks at the pictures again.
   private func scorer(_ model: FineTunedModel, _ given: FeatureStore, _ console: Console) throws -> Scorer {
     let head = model.head
+    try head.check(task: given.labelling.task, of: given, file: self.head)
     var found = given
     if let cut = model.cut, given.key.cut != cut {
       let path = FineTunedModel.cutStorePath(of: self.store, cut: cut)
@@ -159,17 +143,18 @@ struct EvaluateCommand: ReportingCommand {
     let network = try TunedNetwork(
       model, backbone: backbone, preprocessing: preprocessing, batchSize: min(16, max(1, store.samples(split: split).count)),
       device: try computing.make(console), options: computing.planOptions(head.metadata.precision ?? .float32))
-    return Scorer(store: store, metadata: head.metadata, places: try head.places(ofClassesIn: store, file: self.head)) { samples, labels, body in
+    return Scorer(store: store, metadata: head.metadata, places: try head.places(ofOutputsIn: store)) { samples, body in
       let inputs: any TrainingSamples =
-        model.cut == nil
-        ? try ImageInputs(store, samples: samples, labels: labels, preprocessing: preprocessing)
-        : StoredInputs(store, samples: samples, labels: labels)
+        model.cut == nil ? try ImageInputs(store, samples: samples, preprocessing: preprocessing) : StoredInputs(store, samples: samples)
       try network.forEachLogits(of: inputs, body)
     }
   }
 }
 
 extension FeatureStore {
+  /// Its classes, or its labels or targets.
+  fileprivate var outputNames: [String] { labelling.task == .classification ? classNames : labelling.names }
+
   /// What is wrong with a store without samples of a split.
   fileprivate func without(_ split: String) -> TrainingDataError {
     let known = samplesBySplit.map { "\($0.value.count) \($0.key)" }.sorted().joined(separator: ", ")
@@ -183,6 +168,7 @@ extension FineTunedModel {
     func refuse(_ what: String) -> HeadError {
       HeadError(file: file, problem: "it was trained on another \(what) than \(store.path) holds", remedy: "Name the store it was trained on.")
     }
+    try head.check(task: store.labelling.task, of: store, file: file)
     if let hash = head.metadata.backboneSHA256, hash != store.key.backboneSHA256 { throw refuse("backbone's features") }
     if let preprocessing = head.metadata.preprocessing, preprocessing != store.key.preprocessing { throw refuse("preprocessing") }
     if let cut, cut != store.key.cut { throw refuse("cut ('\(cut)')") }
@@ -190,24 +176,47 @@ extension FineTunedModel {
 }
 
 extension FeatureClassifier {
-  /// The head's class for each of a store's, by name: a store may have been made of a folder with other classes.
+  /// The head's output for each class of a store, or each of its labels or targets, by name: a store may have been made of other data.
   ///
-  /// - Throws: `TrainingDataError` for a class the head does not know.
-  func places(ofClassesIn store: FeatureStore, file: String) throws -> [Int] {
+  /// - Throws: `TrainingDataError` for one the head does not know.
+  func places(ofOutputsIn store: FeatureStore) throws -> [Int] {
     let places = Dictionary(uniqueKeysWithValues: metadata.classes.enumerated().map { ($1, $0) })
-    return try store.classNames.map { name in
+    return try store.outputNames.map { name in
       guard let place = places[name] else {
         throw TrainingDataError(
-          message:
-            "the store's class '\(name)' is none of the head's: \(metadata.classes.prefix(8).joined(separator: ", ")). Train a head on this store.")
+          message: "'\(name)' of \(store.path) is none of the head's \(metadata.task.outputWord): "
+            + "\(metadata.classes.prefix(8).joined(separator: ", ")). Train a head on this store.")
       }
       return place
     }
   }
 
+  /// What samples of a store are labelled with, `[N, T]` in the order of the head's outputs.
+  ///
+  /// - Throws: `TrainingDataError` for an output that the store has nothing for, or the other way round.
+  func targets(of samples: [StoredSample], in store: FeatureStore) throws -> [Double] {
+    let places = try places(ofOutputsIn: store), width = places.count
+    if let missing = metadata.classes.indices.first(where: { !places.contains($0) }) {
+      throw TrainingDataError(
+        message: "\(store.path) has no '\(metadata.classes[missing])', which is among the head's \(metadata.task.outputWord). "
+          + "Train a head on this store.")
+    }
+    let own = store.targets(of: samples)
+    var result = own
+    for row in 0..<samples.count { for (column, place) in places.enumerated() { result[row * width + place] = own[row * width + column] } }
+    return result
+  }
+
   /// What pictures go through before the backbone; `nil` for a head on imported features.
   var preprocessing: Preprocessing? {
     metadata.preprocessing.flatMap { try? JSONDecoder().decode(Preprocessing.self, from: Data($0.utf8)) }
+  }
+
+  fileprivate func check(task: LabelTask, of store: FeatureStore, file: String) throws(HeadError) {
+    guard metadata.task != task else { return }
+    throw HeadError(
+      file: file, problem: "it is a head for \(metadata.task.rawValue), and \(store.path) is a store for \(task.rawValue)",
+      remedy: "Name the store it was trained on, or train a head on this one.")
   }
 
   /// Checks that a store's features are those the head was trained on.
@@ -217,11 +226,7 @@ extension FeatureClassifier {
         file: file, problem: "it was trained on another \(what) than \(store.path) holds",
         remedy: "Extract with that one, or train a head on this store.")
     }
-    guard metadata.task == store.labelling.task else {
-      throw HeadError(
-        file: file, problem: "it is a head for \(metadata.task.rawValue), and \(store.path) is a store for \(store.labelling.task.rawValue)",
-        remedy: "Name the store it was trained on, or train a head on this one.")
-    }
+    try check(task: store.labelling.task, of: store, file: file)
     if let hash = metadata.backboneSHA256, hash != store.key.backboneSHA256 { throw refuse("backbone's features") }
     if let cut = metadata.cut, cut != store.key.cut { throw refuse("cut ('\(cut)')") }
     if let preprocessing = metadata.preprocessing, preprocessing != store.key.preprocessing { throw refuse("preprocessing") }

@@ -14,9 +14,10 @@ struct FinetuneCommand: ReportingCommand {
       is a residual block, an inverted bottleneck, or layers in a row up to where the network is narrow again; the first of \
       them lies before the classifier.
 
-      The objective is the head's own, its penalty included. Normalisations keep their stored statistics. Where STORE has a val \
+      The objective is the head's own, its penalty included: cross-entropy for classes, a logistic loss for each of many labels, and \
+      for numbers, in units of their standard deviation, squares or --loss huber. Normalisations keep their stored statistics. Where STORE has a val \
       split, the epoch with the lowest loss on it is kept \
-      (the head as it came included, if nothing was better); otherwise the last. After each epoch the state is written to \
+      (the head as it came included, if nothing was better), and probabilities of classes are calibrated on it; otherwise the last. After each epoch the state is written to \
       OUTPUT.checkpoint, and the same command goes on from there to the same bits.
 
       With --find-lr no model is trained: rates grow from 1e-7 to 10 over 100 steps (Smith, 2017), or until the smoothed loss is \
@@ -33,6 +34,7 @@ struct FinetuneCommand: ReportingCommand {
   @Option(help: ArgumentHelp("The folder of pictures (default: where they were).", valueName: "path")) var data: String?
   @Option(help: ArgumentHelp("The store at the new cut (default: STORE.at-CUT).", valueName: "store")) var cutStore: String?
   @Option(help: ArgumentHelp("Number format of the rows stored at the new cut: float32 or float16.", valueName: "format")) var featureType = "float16"
+  @Option(help: ArgumentHelp("For numbers: squared or huber (default: squared).", valueName: "kind")) var loss: String?
   @OptionGroup var training: TrainingFlags
   @OptionGroup(title: "Random changes of pictures (with --unfreeze all; default: --augment standard)") var augmenting: AugmentationFlags
   @OptionGroup(title: "Mixing") var mixing: MixingFlags
@@ -57,14 +59,32 @@ struct FinetuneCommand: ReportingCommand {
 
   private struct Report: Encodable {
     let output, device: String
+    let task: LabelTask
     let cut: String
     let cutShape: [Int]
     let cutStore: String?
-    let parameters, samples, classes: Int
+    let parameters, samples: Int
+    /// One of them, by the task.
+    let classes, labels, targets: Int?
     let bestEpoch: Int
     let epochs: [EpochRecord]
-    let validation: Score?
+    let validation: Validation?
+    /// Of labels or numbers: how the head did as it came.
+    let validationBefore: TargetScore?
+    let temperature: Double?
     let extractionSeconds, seconds: Double
+
+    enum Validation: Encodable {
+      case classes(Score)
+      case targets(TargetScore)
+
+      func encode(to encoder: any Encoder) throws {
+        switch self {
+        case .classes(let score): try score.encode(to: encoder)
+        case .targets(let score): try score.encode(to: encoder)
+        }
+      }
+    }
 
     struct Score: Encodable {
       let top1: Double
@@ -78,10 +98,11 @@ struct FinetuneCommand: ReportingCommand {
     }
 
     enum CodingKeys: String, CodingKey {
-      case output, device, cut, parameters, samples, classes, epochs, validation, seconds
+      case output, device, task, cut, parameters, samples, classes, labels, targets, epochs, validation, temperature, seconds
       case cutShape = "cut_shape"
       case cutStore = "cut_store"
       case bestEpoch = "best_epoch"
+      case validationBefore = "validation_before"
       case extractionSeconds = "extraction_seconds"
     }
   }
@@ -91,8 +112,7 @@ struct FinetuneCommand: ReportingCommand {
     // validate() has seen that only a search for a rate goes without.
     let outputPath = outputPath ?? ""
     let store = try FeatureStore.open(reading: self.store)
-    try store.requireClasses(for: "fine-tuning")
-    let head = try Head(path: self.head)
+    let task = store.labelling.task, head = try Head(path: self.head)
     try head.check(against: store, file: self.head)
     guard let hash = head.metadata.backboneSHA256, let feature = head.metadata.cut, let preprocessing = head.preprocessing else {
       throw HeadError(
@@ -107,8 +127,7 @@ struct FinetuneCommand: ReportingCommand {
     let unfreezing = Unfreezing(unfreeze) ?? .all
     let cut = try MovedCut(model, feature: feature, preprocessing: preprocessing, unfreezing: unfreezing)
     let numbers = cut.parameterCount + head.weight.count + head.bias.count
-    let train = store.samples(split: "train"), held = store.samples(split: "val")
-    guard !train.isEmpty else { throw TrainingDataError(message: "\(self.store) has no training samples.") }
+    guard !store.samples(split: "train").isEmpty else { throw TrainingDataError(message: "\(self.store) has no training samples.") }
     let type: ElementType = featureType == "float16" ? .float16 : .float32
     let rowByteCount = cut.shape.reduce(1, *) * type.byteCount * store.key.views, sampleCount = store.samples().count
     if let name = cut.name {
@@ -124,64 +143,81 @@ struct FinetuneCommand: ReportingCommand {
     let started = ContinuousClock.now
     let cutPath = cutStore ?? FineTunedModel.cutStorePath(of: self.store, cut: cut.name ?? "")
     let augmentation = augmenting.augmentation(default: .standard, for: preprocessing)
-    let training: any TrainingSamples
-    let validation: (any TrainingSamples)?
-    let places = try head.places(ofClassesIn: store, file: self.head)
+    let loss = try HeadFlags.loss(self.loss, for: task)
+    let data: TuningData
     if cut.name != nil {
-      let cutFeatures = try storeAtCut(cut, cutPath, model, store, preprocessing, type, device, console)
-      let labels = try head.places(ofClassesIn: cutFeatures, file: self.head)
-      func inputs(_ split: String) -> StoredInputs {
-        let samples = cutFeatures.samples(split: split)
-        return StoredInputs(cutFeatures, samples: samples, labels: samples.map { labels[$0.label] }, seed: self.training.seed)
+      let rows = try storeAtCut(cut, cutPath, model, store, preprocessing, type, device, console)
+      data = try TuningData(head, rows, loss: loss) { samples, labels, targets, _ in
+        StoredInputs(rows, samples: samples, labels: labels, targets: targets, seed: self.training.seed)
       }
-      training = inputs("train")
-      validation = cutFeatures.samples(split: "val").isEmpty ? nil : inputs("val")
     } else {
-      func inputs(_ samples: [StoredSample], drawing: Bool) throws -> ImageInputs {
+      data = try TuningData(head, store, loss: loss) { samples, labels, targets, isTraining in
         try ImageInputs(
-          store, samples: samples, labels: samples.map { places[$0.label] }, root: data, preprocessing: preprocessing,
-          views: drawing && !augmentation.isIdentity ? augmentation : nil, seed: self.training.seed)
+          store, samples: samples, labels: labels, targets: targets, root: self.data, preprocessing: preprocessing,
+          views: isTraining && !augmentation.isIdentity ? augmentation : nil, seed: self.training.seed)
       }
-      training = try inputs(train, drawing: true)
-      validation = held.isEmpty ? nil : try inputs(held, drawing: false)
     }
+    let training = data.training
     let extractionSeconds = (ContinuousClock.now - started) / .seconds(1)
 
     var options = try self.training.options(
       batchSize: min(batchSize, training.count), precision: format.precision, labels: training.labels, classes: head.classCount)
-    options.mixing = mixing.mixing
+    (options.mixing, options.loss) = (mixing.mixing, loss)
     options.planOptions = computing.planOptions(format.precision)
     // The head was fitted with this penalty: without it training would first of all undo that.
     options.penalties = ["head.weight": head.metadata.l2]
-    let base = FineTunedModel(head: head, cut: cut.name, parameters: [:])
+    let whole = FineTunedModel(head: head, cut: cut.name, parameters: [:]), base = try data.targets?.begin(whole) ?? whole
     let program = try model.namingFile {
       try TrainingProgram(base.network(model, preprocessing: preprocessing, unfreezing: unfreezing), options: options, device: device)
     }
     console.note("training step: \(byteText(program.memory.byteCount)) on \(device.traits.identifier)")
-    let trainer = try Trainer(program, training: training, validation: validation)
+    let trainer = try Trainer(program, training: training, validation: data.validation)
     if self.training.findsRate { return try findLearningRate(trainer, plot: self.training.watching.plot, started: started, console: console) }
+    let scoreBefore = try data.score(program)
     let outcome = try runTraining(
       trainer, output: outputPath,
       identity:
-        "\(hash) \(try ContentHash.ofFile(self.head)) \(unfreeze) \(cut.name ?? "image \(augmentation.canonicalJSON) \(mixing.mixup) \(mixing.cutmix)") \(self.training.identity) \(training.count) \(batchSize) \(format.precision)",
+        "\(hash) \(try ContentHash.ofFile(self.head)) \(unfreeze) \(cut.name ?? "image \(augmentation.canonicalJSON) \(mixing.mixup) \(mixing.cutmix)") \(self.training.identity) \(training.count) \(batchSize) \(format.precision)"
+        + (task == .classification ? "" : " \(task.rawValue) \(loss)"),
       flags: self.training, console: console, keepsInitial: true)
     var metrics = ["epochs": Double(outcome.bestEpoch)]
-    if let score = outcome.score { metrics["validation_top1"] = score.top1 }
-    try base.replacing(outcome.tensors, metrics: metrics).write(to: outputPath)
+    if let top1 = outcome.score?.top1 { metrics["validation_top1"] = top1 }
+    var tuned = try base.replacing(outcome.tensors, metrics: metrics)
+    // What is kept may be another epoch's than the last.
+    try program.restore(outcome.tensors)
+    let score = try data.score(program)
+    if let targets = data.targets {
+      tuned = try targets.end(tuned, score: score)
+    } else if let validation = data.validation {
+      tuned = try tuned.calibrated(logits: program.outputs(of: validation), labels: validation.labels)
+    }
+    try tuned.write(to: outputPath)
     outcome.removeCheckpoint()
     Interruption.shared.setRemedy(nil)
     let seconds = (ContinuousClock.now - started) / .seconds(1)
-    let gained = outcome.score.map { String(format: ", %.3f on validation (%.3f before)", $0.top1, outcome.initial?.top1 ?? 0) } ?? ""
+    var gained = ""
+    if let score, let scoreBefore {
+      gained = ", \(TargetScore.titles(task)[0]) \(score.columns[0]) on validation (\(scoreBefore.columns[0]) before)"
+    } else if let top1 = outcome.score?.top1 {
+      gained = String(
+        format: ", %.3f on validation (%.3f before), temperature %.3f", top1, outcome.initial?.top1 ?? 0, tuned.head.metadata.temperature)
+    }
     console.result(
-      "\(outputPath): \(head.classCount) classes, \(training.count) samples, epoch \(outcome.bestEpoch) of \(trainer.history.count) kept\(gained), "
-        + String(format: "%.1f s", seconds))
+      "\(outputPath): \(head.classCount) \(task.outputWord), \(training.count) samples, "
+        + "epoch \(outcome.bestEpoch) of \(trainer.history.count) kept\(gained), " + String(format: "%.1f s", seconds))
     console.note("next: graft evaluate \(outputPath) \(self.store)")
+    let scored: Report.Validation? =
+      score.map { .targets($0) }
+      ?? outcome.score.flatMap { score in
+        score.top1.map { .classes(Report.Score(top1: $0, logLoss: score.loss, before: outcome.initial?.top1 ?? 0)) }
+      }
+    func count(_ wanted: LabelTask) -> Int? { task == wanted ? head.classCount : nil }
     try console.object(
       Report(
-        output: outputPath, device: device.traits.identifier, cut: cut.name ?? "image", cutShape: cut.shape,
-        cutStore: cut.name == nil ? nil : cutPath,
-        parameters: numbers, samples: training.count, classes: head.classCount, bestEpoch: outcome.bestEpoch, epochs: trainer.history,
-        validation: outcome.score.map { Report.Score(top1: $0.top1, logLoss: $0.loss, before: outcome.initial?.top1 ?? 0) },
+        output: outputPath, device: device.traits.identifier, task: task, cut: cut.name ?? "image", cutShape: cut.shape,
+        cutStore: cut.name == nil ? nil : cutPath, parameters: numbers, samples: training.count, classes: count(.classification),
+        labels: count(.multilabel), targets: count(.regression), bestEpoch: outcome.bestEpoch, epochs: trainer.history, validation: scored,
+        validationBefore: scoreBefore, temperature: task == .classification && data.validation != nil ? tuned.head.metadata.temperature : nil,
         extractionSeconds: extractionSeconds, seconds: seconds))
   }
 
@@ -201,7 +237,7 @@ struct FinetuneCommand: ReportingCommand {
     options.facts["graft_version"] = GraftVersion.text
     let root = try ImageInputs.root(of: store, given: data)
     let folder =
-      try store.entries["label_file"].map { try ImageFolder(path: root, labels: LabelTable(path: $0, task: .classification)) }
+      try store.entries["label_file"].map { try ImageFolder(path: root, labels: LabelTable(path: $0, task: store.labelling.task)) }
       ?? ImageFolder(path: root)
     let run = try FeatureExtraction(data: folder, store: path, key: key, preprocessing: preprocessing, options: options)
     let line = ProgressLine(console)

@@ -155,13 +155,13 @@ struct PretrainCommand: ReportingCommand {
     outcome.removeCheckpoint()
     Interruption.shared.setRemedy(nil)
     let seconds = (ContinuousClock.now - started) / .seconds(1)
-    let score = tested.map { String(format: ", top-1 %.4f on %d test images", $0.0.top1, $0.1) } ?? ""
+    let score = tested.map { String(format: ", top-1 %.4f on %d test images", $0.0.top1 ?? 0, $0.1) } ?? ""
     console.result("\(outputPath): epoch \(outcome.bestEpoch) of \(trainer.history.count) kept\(score), " + String(format: "%.1f s", seconds))
     console.note("next: graft extract --backbone \(outputPath) --data PHOTOS --output features")
     try console.object(
       Report(
         output: outputPath, architecture: description.name, device: device.traits.identifier, classes: images.classNames.count, samples: train.count,
         parameters: program.parameterCount, bestEpoch: outcome.bestEpoch, epochs: trainer.history,
-        test: tested.map { Report.Score(top1: $0.0.top1, logLoss: $0.0.loss, samples: $0.1) }, seconds: seconds))
+        test: tested.map { Report.Score(top1: $0.0.top1 ?? 0, logLoss: $0.0.loss, samples: $0.1) }, seconds: seconds))
   }
 }

@@ -81,21 +81,15 @@ extension TrainCommand {
   private func show(_ fitted: FittedTargetHead, _ task: LabelTask, samples: Int, seconds: Double, _ console: Console) {
     let symbol = [.linear: "λ", .ridge: "α", .knn: "k"][head.head] ?? ""
     func text(_ strength: Double) -> String { head.head == .knn ? "\(Int(strength))" : String(format: "%.0e", strength) }
-    func columns(_ score: TargetScore) -> [String] {
-      switch score.measures {
-      case .multilabel(let precision, let loss): [String(format: "%.3f", precision), String(format: "%.4f", loss)]
-      case .regression(let rmse, let r2): [String(format: "%.4f", r2), String(format: "%.4g", rmse)]
-      }
-    }
-    let titles = task == .multilabel ? ["mean average precision", "log loss"] : ["R²", "RMSE"]
+    let titles = TargetScore.titles(task)
     if fitted.sweep.count > 1 {
-      console.result(tableText([[symbol] + titles] + fitted.sweep.map { [text($0.strength)] + columns($0.score) }, rightAligned: [1, 2]))
+      console.result(tableText([[symbol] + titles] + fitted.sweep.map { [text($0.strength)] + $0.score.columns }, rightAligned: [1, 2]))
       console.result("")
     }
     var parts = ["\(fitted.classifier.classCount) \(task.outputWord)", "\(samples) samples"]
     if let strength = fitted.strength { parts.append(symbol + " " + String(format: "%g", strength)) }
     if let score = fitted.validation {
-      parts.append("\(titles[0]) \(columns(score)[0]) on \(score.samples) validation samples (\(score.source.rawValue))")
+      parts.append("\(titles[0]) \(score.columns[0]) on \(score.samples) validation samples (\(score.source.rawValue))")
     }
     if let objective = fitted.objective, let iterations = fitted.iterations {
       parts.append(String(format: "objective %.6f after %d iterations", objective, iterations))
@@ -103,5 +97,17 @@ extension TrainCommand {
     if !fitted.history.isEmpty { parts.append("\(fitted.history.count) epochs") }
     parts.append(String(format: "%.2f s", seconds))
     console.result("\(headPath): " + parts.joined(separator: ", "))
+  }
+}
+
+extension TargetScore {
+  /// What `columns` are.
+  static func titles(_ task: LabelTask) -> [String] { task == .multilabel ? ["mean average precision", "log loss"] : ["R²", "RMSE"] }
+
+  var columns: [String] {
+    switch measures {
+    case .multilabel(let precision, let loss): [String(format: "%.3f", precision), String(format: "%.4f", loss)]
+    case .regression(let rmse, let r2): [String(format: "%.4f", r2), String(format: "%.4g", rmse)]
+    }
   }
 }

@@ -67,7 +67,7 @@ public final class Trainer {
   /// The epoch whose parameters are kept; 0: those training began with.
   public private(set) var bestEpoch = 0
   /// On validation data, before the first step; `nil` unless `keepsInitial` holds and there is validation data.
-  public private(set) var initialScore: (loss: Double, top1: Double)?
+  public private(set) var initialScore: (loss: Double, top1: Double?)?
   /// Whether what training began with is kept where no epoch is better on validation data.
   public var keepsInitial = false
   private var best: [String: HostTensor] = [:]
@@ -194,7 +194,7 @@ public final class Trainer {
         TrainingProgress(
           epoch: number, step: index + 1, stepsPerEpoch: batchesPerEpoch, loss: total / Double(seen), samplesPerSecond: Double(seen) / seconds))
     }
-    let score = try validation.map { try measured($0) }
+    let score = try validation.map { try self.score($0) }
     return EpochRecord(
       epoch: number, steps: steps, learningRate: rate, trainLoss: total / Double(max(1, seen)),
       trainTop1: training.targets == nil ? Double(hits) / Double(max(1, seen)) : nil,
@@ -273,13 +273,8 @@ public final class Trainer {
     }
   }
 
-  /// Mean loss (without smoothing or class weights) and accuracy of the network as it is; of samples without classes accuracy is 0.
-  public func score(_ samples: any TrainingSamples) throws -> (loss: Double, top1: Double) {
-    let measured = try measured(samples)
-    return (measured.loss, measured.top1 ?? 0)
-  }
-
-  private func measured(_ samples: any TrainingSamples) throws -> (loss: Double, top1: Double?) {
+  /// Mean loss (without smoothing or class weights) of the network as it is, and its accuracy where samples have classes.
+  public func score(_ samples: any TrainingSamples) throws -> (loss: Double, top1: Double?) {
     let classes = program.classCount
     var (total, hits) = (0.0, 0)
     try program.withAverages {
@@ -337,7 +332,7 @@ public final class Trainer {
     try program.restore(state)
     (steps, lossScale, stepsSinceOverflow) = (header.steps, header.lossScale, header.stepsSinceOverflow)
     (bestEpoch, history, self.best) = (header.bestEpoch, header.history, best)
-    if let loss = header.initialLoss, let top1 = header.initialTop1 { initialScore = (loss, top1) }
+    if let loss = header.initialLoss { initialScore = (loss, header.initialTop1) }
     return history.count
   }
 }

@@ -30,13 +30,15 @@ public struct StoredInputs: TrainingSamples {
   private let samples: [StoredSample]
   private let seed: UInt64
   public let labels: [Int]
+  public let targets: [Float]?
 
   /// - Parameters:
   ///   - labels: one a sample, where they are not the store's own.
+  ///   - targets: `[N, T]`, what is to be said of each sample in place of a class.
   ///   - seed: what views are drawn by, with the epoch and the sample's number.
-  public init(_ store: FeatureStore, samples: [StoredSample], labels: [Int]? = nil, seed: UInt64 = 0) {
-    self.seed = seed
-    (self.store, self.samples, self.labels) = (store, samples, labels ?? samples.map(\.label))
+  public init(_ store: FeatureStore, samples: [StoredSample], labels: [Int]? = nil, targets: [Float]? = nil, seed: UInt64 = 0) {
+    (self.store, self.samples, self.targets, self.seed) = (store, samples, targets, seed)
+    self.labels = targets == nil ? labels ?? samples.map(\.label) : []
   }
 
   public var count: Int { samples.count }

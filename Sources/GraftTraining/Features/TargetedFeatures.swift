@@ -128,15 +128,18 @@ struct TargetScaling: Sendable, Equatable {
   let deviation: [Double]
 
   /// Of numbers: mean and standard deviation. Labels stay as they are.
-  init(_ data: TargetedFeatures, task: LabelTask) {
-    let width = data.targetCount, count = Double(max(1, data.rowCount))
+  init(_ data: TargetedFeatures, task: LabelTask) { self.init(data.targets, width: data.targetCount, task: task) }
+
+  /// Of `[N, T]` targets, T being `width`.
+  init(_ targets: [Double], width: Int, task: LabelTask) {
+    let count = Double(max(1, targets.count / max(1, width)))
     guard task == .regression else {
       (mean, deviation) = ([Double](repeating: 0, count: width), [Double](repeating: 1, count: width))
       return
     }
     var sums = [Double](repeating: 0, count: width), squares = sums
-    for (index, value) in data.targets.enumerated() { sums[index % width] += value / count }
-    for (index, value) in data.targets.enumerated() {
+    for (index, value) in targets.enumerated() { sums[index % width] += value / count }
+    for (index, value) in targets.enumerated() {
       squares[index % width] += (value - sums[index % width]) * (value - sums[index % width]) / count
     }
     mean = sums
@@ -158,6 +161,15 @@ struct TargetScaling: Sendable, Equatable {
   /// The way back, `[N, T]`
   func restored(_ values: [Float]) -> [Float] {
     values.enumerated().map { Float(Double($1) * deviation[$0 % mean.count] + mean[$0 % mean.count]) }
+  }
+
+  /// Weights `[T, D]` and biases `[T]` that give outputs in the units of training, of those that give them in the user's.
+  func unfold(weight: [Float], bias: [Float]) -> (weight: [Float], bias: [Float]) {
+    let width = weight.count / max(1, bias.count)
+    return (
+      weight.enumerated().map { Float(Double($1) / deviation[$0 / max(1, width)]) },
+      bias.enumerated().map { Float((Double($1) - mean[$0]) / deviation[$0]) }
+    )
   }
 
   /// Weights `[T, D]` and biases `[T]` that give outputs in the user's units.

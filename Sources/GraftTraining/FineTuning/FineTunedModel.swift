@@ -104,6 +104,18 @@ public struct FineTunedModel: Sendable {
     return FineTunedModel(head: try Head(weight: weight, bias: bias, metadata: metadata), cut: cut, parameters: parameters)
   }
 
+  /// The model with its head's outputs in other units, or calibrated.
+  func replacing(head: Head) -> FineTunedModel { FineTunedModel(head: head, cut: cut, parameters: parameters) }
+
+  /// The model with a temperature fitted to logits `[N, C]` of samples that it was not trained on, and what became of them.
+  ///
+  /// - Throws: `TrainingDataError` for a logit that isn't finite.
+  public func calibrated(logits: [Float], labels: [Int]) throws -> FineTunedModel {
+    var metadata = head.metadata
+    _ = metadata.calibrate(try HeldOutScores(logits: logits, labels: labels, classCount: head.classCount, source: .split))
+    return replacing(head: try Head(weight: head.weight, bias: head.bias, metadata: metadata))
+  }
+
   /// Where a store's rows at another cut are kept by default: beside it.
   public static func cutStorePath(of store: String, cut: String) -> String {
     var base = store

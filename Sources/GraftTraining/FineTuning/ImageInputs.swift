@@ -10,6 +10,7 @@ import Synchronization
 public final class ImageInputs: TrainingSamples {
   private let paths: [String]
   public let labels: [Int]
+  public let targets: [Float]?
   private let preprocessing: Preprocessing
   private let decoder: ImageDecoder
   private let packed: IDXDataSet?
@@ -18,16 +19,17 @@ public final class ImageInputs: TrainingSamples {
   private let kept: PreparedImages?
 
   /// - Parameters:
-  ///   - labels: one a path.
+  ///   - labels: one a path, or none where there are targets.
+  ///   - targets: `[N, T]`, what is to be said of each picture in place of a class.
   ///   - packed: the data set that the paths are of, where they are no files.
   ///   - views: how pictures are changed in training; `nil`: not at all.
   ///   - keptByteLimit: the most that prepared pictures may take in memory.
   public init(
-    paths: [String], labels: [Int], packed: IDXDataSet? = nil, preprocessing: Preprocessing, pixelLimit: Int = ImageDecoder.defaultPixelLimit,
-    views: (any ViewDrawing)? = nil, seed: UInt64 = 0, keptByteLimit: Int = 1 << 30
+    paths: [String], labels: [Int], targets: [Float]? = nil, packed: IDXDataSet? = nil, preprocessing: Preprocessing,
+    pixelLimit: Int = ImageDecoder.defaultPixelLimit, views: (any ViewDrawing)? = nil, seed: UInt64 = 0, keptByteLimit: Int = 1 << 30
   ) {
     (self.paths, self.labels, self.preprocessing, self.views, self.seed) = (paths, labels, preprocessing, views, seed)
-    self.packed = packed
+    (self.targets, self.packed) = (targets, packed)
     decoder = preprocessing.decoder(pixelLimit: pixelLimit)
     let fits = paths.count <= keptByteLimit / preprocessing.byteCount
     kept = fits ? PreparedImages(count: paths.count, byteCount: preprocessing.byteCount) : nil
@@ -38,10 +40,11 @@ public final class ImageInputs: TrainingSamples {
   /// - Parameters:
   ///   - root: the data set's folder; `nil`: where it was when the store was made.
   ///   - labels: one a sample, where they are not the store's own.
+  ///   - targets: `[N, T]`, in place of classes.
   /// - Throws: `TrainingDataError` if the folder is gone.
   public convenience init(
-    _ store: FeatureStore, samples: [StoredSample], labels: [Int]? = nil, root: String? = nil, preprocessing: Preprocessing,
-    views: (any ViewDrawing)? = nil, seed: UInt64 = 0
+    _ store: FeatureStore, samples: [StoredSample], labels: [Int]? = nil, targets: [Float]? = nil, root: String? = nil,
+    preprocessing: Preprocessing, views: (any ViewDrawing)? = nil, seed: UInt64 = 0
   ) throws {
     let folder = try Self.root(of: store, given: root)
     let paths = try samples.map { sample in
@@ -51,8 +54,8 @@ public final class ImageInputs: TrainingSamples {
       return folder + "/" + path
     }
     self.init(
-      paths: paths, labels: labels ?? samples.map(\.label), packed: try IDXDataSet.open(folder), preprocessing: preprocessing, views: views,
-      seed: seed)
+      paths: paths, labels: targets == nil ? labels ?? samples.map(\.label) : [], targets: targets, packed: try IDXDataSet.open(folder),
+      preprocessing: preprocessing, views: views, seed: seed)
   }
 
   /// The folder of a store's pictures.

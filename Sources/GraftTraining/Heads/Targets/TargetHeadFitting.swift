@@ -98,8 +98,13 @@ struct HeldOutTargets {
     if let place = outputs.firstIndex(where: { !$0.isFinite }) {
       throw TrainingDataError.notFinite(outputs[place], row: "validation " + data.name(ofRow: place / max(1, data.targetCount)))
     }
-    precondition(outputs.count == data.targets.count)
-    (self.task, width, self.outputs, targets, self.source) = (task, data.targetCount, outputs, data.targets, source)
+    self.init(task, outputs: outputs, targets: data.targets, width: data.targetCount, source: source)
+  }
+
+  /// Our own invariant: the counts belong together.
+  init(_ task: LabelTask, outputs: [Float], targets: [Double], width: Int, source: ValidationScore.Source) {
+    precondition(outputs.count == targets.count && width > 0)
+    (self.task, self.width, self.outputs, self.targets, self.source) = (task, width, outputs, targets, source)
   }
 
   var count: Int { targets.count / width }
