@@ -140,7 +140,7 @@ struct HeadFlags: ParsableArguments {
   ///
   /// - Throws: `ValidationError` for a head, a loss or an option that is not for the task.
   func targetFitting(
-    _ task: LabelTask, _ device: any Device, onEpoch: @escaping ([EpochRecord]) throws -> Void
+    _ task: LabelTask, _ device: any Device, onEpoch: @escaping ([EpochRecord]) throws -> Void = { _ in }
   ) throws -> any TargetHeadFitting {
     let backend = DeviceLinearBackend(device: device)
     guard classWeight == "none", labelSmoothing == 0 else {

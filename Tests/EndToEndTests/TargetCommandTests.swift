@@ -63,6 +63,13 @@ import Testing
       let shares = predictions.compactMap { $0["probability"] as? Double }
       #expect(shares.count == 2 && shares[0] >= shares[1] && shares[1] >= 0.5)
     }
+    let folded = try run(["train", folder["store"], "--output", folder["f.safetensors"], "--folds", "3", "--repeats", "2"], folder, device: device)
+    let compared = try #require(folded["folds"] as? [String: Any]), results = try #require(compared["results"] as? [[String: Any]])
+    #expect(compared["folds"] as? Int == 3 && compared["repeats"] as? Int == 2 && results.count > 1)
+    let losses = results.compactMap { ($0["loss"] as? [String: Any])?["value"] as? Double }
+    #expect(losses.count == results.count && results.allSatisfy { $0["mean_average_precision"] != nil && $0["log_loss"] != nil && $0["r2"] == nil })
+    let best = try #require(zip(results, losses).min { $0.1 < $1.1 })
+    #expect(best.0["strength"] as? Double == folded["strength"] as? Double)
     // A label more: nothing is computed again.
     let changed = try table(folder, header: "path,outdoor,dark") { ["1,0", "1,0", "0,1"][$0] }
     let again = try extract(folder, ["--labels", changed, "--task", "multilabel"])
@@ -80,6 +87,9 @@ import Testing
       let head = folder["\(kind).safetensors"]
       let report = try run(["train", folder["store"], "--output", head, "--head", kind] + options, folder, device: device)
       #expect(report["task"] as? String == "regression" && report["targets"] as? Int == 2 && report["labels"] == nil)
+      let folds = ["train", folder["store"], "--output", folder["f.safetensors"], "--head", kind, "--folds", "3"] + options + device
+      let folded = try GraftProcess(folds, folder: folder).wait()
+      #expect(folded.status == 0 && folded.output.contains("R², 3 folds") && folded.output.contains("±"), "\(folded.output)\(folded.messages)")
       let validation = try #require(report["validation"] as? [String: Any])
       #expect(validation["rmse"] is Double && validation["r2"] is Double && validation["log_loss"] == nil)
       let scored = try run(["evaluate", head, folder["store"]], folder, device: device)
@@ -126,7 +136,7 @@ import Testing
       (["finetune", folder["classes.safetensors"], classes, "--loss", "squared"] + x, 64, "takes cross-entropy"),
       (["finetune", folder["many.safetensors"], classes] + x, 65, "head for multilabel"),
       (["curve", ages, "--output", folder["c.svg"]], 65, "a learning curve needs samples of one class each"),
-      (["train", many, "--folds", "3"] + x, 64, "--folds"), (["train", many, "--loss", "huber"] + x, 64, "takes sigmoid"),
+      (["train", many, "--folds", "100"] + x, 65, "--folds"), (["train", many, "--loss", "huber"] + x, 64, "takes sigmoid"),
       (["train", ages, "--loss", "sigmoid"] + x, 64, "takes squared or huber"), (["train", classes, "--loss", "huber"] + x, 64, "--loss"),
       (["train", many, "--head", "centroid"] + x, 64, "--head centroid"), (["train", many, "--head", "ridge"] + x, 64, "--head ridge"),
       (["train", ages, "--class-weight", "balanced"] + x, 64, "--class-weight"),

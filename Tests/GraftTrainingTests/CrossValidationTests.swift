@@ -8,7 +8,7 @@ import Testing
   @Test(arguments: [2, 3, 7])
   func foldsAreStratified(count: Int) {
     let labels = (0..<47).map { $0 % 3 == 0 ? 0 : $0 % 5 == 0 ? 1 : 2 }
-    let folds = CrossValidation.folds(labels, classCount: 3, count: count, seed: 5)
+    let folds = FoldedSamples.folds(labels, classCount: 3, count: count, seed: 5)
     for fold in 0..<count {
       let own = labels.indices.filter { folds[$0] == fold }
       #expect(own.count == 47 / count || own.count == 47 / count + 1)
@@ -17,8 +17,8 @@ import Testing
         #expect(here == all / count || here == all / count + 1)
       }
     }
-    #expect(folds == CrossValidation.folds(labels, classCount: 3, count: count, seed: 5))
-    #expect(folds != CrossValidation.folds(labels, classCount: 3, count: count, seed: 6))
+    #expect(folds == FoldedSamples.folds(labels, classCount: 3, count: count, seed: 5))
+    #expect(folds != FoldedSamples.folds(labels, classCount: 3, count: count, seed: 6))
   }
 
   @Test func meansAreThoseOfTheFolds() throws {
@@ -28,7 +28,7 @@ import Testing
     #expect(found.results.map(\.strength) == [0.1, 1000] && found.folds == 4 && found.repeats == 2)
     var values: [[Double]] = [[], []]
     for turn in 0..<2 {
-      let folds = CrossValidation.folds(y, classCount: 3, count: 4, seed: 9 + UInt64(turn))
+      let folds = FoldedSamples.folds(y, classCount: 3, count: 4, seed: 9 + UInt64(turn))
       for fold in 0..<4 {
         func part(_ isHeld: Bool) throws -> LabelledFeatures {
           let rows = y.indices.filter { (folds[$0] == fold) == isHeld }

@@ -48,6 +48,69 @@ private struct Synthetic {
 }
 
 @Suite struct TargetHeadTests {
+  // MARK: Folds
+
+  /// Each fold's figures are those of a head that is fitted to the other folds by itself and evaluated by itself; the strength is the one
+  /// of the least loss, and the head that is kept has it.
+  @Test(arguments: [LabelTask.multilabel, .regression])
+  func foldsAreFitsWithoutThem(task: LabelTask) throws {
+    let data = Synthetic(rows: 90, seed: 21), width = task == .multilabel ? 3 : 2, dimension = data.x.count / data.rows
+    let targets = task == .multilabel ? data.labels : data.numbers
+    func part(_ rows: [Int]) throws -> TargetedFeatures {
+      try targeted(
+        rows.flatMap { data.x[$0 * dimension..<($0 + 1) * dimension] }, rows.flatMap { targets[$0 * width..<($0 + 1) * width] }, width: width,
+        rows: rows.count)
+    }
+    let whole = TargetTrainingData(task: task, names: names(width), train: try part(Array(0..<data.rows)))
+    var fittings: [any TargetHeadFitting] = [
+      try TargetLinearFitting(
+        loss: task == .multilabel ? .binaryCrossEntropy : .huber(1),
+        options: LinearTrainingOptions(l2: .sweep([1e-3, 10]), solver: LBFGSOptions(gradientTolerance: 1e-7))),
+      try TargetNeighbourFitting(neighbours: [3, 59, 60, 61], distance: .euclidean),
+    ]
+    if task == .regression { fittings.append(try TargetRidgeFitting(strengths: [0.1, 1000])) }
+    for fitting in fittings {
+      let found = try TargetCrossValidation(fitting, whole, folds: 3, repeats: 2, seed: 5)
+      // A fold's training samples are 60.
+      #expect(found.results.map(\.strength) == fitting.strengths.filter { fitting.kind != .knn || $0 <= 60 })
+      for result in found.results {
+        var (measures, errors): ([Double], [Double]) = ([], [])
+        for turn in 0..<2 {
+          let folds = FoldedSamples.folds([Int](repeating: 0, count: data.rows), classCount: 1, count: 3, seed: 5 + UInt64(turn))
+          for fold in 0..<3 {
+            let train = folds.indices.filter { folds[$0] != fold }, held = folds.indices.filter { folds[$0] == fold }
+            #expect(held.count == 30)
+            let alone = TargetTrainingData(task: task, names: names(width), train: try part(train))
+            let head = try fitting.fit(alone, strength: result.strength, metadata: metadata(task, width)) { _ in }.classifier
+            let own = try outputs(head, held.flatMap { data.x[$0 * dimension..<($0 + 1) * dimension] }, rows: held.count)
+            let wanted = held.flatMap { targets[$0 * width..<($0 + 1) * width] }
+            if task == .multilabel {
+              let scores = try MultilabelEvaluation(logits: own, targets: wanted, labels: names(width))
+              (measures, errors) = (measures + [scores.meanAveragePrecision], errors + [scores.logLoss])
+            } else {
+              let scores = try RegressionEvaluation(outputs: own, targets: wanted, names: names(width))
+              (measures, errors) = (measures + [scores.r2], errors + [scores.rmse])
+            }
+          }
+        }
+        for (mine, other) in [(result.measure, ConfidenceInterval(mean: measures)), (result.error, ConfidenceInterval(mean: errors))] {
+          for (a, b) in [(mine.value, other.value), (mine.low, other.low), (mine.high, other.high)] {
+            #expect(abs(a - b) <= 2e-3 * max(1, abs(b)), "\(fitting.kind) \(result.strength): \(mine), \(other) expected")
+          }
+        }
+      }
+      #expect(found.best.loss.value == found.results.map(\.loss.value).min())
+      let kept = try fitting.fit(whole, strength: found.best.strength, metadata: metadata(task, width)) { _ in }
+      #expect(kept.strength == found.best.strength)
+    }
+    let fitting = try TargetNeighbourFitting(neighbours: [3])
+    #expect(throws: TrainingOptionError.self) { try TargetCrossValidation(fitting, whole, folds: 1) }
+    #expect(throws: TrainingOptionError.self) { try TargetCrossValidation(fitting, whole, folds: 3, repeats: 0) }
+    #expect(throws: TrainingDataError.self) { try TargetCrossValidation(fitting, whole, folds: 91) }
+    let many = try TargetNeighbourFitting(neighbours: [80])
+    #expect(throws: TrainingOptionError.self) { try TargetCrossValidation(many, whole, folds: 3) }
+  }
+
   // MARK: Linear
 
   @Test(arguments: TargetFixture.stored?.optima ?? [])

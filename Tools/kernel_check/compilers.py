@@ -33,7 +33,7 @@ class Clang:
     def __init__(self):
         found = sorted((int(m[1]), path) for path in glob.glob("/usr/bin/clang-*") if (m := re.fullmatch(r".*/clang-(\d+)", path)))
         if not found:
-            raise Failure("there is no clang-NN: install clang-15 and libclc-15 (Tools/setup does)")
+            raise Failure("there is no clang-NN: install clang-19 and libclc-19 (Tools/setup does)")
         self.number, self.path = found[-1]
         self.version = output_of([self.path, "--version"])[1].splitlines()[0]
         self.libraries = {"nvidia": self.library("nvptx64--nvidiacl.bc"), "amd": self.library("amdgcn--amdhsa.bc")}

@@ -26,7 +26,7 @@ struct TrainCommand: ReportingCommand {
       --head knn      for labels their share among the nearest training samples, for numbers the mean
       --head mlp      with --loss sigmoid for labels, squared or huber for numbers
 
-      Their strength is the one with the least mean loss on the validation samples.
+      Their strength is the one with the least mean loss on the validation samples, or over --folds.
       """)
 
   @Argument(help: "The store.") var store: String

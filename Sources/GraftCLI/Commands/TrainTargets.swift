@@ -18,6 +18,7 @@ extension TrainCommand {
     let validation: TargetScore?
     let constantLabels: [String]?
     let sweep: [Point]
+    let folds: Folds?
     let epochs: [EpochRecord]?
 
     struct Point: Encodable {
@@ -29,9 +30,37 @@ extension TrainCommand {
       let converged: Bool?
     }
 
+    struct Folds: Encodable {
+      let folds, repeats: Int
+      let results: [Result]
+
+      struct Result: Encodable {
+        let strength: Double
+        let loss: ConfidenceInterval
+        /// Two of them, by the task.
+        let meanAveragePrecision, logLoss, r2, rmse: ConfidenceInterval?
+
+        enum CodingKeys: String, CodingKey {
+          case strength, loss, r2, rmse
+          case meanAveragePrecision = "mean_average_precision"
+          case logLoss = "log_loss"
+        }
+      }
+
+      init(_ compared: TargetCrossValidation, _ task: LabelTask) {
+        (folds, repeats) = (compared.folds, compared.repeats)
+        results = compared.results.map { found in
+          let isMultilabel = task == .multilabel
+          return Result(
+            strength: found.strength, loss: found.loss, meanAveragePrecision: isMultilabel ? found.measure : nil,
+            logLoss: isMultilabel ? found.error : nil, r2: isMultilabel ? nil : found.measure, rmse: isMultilabel ? nil : found.error)
+        }
+      }
+    }
+
     enum CodingKeys: String, CodingKey {
       case output, device, head, task, status, labels, targets, samples, features, strength, l2, objective, seconds, iterations, validation, sweep,
-        epochs
+        folds, epochs
       case constantLabels = "constant_labels"
     }
   }
@@ -39,9 +68,6 @@ extension TrainCommand {
   /// Trains a head for labels or numbers.
   func trainTargets(_ store: FeatureStore) throws {
     let console = output.console, task = store.labelling.task
-    guard folds == nil else {
-      throw ValidationError("--folds compares strengths by accuracy, and \(self.store) is a store for \(task.rawValue). Leave --folds out.")
-    }
     let train = try store.targeted(split: "train", allViews: true)
     guard train.rowCount > 0 else {
       throw TrainingDataError(message: "\(self.store) has no training samples. Give some of them the split 'train'.")
@@ -49,10 +75,16 @@ extension TrainCommand {
     let validation = store.samples(split: "val").isEmpty ? nil : try store.targeted(split: "val")
     let data = TargetTrainingData(task: task, names: store.labelling.names, train: train, validation: validation)
     let device = try computing.make(console)
-    let fitting = try head.targetFitting(task, device, onEpoch: try watching.recorder())
+    // Folds train heads that nobody watches.
+    let fitting = try head.targetFitting(task, device)
     let line = ProgressLine(console), started = ContinuousClock.now
     defer { line.finish() }
-    let fitted = try fitting.fit(data, metadata: HeadMetadata(of: store)) { line.show($0) }
+    let compared = try folds.map { folds in
+      try TargetCrossValidation(fitting, data, folds: folds, repeats: repeats, seed: head.seed) { line.show("fold \($0) of \($1)") }
+    }
+    let strength = fitting.strengths.isEmpty ? nil : compared?.best.strength
+    let final = try head.targetFitting(task, device, onEpoch: try watching.recorder())
+    let fitted = try final.fit(data, strength: strength, metadata: HeadMetadata(of: store)) { line.show($0) }
     line.finish()
     let seconds = (ContinuousClock.now - started) / .seconds(1)
     try fitted.classifier.write(to: headPath)
@@ -62,7 +94,7 @@ extension TrainCommand {
       let names = constant.prefix(5).joined(separator: ", ") + (constant.count > 5 ? " and \(constant.count - 5) more" : "")
       console.warn("every training sample has these labels, or none has: \(names). What the head says of them is a constant.")
     }
-    show(fitted, task, samples: train.rowCount, seconds: seconds, console)
+    show(fitted, compared, task, samples: train.rowCount, seconds: seconds, console)
     console.note("next: graft evaluate \(headPath) \(self.store)")
     let isLinear = fitting.kind == .linear, count = store.labelling.names.count
     try console.object(
@@ -75,14 +107,24 @@ extension TrainCommand {
           TargetReport.Point(
             strength: $0.strength, l2: isLinear ? $0.strength : nil, loss: $0.loss, validation: $0.score, iterations: $0.iterations,
             converged: $0.converged)
-        }, epochs: fitted.history.isEmpty ? nil : fitted.history))
+        }, folds: compared.map { TargetReport.Folds($0, task) }, epochs: fitted.history.isEmpty ? nil : fitted.history))
   }
 
-  private func show(_ fitted: FittedTargetHead, _ task: LabelTask, samples: Int, seconds: Double, _ console: Console) {
+  private func show(
+    _ fitted: FittedTargetHead, _ compared: TargetCrossValidation?, _ task: LabelTask, samples: Int, seconds: Double, _ console: Console
+  ) {
     let symbol = [.linear: "λ", .ridge: "α", .knn: "k"][head.head] ?? ""
     func text(_ strength: Double) -> String { head.head == .knn ? "\(Int(strength))" : String(format: "%.0e", strength) }
     let titles = TargetScore.titles(task)
-    if fitted.sweep.count > 1 {
+    if let compared {
+      func spread(_ interval: ConfidenceInterval) -> String { String(format: "%.4g ± %.2g", interval.value, (interval.high - interval.low) / 2) }
+      let isChoice = compared.results.count > 1
+      let heading = [symbol] + titles.map { "\($0), \(compared.folds) folds" + (compared.repeats > 1 ? ", \(compared.repeats) times" : "") }
+      let rows = compared.results.map { [text($0.strength), spread($0.measure), spread($0.error)] }
+      console.result(
+        tableText(([heading] + rows).map { isChoice ? $0 : Array($0.dropFirst()) }, rightAligned: isChoice ? [1, 2] : [0, 1]))
+      console.result("")
+    } else if fitted.sweep.count > 1 {
       console.result(tableText([[symbol] + titles] + fitted.sweep.map { [text($0.strength)] + $0.score.columns }, rightAligned: [1, 2]))
       console.result("")
     }

@@ -21,8 +21,10 @@ public struct LabelledFeatures {
   func name(ofRow row: Int) -> String { keys.indices.contains(row) ? "row \(row) (\(keys[row]))" : "row \(row)" }
 
   /// The rows of each sample, in order: one, or all rows of one key, which are views of the same sample and must not be parted.
-  var samples: [[Int]] {
-    if keys.isEmpty { return labels.indices.map { [$0] } }
+  var samples: [[Int]] { Self.samples(keys: keys, rowCount: labels.count) }
+
+  static func samples(keys: [String], rowCount: Int) -> [[Int]] {
+    if keys.isEmpty { return (0..<rowCount).map { [$0] } }
     var (places, groups): ([String: Int], [[Int]]) = ([:], [])
     for (row, key) in keys.enumerated() {
       if let place = places[key] {

@@ -42,6 +42,9 @@ public struct TargetedFeatures {
     try TargetedFeatures(features: features, targets: targets, targetCount: targetCount, keys: keys)
   }
 
+  /// The rows of each sample, as `LabelledFeatures.samples`.
+  var samples: [[Int]] { LabelledFeatures.samples(keys: keys, rowCount: rowCount) }
+
   /// Whether rows are views of fewer samples.
   var hasViews: Bool { Set(keys).count < keys.count }
 

@@ -6,11 +6,40 @@ public protocol TargetHeadFitting {
   /// Values of `strength` to choose among; empty for a kind without one.
   var strengths: [Double] { get }
 
+  /// Fits a head for every strength to the training samples and scores each on the validation samples.
+  ///
+  /// Our own invariant: there are validation samples.
+  ///
+  /// - Returns: as many as there are strengths, but for those that can't be the best; one for a kind without.
+  func scores(_ data: TargetTrainingData) throws -> [TargetStrengthScore]
+
   /// Trains the head that is kept.
   ///
-  /// - Parameter metadata: what the head is to know; kind and strength are filled in here.
+  /// - Parameters:
+  ///   - strength: the one to train with; `nil`: chosen on validation data.
+  ///   - metadata: what the head is to know; kind and strength are filled in here.
   /// - Throws: `TrainingDataError`, `TrainingOptionError`, or what reading the features or `onProgress` throws.
-  func fit(_ data: TargetTrainingData, metadata: HeadMetadata, onProgress: @escaping (String) throws -> Void) throws -> FittedTargetHead
+  func fit(
+    _ data: TargetTrainingData, strength: Double?, metadata: HeadMetadata, onProgress: @escaping (String) throws -> Void
+  ) throws -> FittedTargetHead
+}
+
+extension TargetHeadFitting {
+  /// Trains the head that is kept, with the strength that is best on validation data.
+  public func fit(
+    _ data: TargetTrainingData, metadata: HeadMetadata, onProgress: @escaping (String) throws -> Void
+  ) throws -> FittedTargetHead {
+    try fit(data, strength: nil, metadata: metadata, onProgress: onProgress)
+  }
+}
+
+extension TargetTrainingData {
+  /// The metadata of a head that nobody keeps.
+  var unnamedMetadata: HeadMetadata {
+    HeadMetadata(
+      task: task, classes: names, cut: nil, backboneSHA256: nil, backboneFile: nil, preprocessing: nil, featureNormalisation: .none, l2: 0,
+      graftVersion: "")
+  }
 }
 
 /// How good a head for labels or numbers is on samples that were not trained on.

@@ -41,17 +41,24 @@ public struct TargetLinearFitting: TargetHeadFitting {
   /// Tolerances while strengths are compared; the head that is kept is then fitted to the full ones.
   private static let comparedGap = 1e-4, compared = 1e-4, comparedIterations = 200
 
+  public func scores(_ data: TargetTrainingData) throws -> [TargetStrengthScore] {
+    try data.check()
+    guard let held = data.validation else { preconditionFailure("scores need validation samples") }
+    let problem = try TargetProblem(data.train, data, loss: loss, normalisation: options.featureNormalisation, backend: backend)
+    return try compare(problem, held, .folds, data.unnamedMetadata) { _ in }.map(\.score)
+  }
+
   public func fit(
-    _ data: TargetTrainingData, metadata: HeadMetadata, onProgress: @escaping (String) throws -> Void
+    _ data: TargetTrainingData, strength: Double?, metadata: HeadMetadata, onProgress: @escaping (String) throws -> Void
   ) throws -> FittedTargetHead {
     try data.check()
     try loss.check(task: data.task)
     var metadata = metadata
     (metadata.kind, metadata.featureNormalisation) = (.linear, options.featureNormalisation)
     let whole = try TargetProblem(data.train, data, loss: loss, normalisation: options.featureNormalisation, backend: backend)
-    var (l2, start, sweep): (Double, [Double]?, [TargetStrengthScore]) = (strengths[0], nil, [])
+    var (l2, start, sweep): (Double, [Double]?, [TargetStrengthScore]) = (strength ?? strengths[0], nil, [])
     var validation: TargetScore?
-    if strengths.count > 1 {
+    if strength == nil, strengths.count > 1 {
       guard let parts = try data.parted(fraction: options.holdoutFraction, seed: options.seed) else {
         throw TrainingDataError(message: "a single sample leaves none to choose λ on. Give λ with --l2, or add samples.")
       }

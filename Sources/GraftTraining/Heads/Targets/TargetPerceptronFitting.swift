@@ -18,8 +18,19 @@ public struct TargetPerceptronFitting: TargetHeadFitting {
   public var kind: HeadMetadata.Kind { .mlp }
   public var strengths: [Double] { [] }
 
+  /// The samples that decide when to stop are taken from the training samples: the others are not looked at before the end.
+  public func scores(_ data: TargetTrainingData) throws -> [TargetStrengthScore] {
+    try data.check()
+    guard let held = data.validation else { preconditionFailure("scores need validation samples") }
+    let train = TargetTrainingData(task: data.task, names: data.names, train: data.train)
+    let head = try fit(train, strength: nil, metadata: data.unnamedMetadata) { _ in }.classifier
+    let outputs = try head.heldOut(held, source: .folds, backend: DeviceLinearBackend(device: device))
+    let loss = outputs.loss(options.training.loss, TargetScaling(data.train, task: data.task))
+    return [TargetStrengthScore(strength: 0, score: outputs.score(), loss: loss)]
+  }
+
   public func fit(
-    _ data: TargetTrainingData, metadata: HeadMetadata, onProgress: @escaping (String) throws -> Void
+    _ data: TargetTrainingData, strength: Double?, metadata: HeadMetadata, onProgress: @escaping (String) throws -> Void
   ) throws -> FittedTargetHead {
     try options.validate()
     try data.check()

@@ -21,21 +21,38 @@ public struct TargetRidgeFitting: TargetHeadFitting {
 
   public var kind: HeadMetadata.Kind { .ridge }
 
-  public func fit(
-    _ data: TargetTrainingData, metadata: HeadMetadata, onProgress: @escaping (String) throws -> Void
-  ) throws -> FittedTargetHead {
+  public func scores(_ data: TargetTrainingData) throws -> [TargetStrengthScore] {
+    try check(data)
+    guard let held = data.validation else { preconditionFailure("scores need validation samples") }
+    return try scores(RidgeProblem(data.train, featureNormalisation), strengths, held, .folds, data.unnamedMetadata)
+  }
+
+  private func check(_ data: TargetTrainingData) throws {
     try data.check()
     guard data.task == .regression else { throw TrainingOptionError(message: "ridge tells numbers, and the samples have \(data.task.outputWord)") }
+  }
+
+  private func scores(
+    _ problem: RidgeProblem, _ strengths: [Double], _ held: TargetedFeatures, _ source: ValidationScore.Source, _ metadata: HeadMetadata
+  ) throws -> [TargetStrengthScore] {
+    try strengths.map { alpha in
+      let held = try problem.head(alpha, metadata).heldOut(held, source: source, backend: backend)
+      return TargetStrengthScore(strength: alpha, score: held.score(), loss: held.loss(.squared, problem.scaling))
+    }
+  }
+
+  public func fit(
+    _ data: TargetTrainingData, strength: Double?, metadata: HeadMetadata, onProgress: @escaping (String) throws -> Void
+  ) throws -> FittedTargetHead {
+    try check(data)
+    let strengths = strength.map { [$0] } ?? strengths
     try onProgress("the matrix of \(min(data.train.features.dimension, data.train.rowCount)) rows")
     // Leaving out one row of a sample with several views leaves the others in: a part of the samples is held out instead.
     let parts = data.validation != nil || data.train.hasViews ? try data.parted(fraction: 0.2, seed: 0) : nil
     let fitted = try RidgeProblem(parts?.train ?? data.train, featureNormalisation)
     let tried: [TargetStrengthScore]
     if let parts {
-      tried = try strengths.map { alpha in
-        let held = try fitted.head(alpha, metadata).heldOut(parts.held, source: parts.source, backend: backend)
-        return TargetStrengthScore(strength: alpha, score: held.score(), loss: held.loss(.squared, fitted.scaling))
-      }
+      tried = try scores(fitted, strengths, parts.held, parts.source, metadata)
     } else {
       try onProgress("leaving out each sample")
       tried = try zip(strengths, fitted.leaveOneOut(strengths)).map { alpha, held in
