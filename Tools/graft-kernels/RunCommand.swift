@@ -108,8 +108,9 @@ struct RunCommand: ParsableCommand {
     if format == .tf32 { return cases }
     for sample in OperationSamples.all where !light || sample.flops <= 30_000 {
       if !(sample.operation is BatchNorm) { cases.append(Case(sample: sample)) }
-      // A constant's way through packing; in a simulator only where there is one.
-      if sample.inputs.count > 1, !light || sample.operation is Conv2D { cases.append(Case(sample: sample, constants: true)) }
+      // A constant's way through packing; in a simulator only where there is one. What an operation changes can't be a constant.
+      let takesConstants = sample.inputs.count > 1 && sample.operation.mutatedInputs.isEmpty
+      if takesConstants, !light || sample.operation is Conv2D { cases.append(Case(sample: sample, constants: true)) }
     }
     for (sample, kernels) in light ? ProductSamples.small : ProductSamples.all {
       cases += kernels.map { Case(sample: sample, kernel: $0, constants: true) }

@@ -117,10 +117,13 @@ extension TrainCommand {
     func text(_ strength: Double) -> String { head.head == .knn ? "\(Int(strength))" : String(format: "%.0e", strength) }
     let titles = TargetScore.titles(task)
     if let compared {
-      func spread(_ interval: ConfidenceInterval) -> String { String(format: "%.4g ± %.2g", interval.value, (interval.high - interval.low) / 2) }
+      // Errors of numbers are in units of any size.
+      func spread(_ interval: ConfidenceInterval, isShare: Bool) -> String {
+        String(format: isShare ? "%.4f ± %.4f" : "%.4g ± %.2g", interval.value, (interval.high - interval.low) / 2)
+      }
       let isChoice = compared.results.count > 1
       let heading = [symbol] + titles.map { "\($0), \(compared.folds) folds" + (compared.repeats > 1 ? ", \(compared.repeats) times" : "") }
-      let rows = compared.results.map { [text($0.strength), spread($0.measure), spread($0.error)] }
+      let rows = compared.results.map { [text($0.strength), spread($0.measure, isShare: true), spread($0.error, isShare: task == .multilabel)] }
       console.result(
         tableText(([heading] + rows).map { isChoice ? $0 : Array($0.dropFirst()) }, rightAligned: isChoice ? [1, 2] : [0, 1]))
       console.result("")

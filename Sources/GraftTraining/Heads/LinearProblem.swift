@@ -15,6 +15,8 @@ final class LinearProblem {
   private let backend: any LinearBackend
   /// Weights of zero, and biases that say of every sample how often the classes are.
   private let flatStart: [Double]
+  /// Where samples are far fewer than features: the same problem in fewer dimensions.
+  private let smaller: (space: RowSpace, problem: LinearProblem)?
 
   /// - Throws: `TrainingDataError`, or what reading the features throws.
   init(_ data: LabelledFeatures, classes: [String], options: LinearTrainingOptions, backend: any LinearBackend) throws {
@@ -36,6 +38,12 @@ final class LinearProblem {
     dataTerm = try backend.objective(seen, classCount: classes.count, targets: targets)
     flatStart = [Double](repeating: 0, count: classes.count * dimension) + targets.levels(classCounts)
     self.backend = backend
+    smaller = try RowSpace(seen.features).map { space in
+      let features = try ArrayFeatures(space.coordinates, rowCount: data.rowCount, dimension: space.rank)
+      var options = options
+      options.featureNormalisation = .none
+      return (space, try LinearProblem(data.replacing(features: features), classes: classes, options: options, backend: backend))
+    }
   }
 
   /// Vectors that the solver keeps for a head: the history's pairs, and the point, the trial, the direction and so on.
@@ -52,11 +60,26 @@ final class LinearProblem {
 
   /// Fits a head for every λ, all together.
   ///
-  /// - Parameter starts: `[P]` for each; an empty one stands for weights of zero and the biases that are best with them.
+  /// - Parameters:
+  ///   - starts: `[P]` for each; an empty one stands for weights of zero and the biases that are best with them.
+  ///   - isFinal: whether what was found in fewer dimensions is gone on from in all of them: it is in float32 there, too.
   func solve(
-    l2: [Double], from starts: [[Double]], options: LBFGSOptions, onEvaluation: @escaping (SolverProgress) throws -> Void
+    l2: [Double], from starts: [[Double]], options: LBFGSOptions, isFinal: Bool = false,
+    onEvaluation: @escaping (SolverProgress) throws -> Void
   ) throws -> [SolverResult] {
     precondition(l2.count == starts.count)
+    guard let (space, problem) = smaller else { return try solveInAll(l2: l2, from: starts, options: options, onEvaluation: onEvaluation) }
+    let projected = starts.map { $0.isEmpty ? [] : space.projecting($0, classCount: classCount) }
+    let found = try problem.solve(l2: l2, from: projected, options: options, onEvaluation: onEvaluation)
+      .map { $0.replacing(parameters: space.expanding($0.parameters, classCount: classCount)) }
+    guard isFinal else { return found }
+    let final = try solveInAll(l2: l2, from: found.map(\.parameters), options: options, onEvaluation: onEvaluation)
+    return zip(final, found).map { $0.following($1) }
+  }
+
+  private func solveInAll(
+    l2: [Double], from starts: [[Double]], options: LBFGSOptions, onEvaluation: @escaping (SolverProgress) throws -> Void
+  ) throws -> [SolverResult] {
     let starts = starts.map { $0.isEmpty ? flatStart : $0 }
     let found: [SolverResult]
     switch dataTerm {

@@ -1,7 +1,7 @@
 /// The data term of linear heads in double precision throughout, for the last steps of small problems whose features are scaled so
 /// differently that logits in float32 hide the minimum.
 final class PreciseLinearObjective: HostedLinearObjective {
-  /// N·D·C of what is small: an evaluation takes some hundredths of a second.
+  /// N·D·C of what is small: an evaluation takes some hundredths of a second at most.
   private static let workLimit = 50_000_000
 
   let classCount: Int
@@ -21,23 +21,36 @@ final class PreciseLinearObjective: HostedLinearObjective {
   func evaluate(
     parameters: [Double], heads: [Int], losses: inout [Double], gradients: inout [Double], curvatures: inout [Double]
   ) throws {
-    let (width, classes) = (dimension, classCount), outputs = heads.count * classes
+    // Asked for once: the features may be views of views.
+    let (width, classes) = (dimension, classCount), outputs = heads.count * classes, stride = classes * width + classes
+    let labels = data.labels
     var sums = SoftmaxSums(heads: heads.count, classes: classes, targets: targets)
     var weightGradient = [Double](repeating: 0, count: outputs * width)
     var x = [Double](repeating: 0, count: width), logits = [Double](repeating: 0, count: outputs)
     try data.features.forEachChunk { chunk in
       for row in 0..<chunk.rowCount {
-        for column in 0..<width { x[column] = Double(chunk.values[row * width + column]) }
-        for (slot, head) in heads.enumerated() {
-          for output in 0..<classes {
-            var sum = parameters[head * parameterCount + classes * width + output]
-            for column in 0..<width { sum += parameters[head * parameterCount + output * width + column] * x[column] }
-            logits[slot * classes + output] = sum
+        x.withUnsafeMutableBufferPointer { x in
+          guard let values = x.baseAddress else { return }
+          for column in 0..<width { values[column] = Double(chunk.values[row * width + column]) }
+          parameters.withUnsafeBufferPointer { parameters in
+            guard let first = parameters.baseAddress else { return }
+            for (slot, head) in heads.enumerated() {
+              for output in 0..<classes {
+                logits[slot * classes + output] =
+                  parameters[head * stride + classes * width + output]
+                  + VectorMath.dot(first + head * stride + output * width, values, count: width)
+              }
+            }
           }
         }
         let place = chunk.firstRow + row
-        sums.add(&logits, labels: data.labels[place..<place + 1])
-        for output in 0..<outputs { for column in 0..<width { weightGradient[output * width + column] += logits[output] * x[column] } }
+        sums.add(&logits, labels: labels[place..<place + 1])
+        x.withUnsafeBufferPointer { x in
+          weightGradient.withUnsafeMutableBufferPointer { gradient in
+            guard let values = x.baseAddress, let target = gradient.baseAddress else { return }
+            for output in 0..<outputs { VectorMath.add(logits[output], values, to: target + output * width, count: width) }
+          }
+        }
       }
     }
     write(sums, weightGradient: weightGradient, of: heads, losses: &losses, gradients: &gradients, curvatures: &curvatures)

@@ -63,6 +63,13 @@ public struct SolverResult: Sendable, Equatable {
 }
 
 extension SolverResult {
+  /// The same with parameters in other coordinates.
+  func replacing(parameters: [Double]) -> SolverResult {
+    SolverResult(
+      parameters: parameters, loss: loss, gradientMaximum: gradientMaximum, iterations: iterations, evaluations: evaluations, status: status,
+      isBoundByPrecision: isBoundByPrecision)
+  }
+
   /// The same, with what an earlier minimisation took to come to the start.
   func following(_ earlier: SolverResult) -> SolverResult {
     SolverResult(

@@ -1,0 +1,134 @@
+/// The space that the rows of a matrix of features span, where samples are fewer than features: an orthonormal basis of it, and each
+/// sample's coordinates.
+///
+/// The weights of a penalised linear head lie in it, since what lies outside changes no logit and only costs (the representer theorem:
+/// Kimeldorf and Wahba, "Some results on Tchebycheffian spline functions", 1971). Lengths and logits are the same in coordinates, so
+/// that a head for N samples is found with N numbers a sample, however many features there are.
+///
+/// The basis is that of a Cholesky decomposition of X·Xᵀ with pivoting, in double precision; directions in which the features are less
+/// than some 3·10⁻⁷ of the longest row, the rounding of float32, are left out.
+struct RowSpace {
+  /// Fewer features for each sample are not worth it.
+  private static let leastRatio = 4
+  /// N²·D of what takes a second or two.
+  private static let workLimit = 4_000_000_000
+  /// Of squared lengths.
+  private static let precision = 1e-13
+
+  /// `[N, r]`
+  let coordinates: [Float]
+  /// r
+  let rank: Int
+  /// D
+  private let dimension: Int
+  /// `[r, D]`
+  private let basis: [Double]
+
+  /// `nil` where features are not that many, or samples so many that it would take long.
+  ///
+  /// - Throws: what reading the features throws.
+  init?(_ features: any FeatureSource) throws {
+    let (n, width) = (features.rowCount, features.dimension)
+    let (cells, overflow) = n.multipliedReportingOverflow(by: width)
+    guard n > 0, !overflow, width / Self.leastRatio >= n, cells <= Self.workLimit / n else { return nil }
+    var rows: [Double] = []
+    rows.reserveCapacity(cells)
+    try features.forEachChunk { rows.append(contentsOf: $0.values.lazy.map(Double.init)) }
+    dimension = width
+    var gram = Self.gram(rows, count: n, width: width)
+    guard let (factor, pivots) = Self.factor(&gram, order: n) else { return nil }
+    rank = pivots.count
+    let rank = rank
+    coordinates = (0..<n).flatMap { row in (0..<rank).map { Float(factor[row * n + $0]) } }
+    basis = Self.basis(rows, factor, pivots, order: n, width: width)
+  }
+
+  /// X·Xᵀ, `[N, N]`
+  private static func gram(_ rows: [Double], count n: Int, width: Int) -> [Double] {
+    var transposed = [Double](repeating: 0, count: n * width), gram = [Double](repeating: 0, count: n * n)
+    for row in 0..<n { for column in 0..<width { transposed[column * n + row] = rows[row * width + column] } }
+    transposed.withUnsafeBufferPointer { x in
+      gram.withUnsafeMutableBufferPointer { g in
+        guard let x = x.baseAddress, let g = g.baseAddress else { return }
+        BlockedProduct.addGram(x, rows: width, columns: n, to: g)
+        BlockedProduct.mirror(g, order: n)
+      }
+    }
+    return gram
+  }
+
+  /// L with L·Lᵀ = K, a column for each pivot, the largest that is left first; rows are in the order they had. K is used up.
+  ///
+  /// `nil` if K is zero or not finite.
+  private static func factor(_ gram: inout [Double], order n: Int) -> (factor: [Double], pivots: [Int])? {
+    var (factor, pivots) = ([Double](repeating: 0, count: n * n), [Int]())
+    var left = (0..<n).map { gram[$0 * n + $0] }
+    guard let longest = left.max(), longest > 0, longest.isFinite else { return nil }
+    while pivots.count < n {
+      guard let pivot = left.indices.max(by: { left[$0] < left[$1] }), left[pivot] > precision * longest else { break }
+      let step = pivots.count, root = left[pivot].squareRoot()
+      factor.withUnsafeMutableBufferPointer { factor in
+        guard let l = factor.baseAddress else { return }
+        for row in 0..<n where left[row] > 0 {
+          let value = row == pivot ? root : (gram[row * n + pivot] - VectorMath.dot(l + row * n, l + pivot * n, count: step)) / root
+          l[row * n + step] = value
+          left[row] -= value * value
+        }
+      }
+      left[pivot] = 0
+      pivots.append(pivot)
+    }
+    return (factor, pivots)
+  }
+
+  /// B with L·B = X on the pivots' rows, `[r, D]`.
+  private static func basis(_ rows: [Double], _ factor: [Double], _ pivots: [Int], order n: Int, width: Int) -> [Double] {
+    let part = 128
+    var basis = [Double](repeating: 0, count: pivots.count * width)
+    basis.withUnsafeMutableBufferPointer { basis in
+      rows.withUnsafeBufferPointer { rows in
+        guard let target = basis.baseAddress, let source = rows.baseAddress else { return }
+        // Each call writes columns of its own.
+        nonisolated(unsafe) let (b, x) = (target, source)
+        inParallel((width + part - 1) / part) { index in
+          let first = index * part, count = min(part, width - first)
+          for (step, pivot) in pivots.enumerated() {
+            let own = b + step * width + first
+            for column in 0..<count { own[column] = x[pivot * width + first + column] }
+            for earlier in 0..<step { VectorMath.add(-factor[pivot * n + earlier], b + earlier * width + first, to: own, count: count) }
+            let scale = 1 / factor[pivot * n + step]
+            for column in 0..<count { own[column] *= scale }
+          }
+        }
+      }
+    }
+    return basis
+  }
+
+  /// Of parameters `[C·D + C]` for features, those `[C·r + C]` for coordinates that give the same logits of the samples.
+  func projecting(_ parameters: [Double], classCount: Int) -> [Double] {
+    var columns = [Double](repeating: 0, count: dimension * classCount), product = [Double](repeating: 0, count: rank * classCount)
+    for output in 0..<classCount { for column in 0..<dimension { columns[column * classCount + output] = parameters[output * dimension + column] } }
+    Self.multiply(basis, rows: rank, depth: dimension, columns, columns: classCount, into: &product)
+    return (0..<classCount).flatMap { output in (0..<rank).map { product[$0 * classCount + output] } } + parameters[(classCount * dimension)...]
+  }
+
+  /// Of parameters for coordinates, those for features: the shortest weights with the same logits.
+  func expanding(_ parameters: [Double], classCount: Int) -> [Double] {
+    var weight = [Double](repeating: 0, count: classCount * dimension)
+    Self.multiply(parameters, rows: classCount, depth: rank, basis, columns: dimension, into: &weight)
+    return weight + parameters[(classCount * rank)...]
+  }
+
+  /// c = a·b; `a` may go on behind its rows.
+  private static func multiply(_ a: [Double], rows: Int, depth: Int, _ b: [Double], columns: Int, into c: inout [Double]) {
+    a.withUnsafeBufferPointer { a in
+      b.withUnsafeBufferPointer { b in
+        c.withUnsafeMutableBufferPointer { c in
+          guard let a = a.baseAddress, let b = b.baseAddress, let c = c.baseAddress else { return }
+          BlockedProduct.add(a, rows: rows, depth: depth, b, columns: columns, to: c)
+        }
+      }
+    }
+  }
+}
