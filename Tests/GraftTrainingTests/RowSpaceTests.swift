@@ -1,4 +1,5 @@
 import Foundation
+import GraftData
 import GraftTraining
 import Testing
 
@@ -57,6 +58,33 @@ import Testing
       #expect(abs(one.logLoss - other.logLoss) <= 0.02 * one.logLoss && one.top1 == other.top1)
     }
     #expect(abs(results[0].objective - results[1].objective) <= 1e-5 * results[0].objective)
+  }
+
+  @Test(arguments: [LabelTask.multilabel, .regression], [1e-3, 1])
+  func headsForTargetsAreTheSame(_ task: LabelTask, l2: Double) throws {
+    let results = try [false, true].map { isRepeated in
+      let data = try Self.data(isRepeated: isRepeated, hasTwins: true)
+      let targets: [Double] = data.labels.enumerated().flatMap { row, label -> [Double] in
+        task == .multilabel ? [label > 0 ? 1 : 0, row % 3 == 0 ? 1 : 0] : [Double(label) * 100, Double(row % 5)]
+      }
+      let train = try TargetedFeatures(features: data.features, targets: targets, targetCount: 2)
+      let fitting = try TargetLinearFitting(
+        loss: task == .multilabel ? .binaryCrossEntropy : .huber(1),
+        options: LinearTrainingOptions(l2: .fixed(l2), solver: LBFGSOptions(gradientTolerance: 1e-8, relativeGap: 1e-9)))
+      let metadata = HeadMetadata(
+        task: task, classes: ["a", "b"], cut: nil, backboneSHA256: nil, backboneFile: nil, preprocessing: nil, featureNormalisation: .none, l2: 0,
+        graftVersion: "test")
+      return try fitting.fit(TargetTrainingData(task: task, names: ["a", "b"], train: train), metadata: metadata) { _ in }
+    }
+    let objectives = try results.map { try #require($0.objective) }
+    #expect(abs(objectives[1] - objectives[0]) <= 1e-6 * objectives[0], "\(objectives)")
+    let heads = try results.map { try #require($0.classifier as? Head) }, largest = heads[0].weight.map(abs).max() ?? 0
+    for output in 0..<2 {
+      for column in 0..<Self.narrow * Self.copies {
+        let expected = heads[0].weight[output * Self.narrow + column % Self.narrow] / 4
+        #expect(abs(heads[1].weight[output * Self.narrow * Self.copies + column] - expected) <= 3e-3 * largest)
+      }
+    }
   }
 
   /// Rows of zeros span nothing; what is learned of them is how often the classes are.

@@ -10,8 +10,8 @@
 struct RowSpace {
   /// Fewer features for each sample are not worth it.
   private static let leastRatio = 4
-  /// N²·D of what takes a second or two.
-  private static let workLimit = 4_000_000_000
+  /// N²·D of what takes a second or two, and N·D of what takes 800 MB while it is made and half of it afterwards.
+  private static let workLimit = 4_000_000_000, cellLimit = 50_000_000
   /// Of squared lengths.
   private static let precision = 1e-13
 
@@ -30,13 +30,12 @@ struct RowSpace {
   init?(_ features: any FeatureSource) throws {
     let (n, width) = (features.rowCount, features.dimension)
     let (cells, overflow) = n.multipliedReportingOverflow(by: width)
-    guard n > 0, !overflow, width / Self.leastRatio >= n, cells <= Self.workLimit / n else { return nil }
+    guard n > 0, !overflow, width / Self.leastRatio >= n, cells <= min(Self.cellLimit, Self.workLimit / n) else { return nil }
     var rows: [Double] = []
     rows.reserveCapacity(cells)
     try features.forEachChunk { rows.append(contentsOf: $0.values.lazy.map(Double.init)) }
     dimension = width
-    var gram = Self.gram(rows, count: n, width: width)
-    guard let (factor, pivots) = Self.factor(&gram, order: n) else { return nil }
+    guard let (factor, pivots) = Self.factor(Self.gram(rows, count: n, width: width), order: n) else { return nil }
     rank = pivots.count
     let rank = rank
     coordinates = (0..<n).flatMap { row in (0..<rank).map { Float(factor[row * n + $0]) } }
@@ -45,22 +44,24 @@ struct RowSpace {
 
   /// X·Xᵀ, `[N, N]`
   private static func gram(_ rows: [Double], count n: Int, width: Int) -> [Double] {
-    var transposed = [Double](repeating: 0, count: n * width), gram = [Double](repeating: 0, count: n * n)
-    for row in 0..<n { for column in 0..<width { transposed[column * n + row] = rows[row * width + column] } }
-    transposed.withUnsafeBufferPointer { x in
-      gram.withUnsafeMutableBufferPointer { g in
-        guard let x = x.baseAddress, let g = g.baseAddress else { return }
-        BlockedProduct.addGram(x, rows: width, columns: n, to: g)
-        BlockedProduct.mirror(g, order: n)
+    var gram = [Double](repeating: 0, count: n * n), columns: [Double] = []
+    gram.withUnsafeMutableBufferPointer { gram in
+      guard let g = gram.baseAddress else { return }
+      for first in stride(from: 0, to: width, by: 1024) {
+        let count = min(1024, width - first)
+        columns = [Double](repeating: 0, count: count * n)
+        for row in 0..<n { for column in 0..<count { columns[column * n + row] = rows[row * width + first + column] } }
+        columns.withUnsafeBufferPointer { if let x = $0.baseAddress { BlockedProduct.addGram(x, rows: count, columns: n, to: g) } }
       }
+      BlockedProduct.mirror(g, order: n)
     }
     return gram
   }
 
-  /// L with L·Lᵀ = K, a column for each pivot, the largest that is left first; rows are in the order they had. K is used up.
+  /// L with L·Lᵀ = K, a column for each pivot, the largest that is left first; rows are in the order they had.
   ///
   /// `nil` if K is zero or not finite.
-  private static func factor(_ gram: inout [Double], order n: Int) -> (factor: [Double], pivots: [Int])? {
+  private static func factor(_ gram: [Double], order n: Int) -> (factor: [Double], pivots: [Int])? {
     var (factor, pivots) = ([Double](repeating: 0, count: n * n), [Int]())
     var left = (0..<n).map { gram[$0 * n + $0] }
     guard let longest = left.max(), longest > 0, longest.isFinite else { return nil }

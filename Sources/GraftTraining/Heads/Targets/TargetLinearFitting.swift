@@ -73,7 +73,7 @@ public struct TargetLinearFitting: TargetHeadFitting {
       }
       (l2, start, validation) = (best.score.strength, best.parameters, best.score.score)
     }
-    let found = try whole.solve(l2: l2, from: start, options: options.solver) { try onProgress("fit: \($0) evaluations") }
+    let found = try whole.solve(l2: l2, from: start, options: options.solver, isFinal: true) { try onProgress("fit: \($0) evaluations") }
     let head = try whole.head(found.parameters, l2: l2, metadata: metadata)
     if let split = data.validation { validation = try head.heldOut(split, source: .split, backend: backend).score() }
     metadata = head.metadata
@@ -123,6 +123,8 @@ private struct TargetProblem {
   private let counts: [Int]
   private let flatStart: [Double]
   private let normalisation: FeatureNormalisation
+  /// Where samples are far fewer than features: the same in fewer dimensions.
+  private let smaller: (space: RowSpace, objective: TargetObjective, curvatureModel: CurvatureModel)?
 
   init(_ samples: TargetedFeatures, _ data: TargetTrainingData, loss: Loss, normalisation: FeatureNormalisation, backend: any LinearBackend) throws {
     self.normalisation = normalisation
@@ -138,16 +140,32 @@ private struct TargetProblem {
     counts = found.map { max(1, min(rows - 1, $0)) }
     let biases = data.task == .multilabel ? found.map { log((Double($0) + 0.5) / (Double(rows - $0) + 0.5)) } : [Double](repeating: 0, count: width)
     flatStart = [Double](repeating: 0, count: width * statistics.dimension) + biases
-    objective = TargetObjective(
-      NormalisedFeatures(base: samples.features, transform: transform), targets: scaling.scaled(samples.targets), loss: loss,
-      isFixed: found.map { data.task == .multilabel && ($0 == 0 || $0 == rows) }, backend: backend)
+    let seen = NormalisedFeatures(base: samples.features, transform: transform), targets = scaling.scaled(samples.targets)
+    let isFixed = found.map { data.task == .multilabel && ($0 == 0 || $0 == rows) }
+    objective = TargetObjective(seen, targets: targets, loss: loss, isFixed: isFixed, backend: backend)
+    smaller = try RowSpace(seen).map { space in
+      let features = try ArrayFeatures(space.coordinates, rowCount: rows, dimension: space.rank)
+      let statistics = try FeatureStatistics(features, sampleLimit: CurvatureModel.sampleLimit) { samples.name(ofRow: $0) }
+      return (
+        space, TargetObjective(features, targets: targets, loss: loss, isFixed: isFixed, backend: backend),
+        CurvatureModel(statistics, transform: .none)
+      )
+    }
   }
 
+  /// - Parameter isFinal: whether what was found in fewer dimensions is gone on from in all of them: it is in float32 there, too.
   func solve(
-    l2: Double, from start: [Double]?, options: LBFGSOptions, onEvaluation: @escaping (Int) throws -> Void
+    l2: Double, from start: [Double]?, options: LBFGSOptions, isFinal: Bool = false, onEvaluation: @escaping (Int) throws -> Void
   ) throws -> SolverResult {
-    let penalised = PenalisedObjective(objective, l2: [l2], classCounts: counts, curvatureModel: curvatureModel)
-    return try LBFGS(options: options).minimise(penalised, from: start ?? flatStart) { try onEvaluation($0.evaluations) }[0]
+    func minimise(_ objective: TargetObjective, _ model: CurvatureModel, from start: [Double]) throws -> SolverResult {
+      let penalised = PenalisedObjective(objective, l2: [l2], classCounts: counts, curvatureModel: model)
+      return try LBFGS(options: options).minimise(penalised, from: start) { try onEvaluation($0.evaluations) }[0]
+    }
+    let begin = start ?? flatStart, width = counts.count
+    guard let smaller else { return try minimise(objective, curvatureModel, from: begin) }
+    let found = try minimise(smaller.objective, smaller.curvatureModel, from: smaller.space.projecting(begin, classCount: width))
+    let whole = found.replacing(parameters: smaller.space.expanding(found.parameters, classCount: width))
+    return isFinal ? try minimise(objective, curvatureModel, from: whole.parameters).following(whole) : whole
   }
 
   /// The head for raw features (but for the division by length) and in the user's units.
