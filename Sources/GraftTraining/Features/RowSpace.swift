@@ -10,8 +10,8 @@
 struct RowSpace {
   /// Fewer features for each sample are not worth it.
   private static let leastRatio = 4
-  /// N²·D of what takes a second or two, and N·D of what takes 800 MB while it is made and half of it afterwards.
-  private static let workLimit = 4_000_000_000, cellLimit = 50_000_000
+  /// N²·D of what takes some seconds, and N·D of what takes 800 MB while it is made and half of it afterwards.
+  private static let workLimit = 10_000_000_000, cellLimit = 50_000_000
   /// Of squared lengths.
   private static let precision = 1e-13
 
