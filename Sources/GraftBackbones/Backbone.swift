@@ -67,8 +67,8 @@ public struct Backbone: Sendable {
           name: input.name,
           shape: (input.shape ?? []).map { if case .fixed(let extent) = $0 { extent } else { nil } })
       }
-    case .architecture(let architecture, _):
-      [Input(name: "input", shape: [nil, 3, architecture.preprocessing.height, architecture.preprocessing.width])]
+    // Those that are known take pictures of any size.
+    case .architecture: [Input(name: "input", shape: [nil, 3, nil, nil])]
     }
   }
 
@@ -98,7 +98,8 @@ public struct Backbone: Sendable {
     }
   }
 
-  /// The input's shape for a batch: what the file leaves open is taken from `height` and `width`.
+  /// The input's shape for a batch: what the file leaves open is taken from `height` and `width`, else from what a known architecture
+  /// is trained with.
   ///
   /// - Throws: `ImportError` if an extent stays open.
   public func inputShape(batchSize: Int, height: Int? = nil, width: Int? = nil) throws -> [Int] {
@@ -107,7 +108,8 @@ public struct Backbone: Sendable {
       throw ImportError(
         file: path, what: "its input has \(declared.count) dimensions, and images have 4", remedy: "Use a model that takes images [N, C, H, W].")
     }
-    let wanted: [Int?] = [batchSize, declared[1] ?? 3, declared[2] ?? height, declared[3] ?? width]
+    let trained = trainedPreprocessing
+    let wanted: [Int?] = [batchSize, declared[1] ?? 3, declared[2] ?? height ?? trained?.height, declared[3] ?? width ?? trained?.width]
     guard let height = wanted[2], let width = wanted[3] else {
       throw ImportError(
         file: path, what: "it does not say how large its images are",

@@ -192,6 +192,11 @@ import Testing
       in: folder)
     #expect(extracted.status == 0, "\(extracted.messages)")
     #expect(try extracted.json()["cut_shape"] as? [Int] == [64])
+    // It is looked at in the size that it was trained in, unless another one is asked for.
+    for (flags, size) in [([], 16), (["--input-size", "24"], 24)] {
+      let inspected = try GraftProcess(["inspect", folder["own.safetensors"], "--json"] + flags, folder: folder).wait().json()
+      #expect(inspected["input_shape"] as? [Int] == [1, 3, size, size])
+    }
     let wrong = try GraftProcess.run(
       "pretrain", "--architecture", "perceptron", "--data", folder["photos"], "--output", folder["own.safetensors"], in: folder)
     #expect(wrong.status == 64 && wrong.messages.contains("resnet_small"), "\(wrong.messages)")
