@@ -29,6 +29,20 @@ import Testing
     #expect(bench.status == 0 && bench.messages.components(separatedBy: file).count == 2, "\(bench.messages)")
   }
 
+  /// The shapes of a step are those of forward, and of the way back.
+  @Test(.enabled(if: hasOpenCL, "no OpenCL device: install pocl-opencl-icd")) func aTrainingStepIsTuned() throws {
+    let folder = try TemporaryFolder()
+    let environment = ["GRAFT_CACHE": folder["cache"]], device = ["--device", "opencl", "--kernels", "gpu", "--batch-size", "2"]
+    let tune = ["tune", "resnet_tiny", "--train", "--classes", "3", "--seconds", "3", "--json"]
+    let report = try GraftProcess(tune + device, folder: folder, environment: environment).wait().json()
+    let shapes = try #require(report["shapes"] as? [[String: Any]]), names = shapes.compactMap { $0["shape"] as? String }
+    #expect(names.contains { $0.hasPrefix("convolution ") } && report["shape_count"] as? Int ?? 0 >= names.count)
+    for shape in shapes { #expect(shape["failure"] == nil && (shape["excluded"] as? [String])?.isEmpty == true, "\(shape)") }
+    for wrong in [["resnet_tiny"], ["resnet_tiny", "--classes", "3"], ["resnet_tiny", "--train", "--classes", "1"]] {
+      #expect(try GraftProcess(["tune"] + wrong + device, folder: folder, environment: environment).wait().status != 0)
+    }
+  }
+
   @Test func aCPUHasNothingToTune() throws {
     let folder = try TemporaryFolder()
     let outcome = try GraftProcess.run("tune", model, "--device", "cpu", in: folder)

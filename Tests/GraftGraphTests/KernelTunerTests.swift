@@ -228,6 +228,62 @@ import Testing
     #expect(!found.kernel.hasPrefix("winograd") && stored.entries.values.allSatisfy { !$0.kernel.name.hasPrefix("winograd") })
   }
 
+  /// A convolution's way back: with respect to its image and its weights.
+  private func gradients() throws -> Graph {
+    var graph = Graph()
+    let x = graph.addVariable(TensorType([4, 16, 16, 24]), name: "x"), w = graph.addVariable(TensorType([40, 24, 3, 3]), name: "w")
+    let y = try graph.add(Conv2D(padding: Padding2D(1)), [x, w], name: "conv")
+    let seed = graph.addInput(graph.type(of: y), name: "dy")
+    graph.outputs = try graph.addGradients(of: y, seed: seed, withRespectTo: [x, w]).compactMap { $0 }
+    return graph
+  }
+
+  private func weights(on device: any Device, _ options: PlanOptions) throws -> ProductChoice {
+    try #require(try Plan.productChoices(try gradients(), device: device, options: options).first { $0.shape.kind == .weights })
+  }
+
+  /// Both gradients of a convolution are shapes of their own, and a plan uses what was found for them.
+  @Test(.enabled(if: device != nil, "no OpenCL device: install pocl-opencl-icd")) func gradientsAreTuned() throws {
+    let (device, folder) = (try #require(Self.device), Folder())
+    var options = PlanOptions()
+    options.imageCount = 4
+    let known = try weights(on: device, options)
+    #expect(known.shape.m == 40 && known.shape.n == 9 * 24 && known.shape.k == 4 * 256 && known.shape.images == .none)
+    let kernel = ProductKernel.tiled(GEMMTile.candidates[0], splits: known.kernel == .tiled(GEMMTile.candidates[0], splits: 4) ? 2 : 4)
+    var tuning = KernelTuning()
+    tuning[known.shape, .float32, unit: nil] = entry(kernel, images: 4)
+    options.tuning = tuning
+    #expect(try weights(on: device, options).kernel == kernel)
+    // On a matrix unit, in as many parts as fill the device.
+    try MatrixUnitChoice.$forced.withValue(.emulated(.nvidia)) {
+      options.precision = .float16
+      let matrix = ProductKernel.matrix(MatrixTile(32, 32), splits: 3)
+      let unit = MatrixUnit(.nvidia, isEmulated: true, formats: [])
+      let shape = try weights(on: device, options).shape
+      tuning[shape, .float16, unit: unit] = entry(matrix, images: 4)
+      options.tuning = tuning
+      #expect(try weights(on: device, options).kernel == matrix)
+      tuning[shape, .float16, unit: unit] = entry(.matrix(MatrixTile(32, 32), splits: 100), images: 4)
+      options.tuning = tuning
+      #expect(try weights(on: device, options).kernel != .matrix(MatrixTile(32, 32), splits: 100))
+    }
+
+    // Trying: a tile that is wrong is found out for the weights' gradient too.
+    let info = try #require(Self.info), text = try #require(KernelSources.embedded.text("gpu/tile.h"))
+    let standard = known.kernel, wrong = try #require(GEMMTile.candidates.last { standard != .tiled($0, splits: standard.splits) })
+    let broken = text.replacing("sums[i][j] = 0.0f", with: "sums[i][j] = TILE_M == \(wrong.tileM) && TILE_N == \(wrong.tileN)")
+    let sick = try OpenCLDevice(
+      info, family: .gpu, sources: KernelSources.embedded.adding("gpu/tile.h", broken), cache: ProgramCache(directory: nil))
+    var plain = PlanOptions()
+    (plain.imageCount, plain.usesWinograd) = (4, false)
+    let outcome = try KernelTuner(device: sick, options: plain, seconds: 60, environment: folder.environment).tune(try gradients())
+    #expect(outcome.results.count == outcome.shapeCount && outcome.shapeCount == 2)
+    let found = try #require(outcome.results.first { $0.shape.hasPrefix("weights 40x216x1024 kernel 3x3") })
+    let name = ProductKernel.tiled(wrong, splits: 1).name
+    #expect(found.failure == nil && found.triedCount > 1 && !found.kernel.hasPrefix(name), "\(found)")
+    #expect(found.excluded.contains { $0.hasPrefix(name) && $0.contains("off by") }, "\(found)")
+  }
+
   /// Cuts that a shape does not have are not taken from a file.
   @Test(.enabled(if: device != nil, "no OpenCL device: install pocl-opencl-icd")) func impossibleCutsAreIgnored() throws {
     let device = try #require(Self.device)

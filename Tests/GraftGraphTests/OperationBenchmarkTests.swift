@@ -28,6 +28,14 @@ import Testing
       Case(testDescription: "depthwise") {
         try OperationBenchmark(input: [2, 12, 9, 24], outputs: 24, kernel: Pair(3), padding: Padding2D(2), dilation: Pair(2), groups: 24)
       })
+    for groups in [1, 4] {
+      cases.append(
+        Case(testDescription: "weights of \(groups)") {
+          let conv = Conv2D(stride: Pair(2, 1), padding: Padding2D(1), dilation: Pair(1, 2), groups: groups)
+          return try OperationBenchmark(
+            weightsOf: Conv2DWeightGradient(of: conv, size: Pair(3, 2)), input: [3, 9, 11, 16], upstream: [3, 5, 11, 24])
+        })
+    }
     return cases
   }()
 

@@ -14,18 +14,28 @@ struct TuneCommand: ReportingCommand {
       Tune with the --precision and --batch-size the model is going to be run with. Another place to cut a sum changes its last bits, \
       so tune before features are extracted, not in between.
 
+      With --train the shapes are those of a training step, forward and backward, as 'graft bench train' runs it; MODEL may then be the \
+      name of an architecture of 'graft pretrain' too. 'graft finetune --unfreeze all' and 'graft pretrain' with that batch size use what \
+      is found.
+
       The kernels of CPUs have nothing to tune.
       """)
 
   @Argument(help: "A model file: .onnx, or the .pth or .safetensors of a known architecture.") var model: String
-  @Option(help: "Images a run.") var batchSize = 16
+  @Option(help: "Images a run or step.") var batchSize = 16
+  @Flag(help: "Tune a training step.") var train = false
+  @Option(help: ArgumentHelp("With --train, the classes that an architecture tells apart (default: 1000).", valueName: "count")) var classes: Int?
   @Option(help: ArgumentHelp("How long to try; a candidate that has begun is finished.", valueName: "seconds")) var seconds = 60.0
   @OptionGroup var format: PrecisionOptions
   @OptionGroup var computing: DeviceOptions
   @OptionGroup var output: OutputOptions
 
   func validate() throws {
-    guard batchSize > 0, batchSize <= 65536 else { throw ValidationError("--batch-size takes a positive number, not \(batchSize).") }
+    guard (1...65536).contains(batchSize) else { throw ValidationError("--batch-size takes a number from 1 to 65536, not \(batchSize).") }
+    if let classes {
+      guard train else { throw ValidationError("--classes goes with --train and the name of an architecture.") }
+      guard (2...1_000_000).contains(classes) else { throw ValidationError("--classes takes a number from 2 to 1000000, not \(classes).") }
+    }
     guard seconds > 0, seconds <= 86400 else { throw ValidationError("--seconds takes a number up to 86400, not \(seconds).") }
   }
 
@@ -57,8 +67,7 @@ struct TuneCommand: ReportingCommand {
   func execute() throws {
     let console = output.console
     let device = try computing.make(console)
-    let (backbone, configuration) = try loadBackbone(model, console)
-    let shape = try backbone.inputShape(batchSize: batchSize, height: configuration.fields.inputHeight, width: configuration.fields.inputWidth)
+    let tune = try tuning(on: device, console)
     func report(_ outcome: KernelTuner.Outcome?) -> Report {
       Report(
         model: model, device: device.traits.identifier, kernels: device.traits.family.rawValue, precision: format.precision.rawValue,
@@ -74,15 +83,10 @@ struct TuneCommand: ReportingCommand {
       console.result("\(device.traits.identifier) runs the kernels of CPUs, which have nothing to tune.")
       return try console.object(report(nil))
     }
-    let graph = try backbone.graph(inputShape: shape)
-    let tuner = KernelTuner(device: device, options: computing.planOptions(format.precision), seconds: seconds)
     let line = ProgressLine(console)
     let (outcome, isCancelled) = try Interruption.shared.deferring { flag in
       defer { line.finish() }
-      let outcome = try backbone.namingFile {
-        try tuner.tune(
-          graph, isCancelled: { flag.isCancelled }, progress: { number, count, shape in line.show("shape \(number) of \(count): \(shape)") })
-      }
+      let outcome = try tune({ flag.isCancelled }) { number, count, shape in line.show("shape \(number) of \(count): \(shape)") }
       return (outcome, flag.isCancelled)
     }
     for result in outcome.results {
@@ -106,5 +110,26 @@ struct TuneCommand: ReportingCommand {
     if outcome.results.count < outcome.shapeCount, !isCancelled { console.note("the time was up: --seconds gives it more") }
     try console.object(report(outcome))
     if isCancelled { throw CancelledError(remedy: "What was found is kept in \(outcome.path).") }
+  }
+
+  private typealias Tuning = (_ isCancelled: () -> Bool, _ progress: (Int, Int, String) -> Void) throws -> KernelTuner.Outcome
+
+  /// Reads the model; what comes back does the work.
+  private func tuning(on device: any Device, _ console: Console) throws -> Tuning {
+    let planOptions = computing.planOptions(format.precision)
+    if train {
+      var options = TrainingOptions(method: .sgd, batchSize: batchSize, precision: format.precision)
+      options.planOptions = planOptions
+      let trained = try ModelToTrain(model, classes: classes ?? 1000, options: &options, console)
+      return { [options] in
+        try KernelTuner.tune(trained.network, options: options, device: device, seconds: seconds, isCancelled: $0, progress: $1)
+      }
+    }
+    let (backbone, configuration) = try loadBackbone(model, console)
+    let shape = try backbone.inputShape(batchSize: batchSize, height: configuration.fields.inputHeight, width: configuration.fields.inputWidth)
+    let tuner = KernelTuner(device: device, options: planOptions, seconds: seconds)
+    return { isCancelled, progress in
+      try backbone.namingFile { try tuner.tune(try backbone.graph(inputShape: shape), isCancelled: isCancelled, progress: progress) }
+    }
   }
 }

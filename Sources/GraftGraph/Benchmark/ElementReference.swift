@@ -34,6 +34,31 @@ extension MatMul: ElementReference {
   }
 }
 
+extension Conv2DWeightGradient: ElementReference {
+  package func termCount(_ types: [TensorType]) -> Int { types[1].shape[..<3].reduce(1, *) }
+
+  package func referenceElement(at index: [Int], _ values: [[Float]], _ types: [TensorType]) -> Double {
+    let (x, dy) = (types[0].shape, types[1].shape), (stride, padding) = (convolution.stride, convolution.padding)
+    let channel = index[0] / (dy[3] / convolution.groups) * (x[3] / convolution.groups) + index[1]
+    let (top, left) = (index[2] * convolution.dilation.h - padding.top, index[3] * convolution.dilation.w - padding.left)
+    var sum = 0.0
+    for image in 0..<dy[0] {
+      for row in 0..<dy[1] {
+        let h = row * stride.h + top
+        guard h >= 0, h < x[1] else { continue }
+        for column in 0..<dy[2] {
+          let w = column * stride.w + left
+          guard w >= 0, w < x[2] else { continue }
+          sum +=
+            Double(values[0][((image * x[1] + h) * x[2] + w) * x[3] + channel])
+            * Double(values[1][((image * dy[1] + row) * dy[2] + column) * dy[3] + index[0]])
+        }
+      }
+    }
+    return sum
+  }
+}
+
 extension Conv2D: ElementReference {
   package func termCount(_ types: [TensorType]) -> Int { types[1].shape[1...].reduce(1, *) }
 

@@ -47,6 +47,13 @@ public struct OperationBenchmark: Sendable {
       isSecondConstant: true)
   }
 
+  /// The gradient with respect to its weights of a convolution of `input`, [N, H, W, C], whose own gradient, [N, H', W', O], is random.
+  ///
+  /// - Throws: `SizeError`.
+  package init(weightsOf gradient: Conv2DWeightGradient, input: [Int], upstream: [Int]) throws(SizeError) {
+    try self.init(gradient, [input, upstream], isSecondConstant: false)
+  }
+
   private init(_ operation: some ElementReference, _ shapes: [[Int]], isSecondConstant: Bool) throws(SizeError) {
     func check(_ shape: [Int], _ what: String) throws(SizeError) {
       guard shape.allSatisfy({ $0 > 0 }) else { throw SizeError(message: "\(what) would have shape \(shape): every size must be positive") }
@@ -79,6 +86,8 @@ public struct OperationBenchmark: Sendable {
     let shape = types[1].shape
     func panels(_ outputs: Int) -> Int { divideUp(outputs, 64) * 64 }
     switch operation {
+    // Nothing is packed.
+    case is Conv2DWeightGradient: return types[1].elementCount
     case let conv as Conv2D: return conv.groups * panels(shape[0] / conv.groups) * shape[1...].reduce(1, *)
     case let product as MatMul where product.transposeB: return types[1].elementCount / shape[shape.count - 2] * panels(shape[shape.count - 2])
     default: return types[1].elementCount / shape[shape.count - 1] * panels(shape[shape.count - 1])

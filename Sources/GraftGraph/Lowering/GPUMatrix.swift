@@ -116,10 +116,7 @@ extension LoweringContext {
     else { return nil }
     let columns = Int(p.kh) * Int(p.kw) * channels
     let vectors = MatrixVectors(a: widthA, b: width, y: columns % 2 == 0 ? 2 : 1, alongA: false, alongB: false)
-    guard
-      let (tile, shares) = ProductKernel.chooseMatrix(
-        m: outputs, n: columns, k: pixels, count: groups, vectors: vectors, gathers: true, fills: true, format: format, traits: traits)
-    else { return nil }
+    guard let (tile, shares) = chooseOnMatrixUnit(weightGradientShape(p, columns: columns), vectors: vectors, gathers: true) else { return nil }
     let source = isPadded ? padded(x, &p, channels: channels, width: width) : x
     let count = shares * Int(p.oc) * columns, partial = scratch(elementCount: count, precision: .float32)
     launchGroups(
@@ -127,6 +124,15 @@ extension LoweringContext {
       size: tile.itemCount, options: unit.options + tile.options(vectors),
       bytes: Double(precision.byteCount * (Int(p.n) * Int(p.h) * Int(p.w) * Int(p.c) + pixels * Int(p.oc)) + 4 * count))
     return (partial, shares, channels)
+  }
+
+  /// The shape of a convolution's gradient with respect to its weights, of so many columns: taps and channels.
+  func weightGradientShape(_ p: GraftConvParams, columns: Int) -> ProductShape {
+    var shape = ProductShape(
+      kind: .weights, m: Int(p.oc / p.groups), n: columns, k: Int(p.n) * Int(p.oh) * Int(p.ow), count: Int(p.groups), images: .none)
+    (shape.kernel, shape.stride) = (Pair(Int(p.kh), Int(p.kw)), Pair(Int(p.strideH), Int(p.strideW)))
+    shape.dilation = Pair(Int(p.dilationH), Int(p.dilationW))
+    return shape
   }
 
   /// Channels a group, and how many of them a copy takes. Where no copy can begin at a pixel, or only the narrowest, pixels are to be

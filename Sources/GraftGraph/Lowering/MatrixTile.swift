@@ -182,8 +182,7 @@ extension ProductKernel {
     var best: (cost: Double, tile: MatrixTile, splits: Int)?
     for tile in MatrixTile.candidates(unit.kind, format)
     where tile.fits(traits, vectors: vectors) && (!gathers || tile.hasRoomForWindows(on: unit.kind)) {
-      let blocks = max(1, tile.blockCount(m: m, n: n) * count)
-      let filling = fills ? (1...4).map { $0 * units / blocks }.filter { $0 > 1 && $0 <= mostSplits && k / $0 >= 8 * tile.tileK } : []
+      let filling = fills ? fillingSplits(blocks: tile.blockCount(m: m, n: n) * count, units: units, k: k, tileK: tile.tileK) : []
       for splits in fixed.map({ [$0] }) ?? splitCounts(k: k, tileK: tile.tileK) + filling {
         let cost = tile.cost(m: m, n: n, k: k, count: count, splits: splits, units: units)
         if cost < best?.cost ?? .infinity { best = (cost, tile, splits) }
@@ -191,4 +190,12 @@ extension ProductKernel {
     }
     return best.map { ($0.tile, $0.splits) }
   }
+
+  /// Cuts of k with which blocks fill the device one to four times.
+  static func fillingSplits(blocks: Int, units: Int, k: Int, tileK: Int) -> [Int] {
+    (1...4).map { $0 * units / max(1, blocks) }.filter { mayFill($0, k: k, tileK: tileK) }
+  }
+
+  /// Whether k may be cut into so many sums, where any number will do: a share has some blocks of k.
+  static func mayFill(_ splits: Int, k: Int, tileK: Int) -> Bool { splits > 1 && splits <= mostSplits && k / splits >= 8 * tileK }
 }

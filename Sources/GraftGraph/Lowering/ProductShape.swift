@@ -5,7 +5,11 @@ import GraftDevice
 /// Where k is cut decides the last bits of a sum. So that a row does not depend on how many images are computed with it, the
 /// number of cuts is a function of one image's extents; the tile, which changes no bit, is chosen for the batch.
 package struct ProductShape: Sendable, Hashable {
-  package enum Kind: String, Sendable { case product, packed, convolution }
+  package enum Kind: String, Sendable {
+    case product, packed, convolution
+    /// The gradient of a convolution with respect to its weights: outputs by taps and channels, over all pixels of a batch.
+    case weights
+  }
   /// What a batch has more of.
   package enum Images: String, Sendable {
     /// Rows: a layer's product with its weights, a convolution.
@@ -21,7 +25,7 @@ package struct ProductShape: Sendable, Hashable {
   package var m, n, k, count: Int
   package var images: Images
   package var transposeA = false, transposeB = false
-  /// Of a convolution: the kernel, its stride and its dilation.
+  /// Of a convolution and its gradient: the kernel, its stride and its dilation.
   package var kernel = Pair(1), stride = Pair(1), dilation = Pair(1)
 
   package init(
@@ -49,7 +53,9 @@ package struct ProductShape: Sendable, Hashable {
     if images != .none { text += " an image" }
     if transposeA { text += " a transposed" }
     if transposeB { text += " b transposed" }
-    if kind == .convolution { text += " kernel \(kernel.h)x\(kernel.w) stride \(stride.h)x\(stride.w) dilation \(dilation.h)x\(dilation.w)" }
+    if kind == .convolution || kind == .weights {
+      text += " kernel \(kernel.h)x\(kernel.w) stride \(stride.h)x\(stride.w) dilation \(dilation.h)x\(dilation.w)"
+    }
     return text
   }
 }
@@ -118,7 +124,10 @@ extension LoweringContext {
     }
     if ProductKernel.forced == nil {
       let tuned = options.tuning?[shape, format, unit: unit]
-      if case .matrix(let known, let knownSplits)? = tuned?.kernel, ProductKernel.splitCounts(k: shape.k, tileK: known.tileK).contains(knownSplits) {
+      if case .matrix(let known, let knownSplits)? = tuned?.kernel,
+        ProductKernel.splitCounts(k: shape.k, tileK: known.tileK).contains(knownSplits)
+          || (shape.images == .none && ProductKernel.mayFill(knownSplits, k: shape.k, tileK: known.tileK))
+      {
         splits = knownSplits
         if tuned?.imageCount == images, known.fits(traits, vectors: vectors), !gathers || known.hasRoomForWindows(on: unit.kind) {
           choices.append(ProductChoice(shape: shape, imageCount: images, kernel: .matrix(known, splits: splits), time: time))

@@ -95,18 +95,15 @@ public struct Conv2DWeightGradient: Operation {
   private func lowerForGPU(_ context: inout LoweringContext, _ parameters: GraftConvParams, _ ws: [Int], isDepthwise: Bool) {
     var p = parameters
     let x = context.stored(context.inputs[0]), dy = context.stored(context.inputs[1])
-    let rows = Int(p.n) * Int(p.oh), pixels = rows * Int(p.ow), count = ws.reduce(1, *), columns = ws[1] * ws[2] * ws[3]
+    let rows = Int(p.n) * Int(p.oh), count = ws.reduce(1, *), columns = ws[1] * ws[2] * ws[3]
     let outputs = ws[0] / convolution.groups
     if !isDepthwise, let (partial, shares, channels) = context.weightGradientOnMatrixUnit(p, x: x, dy: dy) {
       return sumForGPU(&context, partial, shares: shares, ws, channels: channels)
     }
     let vectors = GEMMVectors(
       a: context.vector([outputs, Int(p.ldy)], [dy], atMost: 4), b: context.vector([ws[1], Int(p.ldx)], [x], atMost: 4), y: 1)
-    let kernel =
-      isDepthwise
-      ? .naive
-      : ProductKernel.choose(
-        m: outputs, n: columns, k: pixels, count: convolution.groups, vectors: vectors, mayBeSkinny: false, traits: context.traits)
+    let shape = context.weightGradientShape(p, columns: columns)
+    let kernel = isDepthwise ? .naive : context.chooseProduct(shape, vectors: vectors, mayBeSkinny: false)
     let partial: Operand
     let shares: Int
     switch kernel {

@@ -1,7 +1,7 @@
 import Foundation
 import GraftDevice
 
-/// Finds the fastest kernel for each product and convolution of a model, by trying.
+/// Finds the fastest kernel for each product, convolution and gradient of a convolution's weights, by trying.
 ///
 /// Shapes are taken in the order of their share of the model's time, as the model of costs sees it. For each, the kernel that
 /// would be chosen is measured in turns with the candidates, those first that ought to be fast. A candidate is timed only
@@ -139,6 +139,8 @@ public struct KernelTuner {
       return try OperationBenchmark(
         m: shape.rows(choice.imageCount), n: shape.n, k: shape.k, batch: shape.products(choice.imageCount), transposeA: shape.transposeA,
         transposeB: shape.transposeB, isPacked: shape.images == .rows)
+    case let gradient as Conv2DWeightGradient:
+      return try OperationBenchmark(weightsOf: gradient, input: types[0].shape, upstream: types[1].shape)
     default: return nil
     }
   }
@@ -244,9 +246,11 @@ private struct Trial {
     let (m, n, k, count) = (shape.rows(images), shape.n, shape.k, shape.products(images)), units = max(1, traits.computeUnits)
     var found: [(kernel: ProductKernel, cost: Double)] = []
     if let unit = subject.unit {
-      let gathers = shape.kind == .convolution && (shape.kernel != Pair(1) || shape.stride != Pair(1))
+      let gathers = shape.kind == .weights || shape.kind == .convolution && (shape.kernel != Pair(1) || shape.stride != Pair(1))
       for tile in MatrixTile.candidates(unit.kind, options.format) where !gathers || tile.hasRoomForWindows(on: unit.kind) {
-        for splits in ProductKernel.splitCounts(k: k, tileK: tile.tileK) {
+        let blocks = tile.blockCount(m: m, n: n) * count
+        let filling = shape.images == .none ? ProductKernel.fillingSplits(blocks: blocks, units: units, k: k, tileK: tile.tileK) : []
+        for splits in Set(ProductKernel.splitCounts(k: k, tileK: tile.tileK) + filling).sorted() {
           found.append((.matrix(tile, splits: splits), tile.cost(m: m, n: n, k: k, count: count, splits: splits, units: units)))
         }
       }
@@ -259,7 +263,7 @@ private struct Trial {
       }
       // Nothing to compare their cost with: they are tried first, the transforms with the tiles that their products like.
       found += winograd(shape, images)
-      if shape.kind != .convolution, shape.isSkinny(images, traits) {
+      if shape.kind == .product || shape.kind == .packed, shape.isSkinny(images, traits) {
         for splits in [1, 2, 4, 8, 16, 32] where k / splits >= 256 || splits == 1 { found.append((.skinny(splits: splits), 0)) }
       }
     }
@@ -287,6 +291,7 @@ private struct Trial {
   /// The product's kernels; what a benchmark's graph has around them is left out.
   private static let kernels: Set<String> = [
     "gemm", "conv", "gemm_skinny", "matrix_gemm", "matrix_conv", "split_sum", "gemm_naive", "conv_naive", "winograd_input", "winograd_output",
+    "conv_weights", "conv_weights_direct", "matrix_weights", "weights_sum",
   ]
 
   private func seconds(_ plan: Plan) throws -> Double {

@@ -44,99 +44,28 @@ public final class TrainingProgram {
   public init(_ network: TrainableNetwork, options: TrainingOptions, device: any Device) throws {
     try options.validate()
     (self.options, self.device) = (options, device)
-    var planOptions = options.planOptions
-    planOptions.format = options.precision
-
-    let prepared = try network.makeGraph(options.batchSize).preparedForTraining()
-    let learned = prepared.parameters().filter { network.isTrained($0.name) }
-    guard !learned.isEmpty else { throw TrainingOptionError(message: "there is nothing to train: no parameter after the cut was chosen") }
-    // Blocks after each parameter's own: 0 for the head.
-    let blocks = prepared.blockCuts(before: prepared.outputs[0])
-    let ends = blocks.compactMap { cut in prepared.nodes.firstIndex { $0.output == cut.value } }
-    let depths = learned.map { parameter in ends.count { $0 >= parameter.firstUse } }
-    let statistics = options.normalization == .frozen ? [] : prepared.normalizationStatistics()
-    let (promoted, _) = try prepared.promoting(learned + statistics)
-    var (graph, running) = try promoted.expandingNormalization(options.normalization)
-    let values = graph.inputs.filter(graph.variables.contains)
-    guard let data = graph.inputs.first, graph.inputs.count == 1 + values.count, let outputs = graph.outputs.first, graph.type(of: outputs).rank == 2
-    else {
-      throw ShapeError("network", "one input and one output [batch, classes] are expected")
-    }
-    let trained = Array(values.prefix(learned.count))
-    classCount = graph.type(of: outputs).shape[1]
-
-    let targets = graph.addInput(graph.type(of: outputs), name: "targets")
-    let weights = graph.addInput(TensorType([options.batchSize]), name: "sample weights")
-    let rates = graph.addInput(OptimizerRates.type, name: "rates")
-    let gathering = graph.addInput(TensorType([2]), name: "gathering"), averaging = graph.addInput(TensorType([2]), name: "averaging")
-    let rows = try options.loss.add(to: &graph, outputs: outputs, targets: targets)
-    let forwardCount = graph.nodes.count
-    let found = try graph.addGradients(of: rows, seed: weights, withRespectTo: trained)
-    var gradients: [(parameter: Int, value: ValueID)] = []
-    for (index, gradient) in found.enumerated() {
-      guard var gradient else { continue }
-      if let strength = options.penalties[learned[index].name], strength > 0 {
-        // λ w, times what the samples of the batch count together, which is the scale of the loss.
-        let total = try graph.add(Reduce(.sum, axes: [0], keepsDimensions: true), [weights], name: "penalty")
-        let factor = graph.addConstant(HostTensor([1], [Float(strength)]))
-        let scale = try graph.add(Binary(.multiply), [total, factor], name: "penalty")
-        let penalty = try graph.add(Binary(.multiply), [trained[index], scale], name: "penalty")
-        gradient = try graph.add(Binary(.add), [gradient, penalty], name: "penalty")
-      }
-      if options.accumulatedBatches > 1 {
-        let sum = graph.addVariable(graph.type(of: trained[index]), name: learned[index].name + Self.sumSuffix)
-        gradient = try graph.add(Blend(), [sum, gradient, gathering], name: learned[index].name)
-      }
-      gradients.append((index, gradient))
-    }
-    guard !gradients.isEmpty else { throw TrainingOptionError(message: "the loss depends on none of the chosen parameters") }
-    let squares = try graph.add(SquareSum(), gradients.map(\.value), name: "gradient norm")
-    var effects: [ValueID] = []
-    var averaged: Set<String> = []
-    for (index, gradient) in gradients {
-      let parameter = learned[index]
-      let operation = OptimizerStep(
-        options.method, isNesterov: options.isNesterov, decays: parameter.decays,
-        rateScale: Float(Self.power(options.layerDecay, depths[index])))
-      let type = graph.type(of: trained[index])
-      let state = (0..<options.method.stateCount).map { graph.addVariable(type, name: parameter.name + Self.stateSuffixes[$0]) }
-      let updated = try graph.add(operation, [trained[index], gradient] + state + [rates, squares], name: parameter.name)
-      effects.append(updated)
-      if options.averageDecay > 0 {
-        let average = graph.addVariable(type, name: parameter.name + Self.averageSuffix)
-        effects.append(try graph.add(Blend(), [average, updated, averaging], name: parameter.name))
-        averaged.insert(parameter.name)
-      }
-    }
-    if case .batch(let momentum) = options.normalization {
-      for statistic in running {
-        let factors = graph.addConstant(HostTensor([2], [1 - momentum, momentum * statistic.factor]))
-        effects.append(try graph.add(Blend(), [statistic.variable, statistic.value, factors], name: graph[statistic.variable].name))
-      }
-    }
-    graph.outputs = [rows, squares, outputs] + effects
-    var stepOptions = planOptions
-    stepOptions.imageCount = options.batchSize
+    let made = try TrainingStep(network, options: options), graph = made.graph
     (step, recomputes) = try Self.stepPlan(
-      graph, forwardCount: forwardCount, blocks: blocks.map { prepared[$0.value].name }, device: device, options: stepOptions)
+      graph, forwardCount: made.forwardCount, blocks: made.blockNames, device: device, options: options.stepPlanOptions)
 
     // The forward pass alone, with the statistics that are stored.
-    let (forward, _) = try promoted.expandingNormalization(.frozen)
-    evaluation = try Plan(forward, device: device, options: planOptions, variablesOf: step)
+    let (forward, _) = try made.promoted.expandingNormalization(.frozen)
+    evaluation = try Plan(forward, device: device, options: options.formattedPlanOptions, variablesOf: step)
 
     // Passes give values new numbers but keep the inputs and their order.
     let inputs = Dictionary(uniqueKeysWithValues: zip(graph.inputs, step.graph.inputs))
-    (input, self.targets, self.weights) = (inputs[data]!, inputs[targets]!, inputs[weights]!)
-    (self.rates, self.gathering, self.averaging) = (inputs[rates]!, inputs[gathering]!, inputs[averaging]!)
+    (input, targets, weights) = (inputs[made.input]!, inputs[made.targets]!, inputs[made.weights]!)
+    (rates, gathering, averaging) = (inputs[made.rates]!, inputs[made.gathering]!, inputs[made.averaging]!)
     variables = graph.inputs.filter(graph.variables.contains).map { (graph[$0].name, inputs[$0]!) }
-    networkNames = Set((learned + statistics).map(\.name))
-    averagedNames = averaged
-    parameterNames = gradients.map { learned[$0.parameter].name }
-    parameterCount = gradients.reduce(0) { $0 + learned[$1.parameter].tensor.elementCount }
+    networkNames = Set(made.stored.map(\.name))
+    averagedNames = made.averaged
+    classCount = made.classCount
+    parameterNames = made.trained.map(\.name)
+    parameterCount = made.trained.reduce(0) { $0 + $1.tensor.elementCount }
 
-    let initial = Dictionary(uniqueKeysWithValues: (learned + statistics).map { ($0.name, $0.tensor) })
+    let initial = Dictionary(uniqueKeysWithValues: made.stored.map { ($0.name, $0.tensor) })
     for (name, value) in variables {
-      let base = name.hasSuffix(Self.averageSuffix) ? String(name.dropLast(Self.averageSuffix.count)) : name
+      let base = name.hasSuffix(TrainingStep.averageSuffix) ? String(name.dropLast(TrainingStep.averageSuffix.count)) : name
       let count = step.graph.type(of: value).elementCount
       try step.write(initial[base]?.floats() ?? [Float](repeating: 0, count: count), to: value)
     }
@@ -168,11 +97,6 @@ public final class TrainingProgram {
       throw error
     }
   }
-
-  private static let sumSuffix = "#sum", averageSuffix = "#average"
-  private static let stateSuffixes = ["#first", "#second"]
-
-  private static func power(_ base: Double, _ exponent: Int) -> Double { (0..<max(0, exponent)).reduce(1.0) { value, _ in value * base } }
 
   /// What a step gave.
   public struct StepResult: Sendable {
@@ -232,7 +156,7 @@ public final class TrainingProgram {
   public func networkTensors() throws -> [String: HostTensor] {
     var tensors: [String: HostTensor] = [:]
     for (name, value) in variables where networkNames.contains(name) {
-      let source = averagedNames.contains(name) ? variables.first { $0.name == name + Self.averageSuffix }!.value : value
+      let source = averagedNames.contains(name) ? variables.first { $0.name == name + TrainingStep.averageSuffix }!.value : value
       tensors[name] = HostTensor(step.graph.type(of: value).shape, try step.read(source))
     }
     return tensors

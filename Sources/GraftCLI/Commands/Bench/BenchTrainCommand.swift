@@ -11,7 +11,7 @@ struct BenchTrainCommand: ReportingCommand {
       of a file as 'graft finetune --unfreeze all' does, with those that are stored.
       """)
 
-  @Argument(help: ArgumentHelp("A model file, or one of \(ResNet.known.joined(separator: ", ")).")) var model: String
+  @Argument(help: ModelToTrain.help) var model: String
   @Option(help: "Images a step.") var batchSize = 16
   @Option(help: ArgumentHelp("Classes that an architecture tells apart.", valueName: "count")) var classes = 1000
   @OptionGroup var measuring: MeasuringOptions
@@ -52,11 +52,11 @@ struct BenchTrainCommand: ReportingCommand {
     let device = try computing.make(console)
     var options = TrainingOptions(method: .sgd, learningRate: 1e-3, batchSize: batchSize, precision: format.precision)
     options.planOptions = computing.planOptions(format.precision)
-    let (network, imageByteCount) = try network(&options, console)
-    let program = try TrainingProgram(network, options: options, device: device)
+    let trained = try ModelToTrain(model, classes: classes, options: &options, console)
+    let program = try TrainingProgram(trained.network, options: options, device: device)
 
     var generator = SplitMix(1)
-    let images = (0..<batchSize * imageByteCount).map { _ in UInt8(truncatingIfNeeded: generator.next() >> 32) }
+    let images = (0..<batchSize * trained.imageByteCount).map { _ in UInt8(truncatingIfNeeded: generator.next() >> 32) }
     var targets = [Float](repeating: 0, count: batchSize * program.classCount)
     for image in 0..<batchSize { targets[image * program.classCount + image % program.classCount] = 1 }
     let weights = [Float](repeating: 1 / Float(batchSize), count: batchSize)
@@ -109,34 +109,5 @@ struct BenchTrainCommand: ReportingCommand {
               label: $0.label, kernel: $0.kernel, milliseconds: $0.seconds * 1e3, gigaflopsPerSecond: $0.flops / max($0.seconds, 1e-9) / 1e9,
               gigabytesPerSecond: $0.bytes / max($0.seconds, 1e-9) / 1e9)
           } : nil))
-  }
-
-  /// The network, and the bytes of a picture.
-  private func network(_ options: inout TrainingOptions, _ console: Console) throws -> (TrainableNetwork, imageByteCount: Int) {
-    if let architecture = ResNet(name: model, classes: classes) {
-      options.normalization = .batch(momentum: 0.1)
-      let images = architecture.preprocessing, weights = architecture.initialState(seed: 0), description = Architecture(architecture)
-      let network = TrainableNetwork { batch in
-        try description.classifierGraph(weights, inputShape: [batch, images.channels, images.height, images.width])
-          .takingImageBytes(
-            scale: images.standardDeviation.map { Float(1 / (255 * $0)) }, shift: zip(images.mean, images.standardDeviation).map { Float(-$0 / $1) })
-      }
-      return (network, images.channels * images.height * images.width)
-    }
-    let (backbone, configuration) = try loadBackbone(model, console)
-    let shape = try backbone.inputShape(batchSize: batchSize, height: configuration.fields.inputHeight, width: configuration.fields.inputWidth)
-    let network = TrainableNetwork { [model] batch in
-      var graph = try backbone.graph(inputShape: [batch] + shape.dropFirst())
-      graph.outputs = Array(graph.outputs.prefix(1))
-      let found = graph.outputs.first.map { graph.type(of: $0).shape } ?? []
-      guard found.count == 2 else {
-        throw ShapeError(model, "its first output is \(found), and the scores [batch, classes] of a classifier are needed to train it")
-      }
-      // Bytes as they come, about -2 to 2.
-      let channels = shape.count == 4 ? shape[1] : 0
-      return try graph.takingImageBytes(
-        scale: [Float](repeating: 4 / 255, count: channels), shift: [Float](repeating: -2, count: channels))
-    }
-    return (network, shape.dropFirst().reduce(1, *))
   }
 }
