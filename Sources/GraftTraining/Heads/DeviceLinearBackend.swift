@@ -27,7 +27,12 @@ public final class DeviceLinearBackend: LinearBackend {
   public func objective(_ data: LabelledFeatures, classCount: Int, targets: SoftmaxTargets) throws -> any LinearObjective {
     guard data.rowCount > 0 else { throw TrainingDataError(message: "there are no samples to train on") }
     _ = try data.classCounts(classCount: classCount)
-    return DeviceLinearObjective(data, classCount: classCount, targets: targets, backend: self)
+    return DeviceLinearObjective(data.features, outputCount: classCount, targets: .classes(data.labels, targets), backend: self)
+  }
+
+  /// The data term of heads for labels or numbers. Our own invariant: there are rows, and a target for each.
+  func objective(_ features: any FeatureSource, outputCount: Int, targets: ResidentTargets) -> any ResidentLinearObjective {
+    DeviceLinearObjective(features, outputCount: outputCount, targets: targets, backend: self)
   }
 
   public func logits(_ chunk: FeatureChunk, weight: [Float], bias: [Float], into logits: inout [Float]) throws {
@@ -94,18 +99,18 @@ private final class LinearPlan {
 /// The data term of linear heads on a device.
 private final class DeviceLinearObjective: ResidentLinearObjective {
   let classCount: Int
-  private let data: LabelledFeatures
-  private let targets: SoftmaxTargets
+  private let source: any FeatureSource
+  private let targets: ResidentTargets
   private let backend: DeviceLinearBackend
   /// For sweeps of up to so many heads.
   private var resident: (features: ResidentFeatures, headCount: Int)?
 
-  init(_ data: LabelledFeatures, classCount: Int, targets: SoftmaxTargets, backend: DeviceLinearBackend) {
-    (self.data, self.classCount, self.targets, self.backend) = (data, classCount, targets, backend)
+  init(_ source: any FeatureSource, outputCount: Int, targets: ResidentTargets, backend: DeviceLinearBackend) {
+    (self.source, classCount, self.targets, self.backend) = (source, outputCount, targets, backend)
   }
 
-  var rowCount: Int { data.rowCount }
-  var dimension: Int { data.features.dimension }
+  var rowCount: Int { source.rowCount }
+  var dimension: Int { source.dimension }
 
   func residentProblem(l2: [Double], starts: [[Double]], curvatureModel: CurvatureModel, leastCurvatures: [Double]) throws -> any SolverProblem {
     let features: ResidentFeatures
@@ -113,7 +118,7 @@ private final class DeviceLinearObjective: ResidentLinearObjective {
       features = known.features
     } else {
       features = try ResidentFeatures(
-        data, classCount: classCount, targets: targets, device: backend.device, headCount: l2.count, blockRowLimit: backend.blockRowLimit,
+        source, outputCount: classCount, targets: targets, device: backend.device, headCount: l2.count, blockRowLimit: backend.blockRowLimit,
         byteLimit: backend.featureByteLimit)
       resident = (features, l2.count)
     }

@@ -1,7 +1,7 @@
 import GraftDevice
 import GraftGraph
 
-/// Losses and gradients of H stacked heads in one plan: logits X·Wᵀ + b, cross-entropy, and its gradients by W and b.
+/// Losses and gradients of H stacked heads in one plan: outputs X·Wᵀ + b, their loss, and its gradients by W and b.
 ///
 /// The plan's inputs: the features' blocks, W `[H·C, D]`, b `[H·C]`, and for each block what its rows show and count.
 final class ResidentEvaluation {
@@ -13,7 +13,7 @@ final class ResidentEvaluation {
 
   init(_ features: ResidentFeatures, headCount: Int) throws {
     (self.features, self.headCount) = (features, headCount)
-    let (classes, width, rowCounts) = (features.classCount, features.dimension, features.blockRowCounts)
+    let (classes, width, rowCounts) = (features.outputCount, features.dimension, features.blockRowCounts)
     var graph = Graph()
     let blocks = ResidentFeatures.addBlocks(rowCounts, dimension: width, to: &graph)
     let weight = graph.addInput(TensorType([headCount * classes, width]), name: "weight")
@@ -22,16 +22,15 @@ final class ResidentEvaluation {
     for (block, rows) in zip(blocks, rowCounts) {
       let stacked = try graph.add(MatMul(transposeB: true, hasBias: true), [block, weight, bias], name: "logits")
       let logits = try graph.add(Reshape([rows * headCount, classes]), [stacked], name: "logits")
-      let loss: ValueID
-      if features.targets.smoothing > 0 {
-        let shares = graph.addInput(TensorType([rows, 1, classes]), name: "targets")
-        let all = try graph.add(Expand([rows, headCount, classes]), [shares], name: "targets")
-        loss = try graph.add(
-          SampleLoss(.crossEntropy), [logits, try graph.add(Reshape([rows * headCount, classes]), [all], name: "targets")], name: "loss")
+      var targets: ValueID
+      if features.targets.areLabels {
+        targets = graph.addInput(TensorType([rows * headCount], .int32), name: "labels")
       } else {
-        let labels = graph.addInput(TensorType([rows * headCount], .int32), name: "labels")
-        loss = try graph.add(CrossEntropy(), [logits, labels], name: "loss")
+        targets = graph.addInput(TensorType([rows, 1, classes]), name: "targets")
+        if headCount > 1 { targets = try graph.add(Expand([rows, headCount, classes]), [targets], name: "targets") }
+        targets = try graph.add(Reshape([rows * headCount, classes]), [targets], name: "targets")
       }
+      let loss = try features.targets.addLoss(to: &graph, outputs: logits, targets: targets)
       let counts = graph.addInput(TensorType([rows * headCount]), name: "sample weights")
       let found = try graph.addGradients(of: loss, seed: counts, withRespectTo: [weight, bias]).compactMap { $0 }
       guard found.count == 2 else { throw ShapeError("head", "the loss does not depend on its weights") }
@@ -75,17 +74,13 @@ final class ResidentEvaluation {
   }
 
   private func writeTargets(_ rows: Range<Int>, _ block: Int) throws {
-    let (labels, classes, count) = (features.data.labels, features.classCount, features.blockRowCounts[block])
-    let place = inputs.startIndex + 2 + 2 * block
-    if features.targets.smoothing > 0 {
-      let smoothing = features.targets.smoothing
-      var shares = [Float](repeating: Float(smoothing / Double(classes)), count: count * classes)
-      for (index, row) in rows.enumerated() { shares[index * classes + labels[row]] += Float(1 - smoothing) }
-      try plan.write(shares, to: inputs[place])
-    } else {
+    let count = features.blockRowCounts[block], place = inputs.startIndex + 2 + 2 * block
+    if case .classes(let labels, _) = features.targets, features.targets.areLabels {
       var repeated = [Int32](repeating: -1, count: count * headCount)
       for (index, row) in rows.enumerated() { for head in 0..<headCount { repeated[index * headCount + head] = Int32(labels[row]) } }
       try repeated.withUnsafeBytes { try plan.write($0, to: inputs[place]) }
+    } else {
+      try plan.write(features.targets.values(rows, to: count, outputs: features.outputCount), to: inputs[place])
     }
     let counts = features.padded(rows, to: count) { Float(features.weights[$0]) }
     try plan.write(counts.flatMap { [Float](repeating: $0, count: headCount) }, to: inputs[place + 1])

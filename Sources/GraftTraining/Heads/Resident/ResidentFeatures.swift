@@ -1,14 +1,15 @@
 import GraftDevice
 import GraftGraph
 
-/// Labelled features on a device, in blocks of rows: all of them at once where its memory allows, else one block after the other.
+/// Features on a device, and what their rows show, in blocks of rows: all of them at once where its memory allows, else one block after the other.
 ///
 /// A plan that computes with the rows has variables for the blocks (`addBlocks`) and is run once over all of them, or once a block.
 final class ResidentFeatures {
   let device: any Device
-  let classCount: Int
-  let targets: SoftmaxTargets
-  let data: LabelledFeatures
+  /// C: classes, labels or numbers.
+  let outputCount: Int
+  let targets: ResidentTargets
+  private let source: any FeatureSource
   /// Rows of each block a plan sees: all of the data, or one block that is filled again and again.
   let blockRowCounts: [Int]
   /// The first row of each block, in turn.
@@ -18,8 +19,8 @@ final class ResidentFeatures {
 
   /// Whether everything stays on the device.
   var isResident: Bool { blockRowCounts.count == firstRows.count }
-  var rowCount: Int { data.rowCount }
-  var dimension: Int { data.features.dimension }
+  var rowCount: Int { source.rowCount }
+  var dimension: Int { source.dimension }
 
   /// The classes' curvatures that were found last, and the λ of their head.
   var latestCurvatures: (l2: Double, values: [Double])?
@@ -38,28 +39,29 @@ final class ResidentFeatures {
   /// What they may take of memory that is this process's too.
   private static let hostByteLimit = 1 << 30
 
+  /// Our own invariant: there are rows, and a target for each.
+  ///
   /// - Parameters:
   ///   - headCount: heads that are evaluated together at most.
   ///   - blockRowLimit: rows of a block at most.
   ///   - byteLimit: bytes the features may take; `nil`: as the device's memory allows.
   init(
-    _ data: LabelledFeatures, classCount: Int, targets: SoftmaxTargets, device: any Device, headCount: Int, blockRowLimit: Int, byteLimit: Int?
+    _ source: any FeatureSource, outputCount: Int, targets: ResidentTargets, device: any Device, headCount: Int, blockRowLimit: Int, byteLimit: Int?
   ) throws {
-    guard data.rowCount > 0 else { throw TrainingDataError(message: "there are no samples to train on") }
-    _ = try data.classCounts(classCount: classCount)
-    (self.data, self.classCount, self.targets, self.device) = (data, classCount, targets, device)
-    let rows = data.rowCount, width = max(headCount * classCount, data.features.dimension)
+    precondition(source.rowCount > 0)
+    (self.source, self.outputCount, self.targets, self.device) = (source, outputCount, targets, device)
+    let rows = source.rowCount, width = max(headCount * outputCount, source.dimension)
     let blockRows = max(1, min(blockRowLimit, Self.blockElementCount / max(1, width), rows))
     firstRows = Array(stride(from: 0, to: rows, by: blockRows))
     let limit = byteLimit ?? (device.traits.isGPU ? Int(Self.share * Double(device.traits.memoryByteCount)) : Self.hostByteLimit)
-    let byteCount = rows.multipliedReportingOverflow(by: 4 * data.features.dimension)
+    let byteCount = rows.multipliedReportingOverflow(by: 4 * source.dimension)
     if byteCount.overflow || byteCount.partialValue > limit {
       blockRowCounts = [blockRows]
     } else {
       blockRowCounts = firstRows.map { min(blockRows, rows - $0) }
     }
-    weights = data.labels.map { targets.weight(of: $0) / Double(rows) }
-    curvature = try Self.curvaturePlan(blockRowCounts, dimension: data.features.dimension, classCount: classCount, device: device)
+    weights = (0..<rows).map { targets.weight(ofRow: $0, of: rows) }
+    curvature = try Self.curvaturePlan(blockRowCounts, dimension: source.dimension, outputCount: outputCount, targets, device: device)
   }
 
   /// The features' variables in a graph, one a block; a plan finds its memory by their names.
@@ -105,7 +107,7 @@ final class ResidentFeatures {
       for index in filled * width..<max(count, filled * width) { staged[index] = 0 }
       try staged.withUnsafeBytes { try body(block, rows(of: block), UnsafeRawBufferPointer(rebasing: $0[..<(4 * count)])) }
     }
-    try data.features.forEachChunk { chunk in
+    try source.forEachChunk { chunk in
       var next = 0
       while next < chunk.rowCount, block < firstRows.count {
         let count = min(chunk.rowCount - next, rows(of: block).count - filled)
@@ -132,17 +134,19 @@ final class ResidentFeatures {
 
   // MARK: Curvature
 
-  /// Per class and block the sum of w·p·(1 − p): what the Hessian's block of a class is weighted by.
+  /// Per output and block the sum of w·p·(1 − p): what the Hessian's block of an output is weighted by.
   ///
   /// Inputs: blocks, W `[C, D]`, b `[C]`, and the blocks' weights `[rows, 1]`. Results: `[C]` a block.
-  private static func curvaturePlan(_ rowCounts: [Int], dimension: Int, classCount: Int, device: any Device) throws -> Plan {
+  private static func curvaturePlan(
+    _ rowCounts: [Int], dimension: Int, outputCount: Int, _ targets: ResidentTargets, device: any Device
+  ) throws -> Plan {
     var graph = Graph()
     let blocks = addBlocks(rowCounts, dimension: dimension, to: &graph)
-    let weight = graph.addInput(TensorType([classCount, dimension]), name: "weight"), bias = graph.addInput(TensorType([classCount]), name: "bias")
+    let weight = graph.addInput(TensorType([outputCount, dimension]), name: "weight"), bias = graph.addInput(TensorType([outputCount]), name: "bias")
     for (block, rows) in zip(blocks, rowCounts) {
       let counts = graph.addInput(TensorType([rows, 1]), name: "sample weights")
       let logits = try graph.add(MatMul(transposeB: true, hasBias: true), [block, weight, bias], name: "logits")
-      let shares = try graph.add(Softmax(axis: 1), [logits], name: "shares")
+      let shares = try targets.addShares(to: &graph, outputs: logits)
       let squares = try graph.add(Binary(.multiply), [shares, shares], name: "squares")
       let spread = try graph.add(Binary(.subtract), [shares, squares], name: "curvature")
       let weighted = try graph.add(Binary(.multiply), [spread, counts], name: "curvature")
@@ -158,11 +162,12 @@ final class ResidentFeatures {
     return options
   }
 
-  /// The mean of w·p·(1 − p) of each class, for a head whose parameters `place` writes: W where the first slice is, b where the second.
+  /// The mean of w·p·(1 − p) of each output, or another loss's second derivative, for a head whose parameters `place` writes: W where the first slice is, b where the second.
   func curvatures(placing place: (BufferSlice, BufferSlice) throws -> Void) throws -> [Double] {
+    if let known = targets.knownCurvature { return [Double](repeating: known, count: outputCount) }
     let plan = curvature, inputs = plan.graph.inputs, first = blockRowCounts.count
     try place(try plan.slice(of: inputs[first]), try plan.slice(of: inputs[first + 1]))
-    var sums = [Double](repeating: 0, count: classCount)
+    var sums = [Double](repeating: 0, count: outputCount)
     try run(plan) { rows, block in
       try plan.write(padded(rows, to: blockRowCounts[block]) { Float(weights[$0]) }, to: inputs[first + 2 + block])
     } collect: { blocks in

@@ -1,6 +1,6 @@
 import GraftDevice
 
-/// Penalised softmax regression with several strengths, wholly on a device: features, heads, gradients and the solver's vectors.
+/// Penalised linear heads with several strengths, wholly on a device: features, heads, gradients and the solver's vectors.
 ///
 /// What comes back are losses, one number a sample, and products of vectors. As `PenalisedObjective`, with vectors in float32.
 final class ResidentProblem: SolverProblem {
@@ -26,8 +26,8 @@ final class ResidentProblem: SolverProblem {
   }
 
   var headCount: Int { l2.count }
-  private var weightCount: Int { features.classCount * features.dimension }
-  private var parameterCount: Int { weightCount + features.classCount }
+  private var weightCount: Int { features.outputCount * features.dimension }
+  private var parameterCount: Int { weightCount + features.outputCount }
 
   func vectors(of head: Int, options: LBFGSOptions) throws -> any SolverVectors {
     // More steps than parameters, or than a solver takes, are never remembered.
@@ -47,7 +47,7 @@ final class ResidentProblem: SolverProblem {
 
   func evaluate(_ active: [Int]) throws -> [Double] {
     let evaluation = try evaluation(of: active.count), places = try evaluation.parameters()
-    let (weights, biases, classes) = (0..<weightCount, weightCount..<parameterCount, features.classCount)
+    let (weights, biases, classes) = (0..<weightCount, weightCount..<parameterCount, features.outputCount)
     let vectors = active.compactMap { heads[$0] }
     for (slot, head) in vectors.enumerated() {
       try head.vectors.copy([(head.trial, 1)], of: weights, to: .init(places.weight, first: slot * weightCount))
@@ -85,7 +85,7 @@ final class ResidentProblem: SolverProblem {
     }
   }
 
-  /// The mean of p(1 − p) of each class. At its start a head of a sweep is content with its neighbour's.
+  /// The mean of p(1 − p) of each output. At its start a head of a sweep is content with its neighbour's.
   private func curvatures(of index: Int, _ head: ResidentVectors) throws -> [Double] {
     let isStart = started.insert(index).inserted
     if isStart, let latest = features.latestCurvatures, isNeighbour(latest.l2, l2[index]) {

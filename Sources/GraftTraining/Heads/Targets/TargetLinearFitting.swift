@@ -118,6 +118,8 @@ private struct TargetProblem {
   let scaling: TargetScaling
   private let transform: FeatureTransform
   private let objective: TargetObjective
+  /// The same where the features are brought to a device.
+  private let resident: (any ResidentLinearObjective)?
   private let curvatureModel: CurvatureModel
   /// How many samples have each label, where none has it or all: as if one did, or did not.
   private let counts: [Int]
@@ -143,6 +145,8 @@ private struct TargetProblem {
     let seen = NormalisedFeatures(base: samples.features, transform: transform), targets = scaling.scaled(samples.targets)
     let isFixed = found.map { data.task == .multilabel && ($0 == 0 || $0 == rows) }
     objective = TargetObjective(seen, targets: targets, loss: loss, isFixed: isFixed, backend: backend)
+    let fixed = zip(isFixed, biases).map { $0 ? $1 : nil }
+    resident = (backend as? DeviceLinearBackend)?.objective(seen, outputCount: width, targets: .values(targets, loss, fixed: fixed))
     smaller = try RowSpace(seen).map { space in
       let features = try ArrayFeatures(space.coordinates, rowCount: rows, dimension: space.rank)
       let statistics = try FeatureStatistics(features, sampleLimit: CurvatureModel.sampleLimit) { samples.name(ofRow: $0) }
@@ -162,7 +166,16 @@ private struct TargetProblem {
       return try LBFGS(options: options).minimise(penalised, from: start) { try onEvaluation($0.evaluations) }[0]
     }
     let begin = start ?? flatStart, width = counts.count
-    guard let smaller else { return try minimise(objective, curvatureModel, from: begin) }
+    guard let smaller else {
+      guard let resident else { return try minimise(objective, curvatureModel, from: begin) }
+      let problem = try resident.residentProblem(
+        l2: [l2], starts: [begin], curvatureModel: curvatureModel,
+        leastCurvatures: PenalisedObjective.leastCurvatures(counts, rowCount: objective.rowCount))
+      let found = try LBFGS(options: options).minimise(problem) { try onEvaluation($0.evaluations) }[0]
+      // Sums in double precision go on where those in float32 show no further decrease.
+      guard found.isBoundByPrecision, objective.isSmall else { return found }
+      return try minimise(objective, curvatureModel, from: found.parameters).following(found)
+    }
     let found = try minimise(smaller.objective, smaller.curvatureModel, from: smaller.space.projecting(begin, classCount: width))
     let whole = found.replacing(parameters: smaller.space.expanding(found.parameters, classCount: width))
     return isFinal ? try minimise(objective, curvatureModel, from: whole.parameters).following(whole) : whole

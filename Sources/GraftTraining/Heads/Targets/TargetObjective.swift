@@ -7,6 +7,8 @@ import Foundation
 final class TargetObjective: HostedLinearObjective {
   /// Rows whose gradient is summed in float32 before it joins the double-precision sum.
   private static let blockRowCount = 512
+  /// N·D·T of what takes a tenth of a second or so.
+  private static let smallWork = 500_000_000
 
   let classCount: Int
   private let features: any FeatureSource
@@ -22,6 +24,12 @@ final class TargetObjective: HostedLinearObjective {
     precondition(features.rowCount > 0 && targets.count == features.rowCount * isFixed.count)
     (self.features, self.targets, self.loss, self.isFixed, self.backend) = (features, targets, loss, isFixed, backend)
     classCount = isFixed.count
+  }
+
+  /// Whether it is evaluated in no time.
+  var isSmall: Bool {
+    let (cells, overflow) = rowCount.multipliedReportingOverflow(by: dimension)
+    return !overflow && cells <= Self.smallWork / max(1, classCount)
   }
 
   var rowCount: Int { features.rowCount }
