@@ -11,8 +11,9 @@ struct WatchingFlags: ParsableArguments {
 
   /// What takes all epochs so far, after each.
   ///
-  /// - Throws: `FileError` if the folder for event files can't be made.
+  /// - Throws: `FileError` if the folder for event files can't be made, or one of the files.
   func recorder() throws -> ([EpochRecord]) throws -> Void {
+    for path in [csv, plot].compactMap(\.self) { try AtomicFile.check(creating: path) }
     let log = try tensorboard.map { try TensorBoardLog(folder: $0) }
     return { history in
       guard let last = history.last else { return }

@@ -82,4 +82,23 @@ import Testing
     try refuses(["predict", seeing, picture, "--device", "cpu"], "standard output", output: "/dev/full")
     try refuses(["inspect", model], "standard output", output: "/dev/full")
   }
+
+  /// Where the result can't be written is found before anything is read or computed: the inputs aren't there either.
+  @Test func outputsAreLookedAtFirst() throws {
+    let folder = try TemporaryFolder(), missing = folder["missing"]
+    let commands = [
+      ["train", missing, "--output", "OUTPUT"], ["finetune", missing, missing, "--output", "OUTPUT"], ["curve", missing, "--output", "OUTPUT"],
+      ["curve", missing, "--output", folder["curve.svg"], "--csv", "OUTPUT"],
+      ["pretrain", "--architecture", "resnet_tiny", "--data", missing, "--output", "OUTPUT.safetensors"],
+    ]
+    try FileManager.default.createDirectory(atPath: folder["a.safetensors"], withIntermediateDirectories: true)
+    for command in commands {
+      for output in [folder["nowhere/a"], folder["a"] + (command[0] == "pretrain" ? "" : ".safetensors")] {
+        let words = command.map { $0.replacing("OUTPUT", with: output) }
+        let outcome = try GraftProcess(words, folder: folder).wait()
+        #expect(outcome.status == 74 && outcome.messages.contains(output), "\(words): \(outcome.status) \(outcome.messages)")
+      }
+    }
+    #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path) == ["a.safetensors"])
+  }
 }

@@ -111,6 +111,7 @@ struct FinetuneCommand: ReportingCommand {
     let console = output.console
     // validate() has seen that only a search for a rate goes without.
     let outputPath = outputPath ?? ""
+    if self.outputPath != nil { try AtomicFile.check(creating: outputPath) }
     let store = try FeatureStore.open(reading: self.store)
     let task = store.labelling.task, head = try Head(path: self.head)
     try head.check(against: store, file: self.head)

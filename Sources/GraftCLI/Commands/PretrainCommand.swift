@@ -87,6 +87,7 @@ struct PretrainCommand: ReportingCommand {
     let console = output.console
     // validate() has seen that only a search for a rate goes without.
     let outputPath = outputPath ?? ""
+    if self.outputPath != nil { try AtomicFile.check(creating: outputPath) }
     let started = ContinuousClock.now
     let rule = SplitRule(seed: SplitRule.default.seed, testFraction: testFraction ?? SplitRule.default.testFraction)
     let images = try LabelledImages(try ImageFolder(path: data, classes: choosing.names), rule: rule)

@@ -50,6 +50,16 @@ package final class AtomicFile {
 
   deinit { discard() }
 
+  /// Makes sure that a file of that name could be made, before hours are spent on what is to be in it. What there is stays as it is.
+  ///
+  /// - Throws: `FileError`.
+  package static func check(creating path: String) throws {
+    var status = stat()
+    // What is no file, as a pipe, is opened when there is something to write.
+    if stat(path, &status) == 0, ![S_IFREG, S_IFDIR].contains(status.st_mode & S_IFMT) { return }
+    try AtomicFile(replacing: path).discard()
+  }
+
   package func append(_ bytes: UnsafeRawBufferPointer) throws {
     try write(bytes, at: byteCount)
     byteCount += bytes.count
