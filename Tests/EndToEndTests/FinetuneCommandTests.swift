@@ -26,6 +26,8 @@ import Testing
     ]
     let dry = try GraftProcess(tune + ["--dry-run"], folder: folder).wait()
     #expect(dry.status == 0 && dry.messages.contains("trained") && !FileManager.default.fileExists(atPath: folder["tuned.safetensors"]))
+    let normalised = try GraftProcess(tune + ["--normalisation", "batch"], folder: folder).wait()
+    #expect(normalised.status == 65 && normalised.messages.contains("no batch normalisation"), "\(normalised.messages)")
     let tuned = try GraftProcess(tune + ["--json"], folder: folder).wait()
     #expect(tuned.status == 0, "\(tuned.messages)")
     let report = try tuned.json(), epochs = try #require(report["epochs"] as? [[String: Any]])
@@ -197,6 +199,24 @@ import Testing
       let inspected = try GraftProcess(["inspect", folder["own.safetensors"], "--json"] + flags, folder: folder).wait().json()
       #expect(inspected["input_shape"] as? [Int] == [1, 3, size, size])
     }
+    // Fine-tuned with each batch's statistics, which the model then has as its own.
+    let (head, tuned) = (folder["head.safetensors"], folder["tuned.safetensors"])
+    #expect(try GraftProcess(["train", folder["store"], "--output", head, "--device", "cpu"], folder: folder).wait().status == 0)
+    let finetune = [
+      "finetune", head, folder["store"], "--output", tuned, "--unfreeze", "all", "--epochs", "2", "--batch-size", "8", "--device", "cpu",
+    ]
+    let outcome = try GraftProcess(finetune + ["--normalisation", "batch"], folder: folder).wait()
+    #expect(outcome.status == 0, "\(outcome.messages)")
+    let (own, before) = (try SafetensorsFile(path: tuned), try SafetensorsFile(path: folder["own.safetensors"]))
+    let statistic = try #require(before.names.first { $0.hasSuffix("running_var") })
+    let (followed, stored) = (try #require(own["backbone." + statistic]), try #require(before[statistic]))
+    #expect(followed.floats() != stored.floats())
+    let evaluated = try GraftProcess(["evaluate", tuned, folder["store"], "--device", "cpu", "--json"], folder: folder).wait()
+    let tunedTop1 = try #require(try evaluated.json()["top1"] as? Double)
+    #expect(tunedTop1 > 0.5)
+    // Those that are stored are left alone otherwise.
+    #expect(try GraftProcess(finetune, folder: folder).wait().status == 0)
+    #expect(try !SafetensorsFile(path: tuned).names.contains { $0.hasSuffix("running_var") })
     let wrong = try GraftProcess.run(
       "pretrain", "--architecture", "perceptron", "--data", folder["photos"], "--output", folder["own.safetensors"], in: folder)
     #expect(wrong.status == 64 && wrong.messages.contains("resnet_small"), "\(wrong.messages)")

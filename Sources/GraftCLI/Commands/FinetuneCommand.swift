@@ -15,10 +15,13 @@ struct FinetuneCommand: ReportingCommand {
       them lies before the classifier.
 
       The objective is the head's own, its penalty included: cross-entropy for classes, a logistic loss for each of many labels, and \
-      for numbers, in units of their standard deviation, squares or --loss huber. Normalisations keep their stored statistics. Where STORE has a val \
-      split, the epoch with the lowest loss on it is kept \
-      (the head as it came included, if nothing was better), and probabilities of classes are calibrated on it; otherwise the last. After each epoch the state is written to \
-      OUTPUT.checkpoint, and the same command goes on from there to the same bits.
+      for numbers, in units of their standard deviation, squares or --loss huber. Where STORE has a val split, the epoch with the lowest loss on it is kept \
+      (the head as it came included, if nothing was better), and probabilities of classes are calibrated on it; otherwise the last. \
+      After each epoch the state is written to OUTPUT.checkpoint, and the same command goes on from there to the same bits.
+
+      Normalisations keep their stored statistics, which is best where pictures are like those that the backbone was trained on, or few. \
+      With --normalisation batch they use those of each batch in training, and the stored ones follow; that is for files with \
+      normalisations that an exporter has not folded away.
 
       With --find-lr no model is trained: rates grow from 1e-7 to 10 over 100 steps (Smith, 2017), or until the smoothed loss is \
       four times its lowest. The suggestion is a tenth of the rate at the lowest: there falling and rising balance. The steepest \
@@ -38,11 +41,15 @@ struct FinetuneCommand: ReportingCommand {
   @OptionGroup var training: TrainingFlags
   @OptionGroup(title: "Random changes of pictures (with --unfreeze all; default: --augment standard)") var augmenting: AugmentationFlags
   @OptionGroup(title: "Mixing") var mixing: MixingFlags
+  @Option(help: ArgumentHelp("The statistics of batch normalisations in training: frozen or batch.", valueName: "kind")) var normalisation =
+    Normalisation.frozen
   @Option(help: "Samples a step.") var batchSize = 32
   @Flag(help: "Say what would be trained and stored, and stop.") var dryRun = false
   @OptionGroup var format: PrecisionOptions
   @OptionGroup var computing: DeviceOptions
   @OptionGroup var output: OutputOptions
+
+  enum Normalisation: String, CaseIterable, ExpressibleByArgument { case frozen, batch }
 
   func validate() throws {
     guard outputPath != nil || training.findsRate else { throw ValidationError("Missing expected argument '--output <tuned.safetensors>'") }
@@ -165,11 +172,16 @@ struct FinetuneCommand: ReportingCommand {
       batchSize: min(batchSize, training.count), precision: format.precision, labels: training.labels, classes: head.classCount)
     (options.mixing, options.loss) = (mixing.mixing, loss)
     options.planOptions = computing.planOptions(format.precision)
+    if normalisation == .batch { options.normalization = .batch(momentum: 0.1) }
     // The head was fitted with this penalty: without it training would first of all undo that.
     options.penalties = ["head.weight": head.metadata.l2]
     let whole = FineTunedModel(head: head, cut: cut.name, parameters: [:]), base = try data.targets?.begin(whole) ?? whole
     let program = try model.namingFile {
       try TrainingProgram(base.network(model, preprocessing: preprocessing, unfreezing: unfreezing), options: options, device: device)
+    }
+    guard normalisation == .frozen || program.followsBatches else {
+      throw TrainingDataError(
+        message: "\(model.path) has no batch normalisation in what is trained: --normalisation batch would change nothing. Leave it out.")
     }
     console.note("training step: \(byteText(program.memory.byteCount)) on \(device.traits.identifier)")
     let trainer = try Trainer(program, training: training, validation: data.validation)
@@ -179,7 +191,7 @@ struct FinetuneCommand: ReportingCommand {
       trainer, output: outputPath,
       identity:
         "\(hash) \(try ContentHash.ofFile(self.head)) \(unfreeze) \(cut.name ?? "image \(augmentation.canonicalJSON) \(mixing.mixup) \(mixing.cutmix)") \(self.training.identity) \(training.count) \(batchSize) \(format.precision)"
-        + (task == .classification ? "" : " \(task.rawValue) \(loss)"),
+        + (task == .classification ? "" : " \(task.rawValue) \(loss)") + (normalisation == .frozen ? "" : " \(normalisation)"),
       flags: self.training, console: console, keepsInitial: true)
     var metrics = ["epochs": Double(outcome.bestEpoch)]
     if let top1 = outcome.score?.top1 { metrics["validation_top1"] = top1 }

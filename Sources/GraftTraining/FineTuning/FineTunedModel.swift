@@ -13,7 +13,7 @@ public struct FineTunedModel: Sendable {
   public let head: Head
   /// Where the trained part begins; `nil`: at the image.
   public let cut: String?
-  /// The backbone's trained parameters, by name.
+  /// The backbone's trained parameters, by name, and the statistics of its normalisations where they followed the batches.
   public let parameters: [String: HostTensor]
 
   static let kind = "finetuned"
@@ -68,7 +68,8 @@ public struct FineTunedModel: Sendable {
 
   /// The graph with trained numbers in place of the file's.
   private func replacingParameters(of graph: Graph, backbone: Backbone) throws -> Graph {
-    let prepared = try graph.preparedForTraining(), known = prepared.parameters()
+    // Statistics are trained too, where normalisations have followed the batches.
+    let prepared = try graph.preparedForTraining(), known = prepared.parameters() + prepared.normalizationStatistics()
     let replaced = known.filter { parameters[$0.name] != nil }
     guard replaced.count == parameters.count else {
       let missing = parameters.keys.first { name in !known.contains { $0.name == name } } ?? ""
