@@ -29,11 +29,13 @@ public struct OperationBenchmark: Sendable {
       isSecondConstant: isPacked)
   }
 
-  /// A convolution of `input`, [N, H, W, C], with weights that are constant: [outputs, C/groups, kernel.h, kernel.w].
+  /// A convolution of `input`, [N, H, W, C], with weights [outputs, C/groups, kernel.h, kernel.w].
   ///
+  /// - Parameter isPacked: the weights are a constant, packed or transformed before the run; otherwise that is part of the run.
   /// - Throws: `SizeError`.
   public init(
-    input: [Int], outputs: Int, kernel: Pair, stride: Pair = Pair(1), padding: Padding2D = Padding2D(), dilation: Pair = Pair(1), groups: Int = 1
+    input: [Int], outputs: Int, kernel: Pair, stride: Pair = Pair(1), padding: Padding2D = Padding2D(), dilation: Pair = Pair(1), groups: Int = 1,
+    isPacked: Bool = true
   ) throws(SizeError) {
     guard input.count == 4, groups > 0, input[3] % groups == 0, outputs % groups == 0 else {
       throw SizeError(message: "\(input.last ?? 0) channels and \(outputs) outputs cannot be cut into \(groups) groups of equal size")
@@ -44,7 +46,7 @@ public struct OperationBenchmark: Sendable {
     }
     try self.init(
       Conv2D(stride: stride, padding: padding, dilation: dilation, groups: groups), [input, [outputs, input[3] / groups, kernel.h, kernel.w]],
-      isSecondConstant: true)
+      isSecondConstant: isPacked)
   }
 
   /// The gradient with respect to its weights of a convolution of `input`, [N, H, W, C], whose own gradient, [N, H', W', O], is random.

@@ -69,10 +69,10 @@ extension LoweringContext {
   /// Appends a convolution on the GPU family; `operands.b` holds packed weights.
   mutating func convolutionForGPU(_ p: GraftConvParams, _ operands: ProductOperands, _ activation: Activation) {
     let (rows, groups, channels) = (Int(p.n) * Int(p.oh) * Int(p.ow), Int(p.groups), Int(p.oc))
-    let outputs = channels / groups, inputs = Int(p.c) / groups, k = inputs * Int(p.kh) * Int(p.kw)
+    let outputs = channels / groups, perGroup = Int(p.c) / groups, k = perGroup * Int(p.kh) * Int(p.kw)
     guard rows > 0 else { return }
     let vectors = GEMMVectors(
-      a: vector([inputs, Int(p.ldx)], [operands.a], atMost: 4), b: 4,
+      a: vector([perGroup, Int(p.ldx)], [operands.a], atMost: 4), b: 4,
       y: vector(
         [outputs, Int(p.ldy)] + (operands.residual == nil ? [] : [Int(p.ldr)]), [operands.bias, operands.residual, operands.y], atMost: 4))
     switch chooseProduct(convolutionShape(p, k: k), vectors: vectors, mayBeSkinny: false) {
@@ -105,6 +105,7 @@ extension LoweringContext {
       count: Int(p.groups), images: areRows ? .rows : .none)
     (shape.kernel, shape.stride) = (Pair(Int(p.kh), Int(p.kw)), Pair(Int(p.strideH), Int(p.strideW)))
     shape.dilation = Pair(Int(p.dilationH), Int(p.dilationW))
+    shape.weightsVary = inputs.count > 1 && graph.constant(inputs[1]) == nil
     return shape
   }
 

@@ -27,6 +27,8 @@ package struct ProductShape: Sendable, Hashable {
   package var transposeA = false, transposeB = false
   /// Of a convolution and its gradient: the kernel, its stride and its dilation.
   package var kernel = Pair(1), stride = Pair(1), dilation = Pair(1)
+  /// Of a convolution: whether its weights are another in every run, as in training, so that packing or transforming them is part of it.
+  package var weightsVary = false
 
   package init(
     kind: Kind, m: Int, n: Int, k: Int, count: Int, images: Images, transposeA: Bool = false, transposeB: Bool = false
@@ -56,6 +58,7 @@ package struct ProductShape: Sendable, Hashable {
     if kind == .convolution || kind == .weights {
       text += " kernel \(kernel.h)x\(kernel.w) stride \(stride.h)x\(stride.w) dilation \(dilation.h)x\(dilation.w)"
     }
+    if weightsVary { text += " weights vary" }
     return text
   }
 }

@@ -133,7 +133,7 @@ public struct KernelTuner {
       let weights = types[1].shape
       return try OperationBenchmark(
         input: types[0].shape, outputs: weights[0], kernel: Pair(weights[2], weights[3]), stride: conv.stride, padding: conv.padding,
-        dilation: conv.dilation, groups: conv.groups)
+        dilation: conv.dilation, groups: conv.groups, isPacked: !choice.shape.weightsVary)
     case is MatMul:
       let shape = choice.shape
       return try OperationBenchmark(
@@ -288,10 +288,10 @@ private struct Trial {
     }
   }
 
-  /// The product's kernels; what a benchmark's graph has around them is left out.
+  /// The product's kernels, and those that bring its operands into their form; what a benchmark's graph has around them is left out.
   private static let kernels: Set<String> = [
     "gemm", "conv", "gemm_skinny", "matrix_gemm", "matrix_conv", "split_sum", "gemm_naive", "conv_naive", "winograd_input", "winograd_output",
-    "conv_weights", "conv_weights_direct", "matrix_weights", "weights_sum",
+    "winograd_weights", "conv_weights", "conv_weights_direct", "matrix_weights", "weights_sum", "pack", "pack_rows", "pad_rows",
   ]
 
   private func seconds(_ plan: Plan) throws -> Double {
