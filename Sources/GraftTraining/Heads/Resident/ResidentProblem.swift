@@ -14,8 +14,8 @@ final class ResidentProblem: SolverProblem {
   private var evaluations: [Int: ResidentEvaluation] = [:]
   /// Heads whose first preconditioner was made.
   private var started: Set<Int> = []
-  /// Between the λ of neighbours.
-  private static let neighbourRatio = 5.0
+  /// Between the λ of heads whose steps, and whose curvatures, serve each other. Curvatures change slowly with λ.
+  private static let stepRatio = 5.0, curvatureRatio = 20.0
 
   /// - Parameters:
   ///   - starts: `[P]` for each head.
@@ -34,7 +34,7 @@ final class ResidentProblem: SolverProblem {
     let historyCount = min(options.historyCount, parameterCount, options.maximumIterations)
     let renewed = { [unowned self] in try preconditioner(head) }
     let vectors: ResidentVectors
-    if headCount == 1, let latest = features.latestHead, latest.vectors.capacity >= historyCount, isNeighbour(latest.l2, l2[head]) {
+    if headCount == 1, let latest = features.latestHead, latest.vectors.capacity >= historyCount, isNeighbour(latest.l2, l2[head], Self.stepRatio) {
       vectors = try ResidentVectors(
         following: latest.vectors, start: starts[head], l2Change: l2[head] - latest.l2, weightCount: weightCount, preconditioner: renewed)
     } else {
@@ -75,7 +75,7 @@ final class ResidentProblem: SolverProblem {
     return made
   }
 
-  private func isNeighbour(_ a: Double, _ b: Double) -> Bool { max(a, b) <= Self.neighbourRatio * min(a, b) }
+  private func isNeighbour(_ a: Double, _ b: Double, _ ratio: Double) -> Bool { max(a, b) <= ratio * min(a, b) }
 
   private func preconditioner(_ index: Int) throws -> ResidentPreconditioner? {
     guard let curvatureModel, let head = heads[index] else { return nil }
@@ -88,7 +88,7 @@ final class ResidentProblem: SolverProblem {
   /// The mean of p(1 − p) of each output. At its start a head of a sweep is content with its neighbour's.
   private func curvatures(of index: Int, _ head: ResidentVectors) throws -> [Double] {
     let isStart = started.insert(index).inserted
-    if isStart, let latest = features.latestCurvatures, isNeighbour(latest.l2, l2[index]) {
+    if isStart, let latest = features.latestCurvatures, isNeighbour(latest.l2, l2[index], Self.curvatureRatio) {
       return latest.values
     }
     let found = try features.curvatures { weight, bias in
