@@ -44,17 +44,14 @@ struct RowSpace {
 
   /// X·Xᵀ, `[N, N]`
   private static func gram(_ rows: [Double], count n: Int, width: Int) -> [Double] {
-    var gram = [Double](repeating: 0, count: n * n), columns: [Double] = []
-    gram.withUnsafeMutableBufferPointer { gram in
-      guard let g = gram.baseAddress else { return }
-      for first in stride(from: 0, to: width, by: 1024) {
-        let count = min(1024, width - first)
-        columns = [Double](repeating: 0, count: count * n)
-        for row in 0..<n { for column in 0..<count { columns[column * n + row] = rows[row * width + first + column] } }
-        columns.withUnsafeBufferPointer { if let x = $0.baseAddress { BlockedProduct.addGram(x, rows: count, columns: n, to: g) } }
-      }
-      BlockedProduct.mirror(g, order: n)
+    var gram = [Double](repeating: 0, count: n * n)
+    for first in stride(from: 0, to: width, by: 1024) {
+      let count = min(1024, width - first)
+      var columns = [Double](repeating: 0, count: count * n)
+      for row in 0..<n { for column in 0..<count { columns[column * n + row] = rows[row * width + first + column] } }
+      BlockedProduct.addGram(columns, rows: count, columns: n, to: &gram)
     }
+    gram.withUnsafeMutableBufferPointer { if let g = $0.baseAddress { BlockedProduct.mirror(g, order: n) } }
     return gram
   }
 
@@ -110,26 +107,14 @@ struct RowSpace {
   func projecting(_ parameters: [Double], classCount: Int) -> [Double] {
     var columns = [Double](repeating: 0, count: dimension * classCount), product = [Double](repeating: 0, count: rank * classCount)
     for output in 0..<classCount { for column in 0..<dimension { columns[column * classCount + output] = parameters[output * dimension + column] } }
-    Self.multiply(basis, rows: rank, depth: dimension, columns, columns: classCount, into: &product)
+    BlockedProduct.add(basis, rows: rank, depth: dimension, columns, columns: classCount, to: &product)
     return (0..<classCount).flatMap { output in (0..<rank).map { product[$0 * classCount + output] } } + parameters[(classCount * dimension)...]
   }
 
   /// Of parameters for coordinates, those for features: the shortest weights with the same logits.
   func expanding(_ parameters: [Double], classCount: Int) -> [Double] {
     var weight = [Double](repeating: 0, count: classCount * dimension)
-    Self.multiply(parameters, rows: classCount, depth: rank, basis, columns: dimension, into: &weight)
+    BlockedProduct.add(parameters, rows: classCount, depth: rank, basis, columns: dimension, to: &weight)
     return weight + parameters[(classCount * rank)...]
-  }
-
-  /// c = a·b; `a` may go on behind its rows.
-  private static func multiply(_ a: [Double], rows: Int, depth: Int, _ b: [Double], columns: Int, into c: inout [Double]) {
-    a.withUnsafeBufferPointer { a in
-      b.withUnsafeBufferPointer { b in
-        c.withUnsafeMutableBufferPointer { c in
-          guard let a = a.baseAddress, let b = b.baseAddress, let c = c.baseAddress else { return }
-          BlockedProduct.add(a, rows: rows, depth: depth, b, columns: columns, to: c)
-        }
-      }
-    }
   }
 }

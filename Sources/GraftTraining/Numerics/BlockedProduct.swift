@@ -70,6 +70,28 @@ enum BlockedProduct {
     for row in 0..<order { for column in 0..<row { matrix[row * order + column] = matrix[column * order + row] } }
   }
 
+  // The same of arrays, which may go on behind what is taken of them.
+
+  static func add(_ a: [Double], rows: Int, depth: Int, _ b: [Double], columns: Int, to c: inout [Double]) {
+    a.withUnsafeBufferPointer { a in
+      b.withUnsafeBufferPointer { b in
+        c.withUnsafeMutableBufferPointer { c in
+          guard let a = a.baseAddress, let b = b.baseAddress, let c = c.baseAddress else { return }
+          add(a, rows: rows, depth: depth, b, columns: columns, to: c)
+        }
+      }
+    }
+  }
+
+  static func addGram(_ x: [Double], rows: Int, columns: Int, to gram: inout [Double]) {
+    x.withUnsafeBufferPointer { x in
+      gram.withUnsafeMutableBufferPointer { gram in
+        guard let x = x.baseAddress, let g = gram.baseAddress else { return }
+        addGram(x, rows: rows, columns: columns, to: g)
+      }
+    }
+  }
+
   private static func panels(_ count: Int) -> Int { (count + width - 1) / width }
 
   private static func pack(_ b: UnsafePointer<Double>, terms: Int, columns: Int, into packed: inout [Row]) {

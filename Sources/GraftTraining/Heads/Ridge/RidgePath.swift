@@ -93,13 +93,13 @@ package final class RidgePath {
       var transposed = [Double](repeating: 0, count: n * width)
       for row in 0..<n { for column in 0..<width { transposed[column * n + row] = kept[row * width + column] } }
       gram = [Double](repeating: 0, count: n * n)
-      Self.addGram(transposed, rows: width, columns: n, to: &gram)
+      BlockedProduct.addGram(transposed, rows: width, columns: n, to: &gram)
       let trace = (0..<n).reduce(0) { $0 + gram[$1 * n + $1] }
       lift = max(trace / Double(n), .leastNormalMagnitude)
       for index in gram.indices { gram[index] += lift / Double(n) }
     } else {
       gram = [Double](repeating: 0, count: width * width)
-      try Self.forEachCentred(source, mean) { _, count, block in Self.addGram(block, rows: count, columns: width, to: &gram) }
+      try Self.forEachCentred(source, mean) { _, count, block in BlockedProduct.addGram(block, rows: count, columns: width, to: &gram) }
       lift = 0
     }
     gram.withUnsafeMutableBufferPointer { if let base = $0.baseAddress { BlockedProduct.mirror(base, order: min(n, width)) } }
@@ -149,7 +149,7 @@ package final class RidgePath {
       var weight = [Double](repeating: 0, count: width * classCount)
       var transposed = [Double](repeating: 0, count: n * width)
       for row in 0..<n { for column in 0..<width { transposed[column * n + row] = rows[row * width + column] } }
-      Self.addProduct(transposed, rows: width, depth: n, solution, columns: classCount, to: &weight)
+      BlockedProduct.add(transposed, rows: width, depth: n, solution, columns: classCount, to: &weight)
       solution = weight
     }
     var (weight, bias) = ([Double](repeating: 0, count: classCount * width), targetMean)
@@ -178,9 +178,9 @@ package final class RidgePath {
     var transposed = [Double](repeating: 0, count: n * n)
     for row in 0..<n { for column in 0..<n { transposed[column * n + row] = form.q[row * n + column] } }
     var inner = [Double](repeating: 0, count: n * classCount), result = inner
-    Self.addProduct(transposed, rows: n, depth: n, columns, columns: classCount, to: &inner)
+    BlockedProduct.add(transposed, rows: n, depth: n, columns, columns: classCount, to: &inner)
     inner.withUnsafeMutableBufferPointer { if let base = $0.baseAddress { factor.solve(base, columns: classCount) } }
-    Self.addProduct(form.q, rows: n, depth: n, inner, columns: classCount, to: &result)
+    BlockedProduct.add(form.q, rows: n, depth: n, inner, columns: classCount, to: &result)
     return result
   }
 
@@ -203,7 +203,7 @@ package final class RidgePath {
       try Self.forEachCentred(source, mean) { first, count, block in
         var transposed = [Double](repeating: 0, count: count * width)
         for row in 0..<count { for column in 0..<width { transposed[column * count + row] = block[row * width + column] } }
-        Self.addProduct(transposed, rows: width, depth: count, centredTargets(first..<first + count), columns: classes, to: &sums)
+        BlockedProduct.add(transposed, rows: width, depth: count, centredTargets(first..<first + count), columns: classes, to: &sums)
       }
       return sums
     }
@@ -224,11 +224,11 @@ package final class RidgePath {
     var errors = factors.map { _ in [Double](repeating: 0, count: n * classes) }
     try Self.forEachCentred(source, mean) { first, count, block in
       var turned = [Double](repeating: 0, count: count * width)
-      Self.addProduct(block, rows: count, depth: width, form.q, columns: width, to: &turned)
+      BlockedProduct.add(block, rows: count, depth: width, form.q, columns: width, to: &turned)
       let targets = centredTargets(first..<first + count)
       for index in factors.indices {
         var fitted = [Double](repeating: 0, count: count * classes)
-        Self.addProduct(block, rows: count, depth: width, solutions[index], columns: classes, to: &fitted)
+        BlockedProduct.add(block, rows: count, depth: width, solutions[index], columns: classes, to: &fitted)
         let leverages = Self.quadraticForms(factors[index], turned, rows: count, width: width)
         for row in 0..<count {
           let left = max(1 - 1 / Double(n) - leverages[row], .ulpOfOne)
@@ -278,26 +278,6 @@ package final class RidgePath {
         for column in 0..<width { block[row * width + column] = Double(chunk.values[row * width + column]) - mean[column] }
       }
       try body(chunk.firstRow, chunk.rowCount, block)
-    }
-  }
-
-  private static func addGram(_ x: [Double], rows: Int, columns: Int, to gram: inout [Double]) {
-    x.withUnsafeBufferPointer { x in
-      gram.withUnsafeMutableBufferPointer { gram in
-        guard let x = x.baseAddress, let g = gram.baseAddress else { return }
-        BlockedProduct.addGram(x, rows: rows, columns: columns, to: g)
-      }
-    }
-  }
-
-  private static func addProduct(_ a: [Double], rows: Int, depth: Int, _ b: [Double], columns: Int, to c: inout [Double]) {
-    a.withUnsafeBufferPointer { a in
-      b.withUnsafeBufferPointer { b in
-        c.withUnsafeMutableBufferPointer { c in
-          guard let a = a.baseAddress, let b = b.baseAddress, let c = c.baseAddress else { return }
-          BlockedProduct.add(a, rows: rows, depth: depth, b, columns: columns, to: c)
-        }
-      }
     }
   }
 }
