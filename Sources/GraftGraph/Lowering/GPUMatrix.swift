@@ -126,15 +126,6 @@ extension LoweringContext {
     return (partial, shares, channels)
   }
 
-  /// The shape of a convolution's gradient with respect to its weights, of so many columns: taps and channels.
-  func weightGradientShape(_ p: GraftConvParams, columns: Int) -> ProductShape {
-    var shape = ProductShape(
-      kind: .weights, m: Int(p.oc / p.groups), n: columns, k: Int(p.n) * Int(p.oh) * Int(p.ow), count: Int(p.groups), images: .none)
-    (shape.kernel, shape.stride) = (Pair(Int(p.kh), Int(p.kw)), Pair(Int(p.strideH), Int(p.strideW)))
-    shape.dilation = Pair(Int(p.dilationH), Int(p.dilationW))
-    return shape
-  }
-
   /// Channels a group, and how many of them a copy takes. Where no copy can begin at a pixel, or only the narrowest, pixels are to be
   /// moved apart first (`padded`); `nil` where groups lie so.
   private func channelCopies(_ p: GraftConvParams, _ x: Operand) -> (channels: Int, width: Int, isPadded: Bool)? {

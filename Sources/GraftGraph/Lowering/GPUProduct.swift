@@ -101,12 +101,15 @@ extension LoweringContext {
   func convolutionShape(_ p: GraftConvParams, k: Int) -> ProductShape {
     let images = imageCount, areRows = images > 0 && Int(p.n) % images == 0
     var shape = ProductShape(
-      kind: .convolution, m: (areRows ? Int(p.n) / images : Int(p.n)) * Int(p.oh) * Int(p.ow), n: Int(p.oc / p.groups), k: k,
-      count: Int(p.groups), images: areRows ? .rows : .none)
-    (shape.kernel, shape.stride) = (Pair(Int(p.kh), Int(p.kw)), Pair(Int(p.strideH), Int(p.strideW)))
-    shape.dilation = Pair(Int(p.dilationH), Int(p.dilationW))
+      .convolution, p, m: (areRows ? Int(p.n) / images : Int(p.n)) * Int(p.oh) * Int(p.ow), n: Int(p.oc / p.groups), k: k,
+      images: areRows ? .rows : .none)
     shape.weightsVary = inputs.count > 1 && graph.constant(inputs[1]) == nil
     return shape
+  }
+
+  /// The shape of a convolution's gradient with respect to its weights, of so many columns: taps and channels.
+  func weightGradientShape(_ p: GraftConvParams, columns: Int) -> ProductShape {
+    ProductShape(.weights, p, m: Int(p.oc / p.groups), n: columns, k: Int(p.n) * Int(p.oh) * Int(p.ow), images: .none)
   }
 
   /// Emits a product whole, or as `count` sums over parts of k, each a dense float32 matrix of scratch, and a second pass that
@@ -132,5 +135,14 @@ extension LoweringContext {
       "split_sum", "split_sum", [partialOperands.y, operands.bias, operands.residual, operands.y], sum, count: batch * m * n / width,
       options: LoweringContext.vectorOption(width) + activation.gpuOptions, flops: 0,
       bytes: Double(4 * count + precision.byteCount) * Double(batch * m * n))
+  }
+}
+
+extension ProductShape {
+  /// One whose operand is gathered as a convolution does it, a product a group.
+  fileprivate init(_ kind: Kind, _ p: GraftConvParams, m: Int, n: Int, k: Int, images: Images) {
+    self.init(kind: kind, m: m, n: n, k: k, count: Int(p.groups), images: images)
+    (kernel, stride) = (Pair(Int(p.kh), Int(p.kw)), Pair(Int(p.strideH), Int(p.strideW)))
+    dilation = Pair(Int(p.dilationH), Int(p.dilationW))
   }
 }
