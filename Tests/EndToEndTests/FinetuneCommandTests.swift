@@ -26,7 +26,8 @@ import Testing
     ]
     let dry = try GraftProcess(tune + ["--dry-run"], folder: folder).wait()
     #expect(dry.status == 0 && dry.messages.contains("trained") && !FileManager.default.fileExists(atPath: folder["tuned.safetensors"]))
-    let normalised = try GraftProcess(tune + ["--normalisation", "batch"], folder: folder).wait()
+    // Found before anything is computed.
+    let normalised = try GraftProcess(tune + ["--normalisation", "batch", "--dry-run"], folder: folder).wait()
     #expect(normalised.status == 65 && normalised.messages.contains("no batch normalisation"), "\(normalised.messages)")
     let tuned = try GraftProcess(tune + ["--json"], folder: folder).wait()
     #expect(tuned.status == 0, "\(tuned.messages)")

@@ -116,9 +116,9 @@ struct FinetuneCommand: ReportingCommand {
 
   func execute() throws {
     let console = output.console
+    if let outputPath { try AtomicFile.check(creating: outputPath) }
     // validate() has seen that only a search for a rate goes without.
     let outputPath = outputPath ?? ""
-    if self.outputPath != nil { try AtomicFile.check(creating: outputPath) }
     let store = try FeatureStore.open(reading: self.store)
     let task = store.labelling.task, head = try Head(path: self.head)
     try head.check(against: store, file: self.head)
@@ -134,6 +134,10 @@ struct FinetuneCommand: ReportingCommand {
     }
     let unfreezing = Unfreezing(unfreeze) ?? .all
     let cut = try MovedCut(model, feature: feature, preprocessing: preprocessing, unfreezing: unfreezing)
+    guard normalisation == .frozen || cut.hasNormalizations else {
+      throw TrainingDataError(
+        message: "\(model.path) has no batch normalisation in what is trained: --normalisation batch would change nothing. Leave it out.")
+    }
     let numbers = cut.parameterCount + head.weight.count + head.bias.count
     guard !store.samples(split: "train").isEmpty else { throw TrainingDataError(message: "\(self.store) has no training samples.") }
     let type: ElementType = featureType == "float16" ? .float16 : .float32
@@ -178,10 +182,6 @@ struct FinetuneCommand: ReportingCommand {
     let whole = FineTunedModel(head: head, cut: cut.name, parameters: [:]), base = try data.targets?.begin(whole) ?? whole
     let program = try model.namingFile {
       try TrainingProgram(base.network(model, preprocessing: preprocessing, unfreezing: unfreezing), options: options, device: device)
-    }
-    guard normalisation == .frozen || program.followsBatches else {
-      throw TrainingDataError(
-        message: "\(model.path) has no batch normalisation in what is trained: --normalisation batch would change nothing. Leave it out.")
     }
     console.note("training step: \(byteText(program.memory.byteCount)) on \(device.traits.identifier)")
     let trainer = try Trainer(program, training: training, validation: data.validation)

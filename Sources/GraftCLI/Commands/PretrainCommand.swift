@@ -85,9 +85,9 @@ struct PretrainCommand: ReportingCommand {
 
   func execute() throws {
     let console = output.console
+    if let outputPath { try AtomicFile.check(creating: outputPath) }
     // validate() has seen that only a search for a rate goes without.
     let outputPath = outputPath ?? ""
-    if self.outputPath != nil { try AtomicFile.check(creating: outputPath) }
     let started = ContinuousClock.now
     let rule = SplitRule(seed: SplitRule.default.seed, testFraction: testFraction ?? SplitRule.default.testFraction)
     let images = try LabelledImages(try ImageFolder(path: data, classes: choosing.names), rule: rule)

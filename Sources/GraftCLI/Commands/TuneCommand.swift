@@ -15,8 +15,8 @@ struct TuneCommand: ReportingCommand {
       so tune before features are extracted, not in between.
 
       With --train the shapes are those of a training step, forward and backward, as 'graft bench train' runs it; MODEL may then be the \
-      name of an architecture of 'graft pretrain' too. 'graft finetune --unfreeze all' and 'graft pretrain' with that batch size use what \
-      is found.
+      name of an architecture of 'graft pretrain' too. 'graft finetune --unfreeze all' and 'graft pretrain' use what is found \
+      where batch and pictures have the same sizes: those of the network's own input here.
 
       The kernels of CPUs have nothing to tune.
       """)

@@ -26,8 +26,6 @@ public final class TrainingProgram {
   /// Numbers trained.
   public let parameterCount: Int
   public var batchSize: Int { options.batchSize }
-  /// Whether there are normalisations whose statistics follow the batches.
-  public let followsBatches: Bool
   /// Whether parts of the forward pass are computed twice, since the device's memory is too small to keep them.
   public let recomputes: Bool
   /// The device memory of the step's plan.
@@ -61,7 +59,7 @@ public final class TrainingProgram {
     variables = graph.inputs.filter(graph.variables.contains).map { (graph[$0].name, inputs[$0]!) }
     networkNames = Set(made.stored.map(\.name))
     averagedNames = made.averaged
-    (classCount, followsBatches) = (made.classCount, made.followsBatches)
+    classCount = made.classCount
     parameterNames = made.trained.map(\.name)
     parameterCount = made.trained.reduce(0) { $0 + $1.tensor.elementCount }
 

@@ -14,8 +14,6 @@ struct TrainingStep {
   let classCount: Int
   /// What makes the network: every chosen parameter, and the statistics of normalisations that follow the batches.
   let stored: [GraphParameter]
-  /// Whether there are such statistics.
-  let followsBatches: Bool
   /// The parameters that the loss depends on.
   let trained: [GraphParameter]
   /// Names of those of which a running average is kept.
@@ -99,7 +97,6 @@ struct TrainingStep {
     (self.graph, self.averaged, input) = (graph, averaged, data)
     blockNames = blocks.map { prepared[$0.value].name }
     stored = learned + statistics
-    followsBatches = !statistics.isEmpty
     trained = gradients.map { learned[$0.parameter] }
   }
 

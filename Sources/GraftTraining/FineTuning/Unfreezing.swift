@@ -40,6 +40,8 @@ public struct MovedCut: Sendable {
   /// Parameters that are trained, and how many numbers they are.
   public let parameterNames: [String]
   public let parameterCount: Int
+  /// Whether batch normalisations lie after it, whose statistics can follow the batches.
+  public let hasNormalizations: Bool
 
   /// - Parameters:
   ///   - feature: the name of the cut whose features the head takes.
@@ -76,9 +78,10 @@ public struct MovedCut: Sendable {
       cut = after > 0 ? cuts[after - 1] : nil
     }
     let tail = try cut.map { try graph.following($0.value) } ?? graph
-    let trained = try tail.preparedForTraining().parameters().filter { unfreezing.includes($0.name) }
+    let prepared = try tail.preparedForTraining(), trained = prepared.parameters().filter { unfreezing.includes($0.name) }
     guard !trained.isEmpty else { throw refuse("there is no parameter after '\(cut?.name ?? "the image")'", "Unfreeze more of it.") }
     (name, shape) = (cut?.name, cut?.shape ?? image)
+    hasNormalizations = !prepared.normalizationStatistics().isEmpty
     parameterNames = trained.map(\.name)
     parameterCount = trained.reduce(0) { $0 + $1.tensor.elementCount }
   }

@@ -46,8 +46,7 @@ enum ResidentTargets {
     }
   }
 
-  /// The second derivative where it is known without looking. Huber's loss has none for what lies far out, and less is then assumed
-  /// of it than there could be.
+  /// The second derivative where it is known without looking; of Huber's loss, which has none far out, the largest that there is.
   var knownCurvature: Double? {
     switch self {
     case .values(_, .squared, _), .values(_, .huber, _): 1
