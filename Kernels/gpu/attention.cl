@@ -20,7 +20,7 @@ __kernel ATTENTION_GROUP void attention(
     finish_scores(scores, p, mask, p.maskQuery, p.maskKey, place.first, p.queries, key, p.keys);
     weigh(scores, greatest, totals, sums, maxima);
     put_weights(scores, weights);
-    mix(v, p.v.token, key, p.keys, start, p.size, pool, weights, sums);
+    add_weighted(v, p.v.token, key, p.keys, start, p.size, pool, weights, sums);
   }
   over_lanes(totals, maxima, false);
 #pragma unroll

@@ -32,7 +32,7 @@ __kernel ATTENTION_GROUP void attention_gradient_keys(
       for (int i = 0; i < 4; ++i) scores[i][j] = exp(scores[i][j] - logarithm) * (slopes[i][j] - delta);
     }
     put_weights(scores, weights);
-    mix(q, f.q.token, query, f.queries, start, f.size, pool, weights, sums);
+    add_weighted(q, f.q.token, query, f.queries, start, f.size, pool, weights, sums);
   }
   float scales[4];
 #pragma unroll

@@ -43,7 +43,7 @@ __kernel ATTENTION_GROUP void attention_gradient_queries(
       for (int j = 0; j < 4; ++j) scores[i][j] *= slopes[i][j] - deltas[i];
     }
     put_weights(scores, weights);
-    mix(k, f.k.token, key, f.keys, start, f.size, pool, weights, sums);
+    add_weighted(k, f.k.token, key, f.keys, start, f.size, pool, weights, sums);
   }
   over_lanes(totals, maxima, false);
   if (place.part == 0 && tx == 0) {

@@ -28,7 +28,7 @@ __kernel ATTENTION_GROUP void attention_gradient_values(
       for (int i = 0; i < 4; ++i) scores[i][j] = exp(scores[i][j] - logarithm);
     }
     put_weights(scores, weights);
-    mix(dy, f.y.token, query, f.queries, start, f.size, pool, weights, sums);
+    add_weighted(dy, f.y.token, query, f.queries, start, f.size, pool, weights, sums);
   }
   float ones[4];
 #pragma unroll

@@ -140,7 +140,7 @@ FULL void compute_scores(
 }
 
 // sums += weights times the block's rows of x.
-FULL void mix(
+FULL void add_weighted(
     __global const element *x, const int token, int first, int count, int start, int size, __local float *pool, __local const float *weights,
     float sums[4][VALUES * GROUPS]) {
   int tx = get_local_id(0) % LANES, ty = get_local_id(0) / LANES, left = min(COLUMNS, count - first);

@@ -60,7 +60,7 @@ __kernel ROWS_GROUP void channel_sums(
   uint blocks = ((uint)p.channels + COLUMNS - 1) / COLUMNS, part = get_group_id(0) / blocks;
   int lane = get_local_id(0) % COLUMNS, share = get_local_id(0) / COLUMNS;
   int c = (int)(get_group_id(0) - (size_t)part * blocks) * COLUMNS + lane;
-  size_t first = part * p.rowsPerPart, end = min(first + p.rowsPerPart, (size_t)p.rows);
+  size_t first = part * p.rowsPerPart, end = min((ulong)(first + p.rowsPerPart), (ulong)p.rows);
   float sum = 0.0f, product = 0.0f;
   if (c < p.channels) {
     for (size_t row = first + share; row < end; row += SHARES) {
@@ -99,7 +99,7 @@ __kernel ROWS_GROUP void channel_moments(__global const element *restrict x, __g
   uint blocks = ((uint)p.channels + COLUMNS - 1) / COLUMNS, part = get_group_id(0) / blocks;
   int lane = get_local_id(0) % COLUMNS, share = get_local_id(0) / COLUMNS;
   int c = (int)(get_group_id(0) - (size_t)part * blocks) * COLUMNS + lane;
-  size_t first = part * p.rowsPerPart, end = min(first + p.rowsPerPart, (size_t)p.rows);
+  size_t first = part * p.rowsPerPart, end = min((ulong)(first + p.rowsPerPart), (ulong)p.rows);
   float start = 0.0f, sum = 0.0f, squares = 0.0f, count = 0.0f;
   if (c < p.channels && first + share < end) {
     start = widen(x[(first + share) * p.lda + c]);

@@ -50,6 +50,9 @@
 #define ROW_A (ELEMENT_BYTES * (A_ALONG_K ? TILE_K : TILE_M))
 #define ROW_B (ELEMENT_BYTES * (B_ALONG_K ? TILE_K : TILE_N))
 #define ROW_Y (ELEMENT_BYTES * TILE_N)
+// Bytes from a row to the next: a warp group reads rows across k in panels of 128 bytes (matrix_group.h).
+#define PITCH_A (MATRIX_UNIT == 7 && !A_ALONG_K ? 128 : ROW_A)
+#define PITCH_B (MATRIX_UNIT == 7 && !B_ALONG_K ? 128 : ROW_B)
 #if ELEMENT_BYTES == 4
 #define TURN(row, rowBytes) ((rowBytes) >= 128 ? ((row) & 3) << 1 : (row) >> 1 & 3)
 #else

@@ -23,7 +23,7 @@ MATRIX_KERNEL void matrix_conv(
   MATRIX_PLACES
 
   const int rowA = id / PARTS_A, partA = id % PARTS_A * VECTOR_A, rowB = id / PARTS_B, partB = id % PARTS_B * VECTOR_B;
-  const uint toA = FIRST_COPY(id, PARTS_A, ROW_A, VECTOR_A), toB = FIRST_COPY(id, PARTS_B, ROW_B, VECTOR_B);
+  const uint toA = FIRST_COPY(id, PARTS_A, PITCH_A, VECTOR_A), toB = FIRST_COPY(id, PARTS_B, PITCH_B, VECTOR_B);
 
   // Where each pixel's window begins: its row and column in the image, 16 bits each (what is larger has no plan with this
   // kernel), and the element's number modulo 2^32 (before the image it is not read). A row beyond the last one begins far
@@ -52,8 +52,8 @@ MATRIX_KERNEL void matrix_conv(
 #define COPY(stage)                                                                                   \
   int downH = tapH * p.dilationH, rightW = tapW * p.dilationW;                                        \
   uint ahead = (uint)(downH * p.w + rightW) * (uint)p.ldx + (uint)channel;                            \
-  COPY_BLOCK((stage), toA, COPIES_A, STEP_A, ROW_A, VECTOR_A, FROM_A, INSIDE_A)                       \
-  COPY_BLOCK((stage) + STAGE_A, toB, COPIES_B, STEP_B, ROW_B, VECTOR_B, FROM_B, INSIDE_B)             \
+  COPY_BLOCK((stage), toA, COPIES_A, STEP_A, PITCH_A, VECTOR_A, FROM_A, INSIDE_A)                       \
+  COPY_BLOCK((stage) + STAGE_A, toB, COPIES_B, STEP_B, PITCH_B, VECTOR_B, FROM_B, INSIDE_B)             \
   for (channel += TILE_K; channel >= channels;) {                                                     \
     channel -= channels;                                                                              \
     if (++tapW == p.kw) { tapW = 0; ++tapH; }                                                         \

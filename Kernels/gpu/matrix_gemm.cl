@@ -16,7 +16,7 @@ MATRIX_KERNEL void matrix_gemm(
   // Where the work-item's first copy of each operand comes from and goes to; the others are STEP rows further each. `k` is that
   // of the copy (along k) or of its row (across k) at the next block.
   const int rowA = id / PARTS_A, partA = id % PARTS_A * VECTOR_A, rowB = id / PARTS_B, partB = id % PARTS_B * VECTOR_B;
-  const uint toA = FIRST_COPY(id, PARTS_A, ROW_A, VECTOR_A), toB = FIRST_COPY(id, PARTS_B, ROW_B, VECTOR_B);
+  const uint toA = FIRST_COPY(id, PARTS_A, PITCH_A, VECTOR_A), toB = FIRST_COPY(id, PARTS_B, PITCH_B, VECTOR_B);
   const uint strideA = (uint)p.lda * STEP_A, strideB = (uint)p.ldb * STEP_B;
   int kA = firstK + (A_ALONG_K ? partA : rowA), kB = firstK + (B_ALONG_K ? partB : rowB);
   a += (size_t)matrix * p.strideA;
@@ -42,8 +42,8 @@ MATRIX_KERNEL void matrix_gemm(
 #define FROM_A(i) a + (size_t)(i * strideA)
 #define FROM_B(i) b + (size_t)(i * strideB)
 #define COPY(stage)                                                                \
-  COPY_BLOCK((stage), toA, COPIES_A, STEP_A, ROW_A, VECTOR_A, FROM_A, INSIDE_A)    \
-  COPY_BLOCK((stage) + STAGE_A, toB, COPIES_B, STEP_B, ROW_B, VECTOR_B, FROM_B, INSIDE_B) \
+  COPY_BLOCK((stage), toA, COPIES_A, STEP_A, PITCH_A, VECTOR_A, FROM_A, INSIDE_A)    \
+  COPY_BLOCK((stage) + STAGE_A, toB, COPIES_B, STEP_B, PITCH_B, VECTOR_B, FROM_B, INSIDE_B) \
   kA += TILE_K;                                                                    \
   kB += TILE_K;                                                                    \
   NEXT_BLOCK_A                                                                     \

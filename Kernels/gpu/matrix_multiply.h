@@ -5,7 +5,11 @@
 #define GRAFT_GPU_MATRIX_MULTIPLY_H
 #include "gpu/matrix_unit.h"
 
-#if EMULATED
+#if MATRIX_UNIT == 7
+
+#define EXCHANGE_MEMORY  // a warp group multiplies what lies in local memory
+
+#elif EMULATED
 
 #define EXCHANGE_MEMORY __local uint exchange[ITEMS * EXCHANGE_WORDS];
 #define MULTIPLY(f, sums)                         \

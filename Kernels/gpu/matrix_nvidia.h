@@ -154,7 +154,7 @@ static inline void load_fragments(__local const uchar *stage, int step, Fragment
 // An address of local memory, as PTX's instructions for shared memory take it.
 static inline uint shared_address(__local const void *pointer) { return (uint)(size_t)pointer; }
 
-#if MATRIX_UNIT == 1
+#if MATRIX_UNIT != 4
 
 // Copies `count` elements (4, 8 or 16 bytes) behind the program's back, or zeros without reading anything.
 static inline void copy_async(__local uchar *to, __global const element *from, bool inside, const int count) {
@@ -213,10 +213,12 @@ static inline void load_fragments(__local const uchar *stage, uint address, uint
 }
 #define load_fragments_a(rows, step, f, lane, warp) load_matrices_a(shared_address(rows), lane_place_a(lane, warp), step, f)
 #define load_fragments_b(rows, step, f, lane, warp) load_matrices_b(shared_address(rows), lane_place_b(lane, warp), step, f)
+#if MATRIX_UNIT != 7
 #define MATRIX_PLACES                  \
   const uint tilesAddress = shared_address(tiles); \
   const uint placeA = lane_place_a(lane, warp), placeB = lane_place_b(lane, warp);
 #define LOAD_FRAGMENTS(stage, step, f) load_fragments(tiles + (stage), tilesAddress + (stage), placeA, placeB, step, f);
+#endif
 
 #if ELEMENT_BYTES == 4
 
@@ -252,15 +254,16 @@ static inline void round_fragments(Fragments *f) {
 #define PTX_TYPE "bf16"
 #endif
 
+// Volatile: what a compiler moves into a branch that not all lanes take would never end.
 static inline void multiply_fragment(float *d, const uint *a, const uint *b) {
-#if MATRIX_UNIT == 1
-  PTX_PURE("mma.sync.aligned." PTX_SHAPE ".row.col.f32." PTX_TYPE "." PTX_TYPE ".f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+#if MATRIX_UNIT != 4
+  PTX("mma.sync.aligned." PTX_SHAPE ".row.col.f32." PTX_TYPE "." PTX_TYPE ".f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
            : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
            : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 #else
 #pragma unroll
   for (int part = 0; part < 2; ++part)
-    PTX_PURE("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};"
+    PTX("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};"
              : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
              : "r"(a[2 * part]), "r"(a[2 * part + 1]), "r"(b[part]));
 #endif
@@ -270,7 +273,7 @@ static inline void multiply_fragment(float *d, const uint *a, const uint *b) {
 
 static inline uint unit_narrow(float low, float high) {
   uint pair;
-#if MATRIX_UNIT == 1
+#if MATRIX_UNIT != 4
   PTX_PURE("cvt.rn." PTX_TYPE "x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
 #else
   PTX_PURE("{ .reg .b16 low, high; cvt.rn.f16.f32 low, %1; cvt.rn.f16.f32 high, %2; mov.b32 %0, {low, high}; }"

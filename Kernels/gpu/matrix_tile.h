@@ -14,13 +14,13 @@
 // last step of its block begins: STAGES blocks less a step are on their way from global memory while one is multiplied. One
 // barrier a block. What lies outside an operand is zero.
 //
-// Limits of a multiprocessor. OpenCL C has 48 KiB of local memory on NVIDIA, at 128 bytes a cycle; mma.sync does about 2560
-// operations a cycle on sm_90 (62 % of the 4096 of wgmma, which OpenCL C cannot say) and 2048 on sm_80.
+// Limits of a multiprocessor. OpenCL C has 47 KiB of local memory on NVIDIA, at 128 bytes a cycle; mma.sync does about 2560
+// operations a cycle on sm_90 (62 % of wgmma's 4096) and 2048 on sm_80. What a warp group multiplies (matrix_group.h) is read by the
+// unit itself: 64 rows of A and all columns of B for 64 rows of the product.
 //
 //     block, 16 bits   warps             stages   operations a byte of        registers     work-items
 //                                                 local memory  second cache  (limit 255)   that fit at once
-//     256 × 128 × 32   8 of 64 × 64      2        23            85            ~250          256 (one group)
-//     128 × 128 × 32   4 of 64 × 64      3        21            64            ~250          256 (two groups)
+//     128 × 128 × 32   4 of 64 × 64      2        21            64            ~250          256 (two groups)
 //     128 × 64 × 32    4 of 64 × 32      3        13            43            ~160          384 (three)
 //     64 × 64 × 32     4 of 32 × 32      3        11            32            ~100          640 (five)
 //
@@ -41,25 +41,35 @@
 #error "rows of 32-bit numbers along k have 64 bytes"
 #endif
 
-// What a kernel declares, and where this work-item is.
+// What a kernel declares, and where this work-item is. What turns a warp group's chunks is their address.
+#define TILES_ALIGNMENT (MATRIX_UNIT == 7 ? 1024 : 128)
 #define MATRIX_MEMORY                                                  \
-  __local uchar tiles[LOCAL_BYTES] __attribute__((aligned(128)));      \
+  __local uchar tiles[LOCAL_BYTES] __attribute__((aligned(TILES_ALIGNMENT)));      \
   EXCHANGE_MEMORY
-#ifndef LOAD_FRAGMENTS
+#if MATRIX_UNIT == 7
+#include "gpu/matrix_group.h"
+#endif
+#ifndef MATRIX_PLACES
 #define MATRIX_PLACES
+#endif
+#ifndef LOAD_FRAGMENTS
 #define LOAD_FRAGMENTS(stage, step, f) load_fragments(tiles + (stage), step, f, lane, warp);
 #endif
 
 // Copies one operand's block at k into `to`, in steps of rows: FROM(i) is where copy i begins, INSIDE(i) whether it lies inside.
-#define COPY_BLOCK(to, first, COPIES, STEP, ROW, VECTOR, FROM, INSIDE) \
-  UNROLLED for (int i = 0; i < COPIES; ++i) copy_async(COPY_PLACE(to, first, i, STEP, ROW), FROM(i), INSIDE(i), VECTOR);
+#define COPY_BLOCK(to, first, COPIES, STEP, PITCH, VECTOR, FROM, INSIDE) \
+  UNROLLED for (int i = 0; i < COPIES; ++i) copy_async(COPY_PLACE(to, first, i, STEP, PITCH), FROM(i), INSIDE(i), VECTOR);
 
 // Where copy i of a work-item goes whose first one goes to `first`.
-#define COPY_PLACE(to, first, i, STEP, ROW) (tiles + (to) + (((first) ^ ((uint)TURN((i) * STEP, ROW) << 4)) + (uint)(i) * (STEP * ROW)))
+#define COPY_PLACE(to, first, i, STEP, PITCH) \
+  (tiles + (to) + (((first) ^ ((uint)TURN((i) * STEP, PITCH) << 4)) + (uint)(i) * (STEP * PITCH)))
 
-// Where a work-item's first copy goes: row id / PARTS, VECTOR elements at id % PARTS.
-#define FIRST_COPY(id, PARTS, ROW, VECTOR) \
-  (PLACE((id) / PARTS, (id) % PARTS * VECTOR / CHUNK, ROW) + (uint)((id) % PARTS * VECTOR % CHUNK) * ELEMENT_BYTES)
+// Where a work-item's first copy goes: row id / PARTS, VECTOR elements at id % PARTS; of several panels, the one they lie in.
+#define FIRST_COPY(id, PARTS, PITCH, VECTOR)                                                                 \
+  (PLACE((id) / PARTS, (id) % PARTS * VECTOR / CHUNK % (PITCH / 16), PITCH) +                                \
+   (uint)((id) % PARTS * VECTOR / CHUNK / (PITCH / 16)) * (TILE_K * PITCH) + (uint)((id) % PARTS * VECTOR % CHUNK) * ELEMENT_BYTES)
+
+#if MATRIX_UNIT != 7
 
 // The loop over `blocks` blocks of k. COPY(stage) queues the copies of the next block and moves on; it is called for one block
 // more than there are, which is all zeros and only ever read. Every work-item takes the same way through the barriers.
@@ -94,6 +104,8 @@
     COPY_WAIT(0)                                                                        \
     LOCAL_BARRIER;                                                                      \
   }
+
+#endif
 
 #define SUMS_ZERO                                                     \
   float sums[FRAGMENTS_M][FRAGMENTS_N][SUMS];                         \

@@ -2,6 +2,8 @@
 // and the multiply-add itself. A header a vendor says how; everything else is in matrix_tile.h.
 //
 //     MATRIX_UNIT 1   NVIDIA from sm_80 on, by inline PTX: cp.async, ldmatrix, mma.sync.m16n8k16, in tf32 m16n8k8
+//     MATRIX_UNIT 7   NVIDIA from sm_90 on, by warp groups: the same copies and sums, wgmma.mma_async instead of the others
+//                     (matrix_group.h), for products alone
 //     MATRIX_UNIT 4   NVIDIA's sm_75: ldmatrix and mma.sync.m16n8k8 in float16
 //     MATRIX_UNIT 2   AMD's WMMA (gfx11), warps of 32: wmma_f32_16x16x16
 //     MATRIX_UNIT 3   AMD's MFMA (gfx90a, gfx942), warps of 64: mfma_f32_16x16x16
@@ -40,7 +42,7 @@
 #ifndef EMULATED
 #define EMULATED 1  // what compiles everywhere
 #endif
-#define MATRIX_NVIDIA (MATRIX_UNIT == 1 || MATRIX_UNIT == 4)
+#define MATRIX_NVIDIA (MATRIX_UNIT == 1 || MATRIX_UNIT == 4 || MATRIX_UNIT == 7)
 #define MATRIX_AMD (MATRIX_UNIT == 2 || MATRIX_UNIT == 3)
 
 #if GRAFT_STORAGE == GRAFT_FLOAT32
@@ -75,7 +77,7 @@
 #include "gpu/matrix_intel.h"
 #endif
 
-#if EMULATED || MATRIX_UNIT != 1
+#if EMULATED || MATRIX_UNIT != 1 && MATRIX_UNIT != 7
 
 // Copies `count` elements (4, 8 or 16 bytes), or zeros without reading anything, by way of registers: there is a block's
 // arithmetic to wait behind.

@@ -28,7 +28,7 @@ MATRIX_KERNEL void matrix_weights(
 
   // Copies as in matrix_gemm.cl; those of rows and columns beyond the last lie beyond the last pixel.
   const int rowA = id / PARTS_A, partA = id % PARTS_A * VECTOR_A, rowB = id / PARTS_B, partB = id % PARTS_B * VECTOR_B;
-  const uint toA = FIRST_COPY(id, PARTS_A, ROW_A, VECTOR_A), toB = FIRST_COPY(id, PARTS_B, ROW_B, VECTOR_B);
+  const uint toA = FIRST_COPY(id, PARTS_A, PITCH_A, VECTOR_A), toB = FIRST_COPY(id, PARTS_B, PITCH_B, VECTOR_B);
   const uint strideA = (uint)p.ldy * STEP_A;
   const int column = firstColumn + partB, endA = firstRow + partA < outputs ? endK : 0, endB = column < columns ? endK : 0;
   int kA = firstK + rowA, kB = firstK + rowB;
@@ -50,10 +50,10 @@ MATRIX_KERNEL void matrix_weights(
 #define INSIDE_A(i) (kA + i * STEP_A < endA)
 #define FROM_A(i) dy + (size_t)(i * strideA)
 #define COPY(stage)                                                                                    \
-  COPY_BLOCK((stage), toA, COPIES_A, STEP_A, ROW_A, VECTOR_A, FROM_A, INSIDE_A)                        \
+  COPY_BLOCK((stage), toA, COPIES_A, STEP_A, PITCH_A, VECTOR_A, FROM_A, INSIDE_A)                        \
   UNROLLED for (int i = 0; i < COPIES_B; ++i) {                                                        \
     bool inside = kB + i * STEP_B < endB && (uint)h < (uint)p.h && (uint)w < (uint)p.w;                \
-    copy_async(COPY_PLACE((stage) + STAGE_A, toB, i, STEP_B, ROW_B), x + (size_t)at, inside, VECTOR_B); \
+    copy_async(COPY_PLACE((stage) + STAGE_A, toB, i, STEP_B, PITCH_B), x + (size_t)at, inside, VECTOR_B); \
     at += more, h += moreH, w += moreW;                                                                \
     if (w >= endW) { w -= width; h += p.strideH; at += nextRow; }                                      \
     if (h >= endH) { h -= height; at += nextImage; }                                                   \

@@ -178,6 +178,9 @@ static const KernelSource sources[] = {
   {"gpu/matrix_gemm.cl", (const char[]){
 #embed "../../Kernels/gpu/matrix_gemm.cl" suffix(, 0)
   }},
+  {"gpu/matrix_group.h", (const char[]){
+#embed "../../Kernels/gpu/matrix_group.h" suffix(, 0)
+  }},
   {"gpu/matrix_intel.h", (const char[]){
 #embed "../../Kernels/gpu/matrix_intel.h" suffix(, 0)
   }},

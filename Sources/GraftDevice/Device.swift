@@ -65,6 +65,11 @@ public struct DeviceTraits: Sendable {
   /// Threads the device computes with; 0 where the driver decides.
   public var threadCount: Int
 
+  /// Whether its memory is the processor's, as an integrated GPU's is.
+  public var sharesHostMemory = false
+  /// Where it is on the machine's bus, if the driver says: a GPU that two drivers list has one address.
+  public var busAddress: String?
+
   /// Whether its kernels multiply bfloat16 two at a time, twice as fast as float32.
   public var multipliesBFloat16Pairs = false
 
@@ -76,6 +81,10 @@ public struct DeviceTraits: Sendable {
 
   /// CPU family: bytes of the last cache before memory that the device's threads share; 0 where that is not known.
   public var lastCacheByteCount = 0
+
+  /// Parts of a GPU that a work-group runs on, each with local memory of its own. What Intel's drivers count as compute units are vector
+  /// engines, of which there are sixteen in such a part (Xe-HPG; eight wider ones in Xe-HPC, and up to sixteen before).
+  public var multiprocessors: Int { max(1, isGPU && vendor.hasPrefix("Intel") ? computeUnits / 16 : computeUnits) }
 
   public init(
     kind: Kind, identifier: String, name: String, vendor: String, driver: String, family: KernelFamily, computeUnits: Int,
@@ -102,20 +111,27 @@ public struct DeviceError: Error, CustomStringConvertible, Sendable {
   public let name: String
   /// What to do.
   public let remedy: String
+  /// Whether it came of waiting for work, which the device took and did not finish.
+  public let isOfWaiting: Bool
 
-  public init(device: String, call: String, code: Int? = nil, name: String, remedy: String) {
-    (self.device, self.call, self.code, self.name, self.remedy) = (device, call, code, name, remedy)
+  public init(device: String, call: String, code: Int? = nil, name: String, remedy: String, isOfWaiting: Bool = false) {
+    (self.device, self.call, self.code, self.name, self.remedy, self.isOfWaiting) = (device, call, code, name, remedy, isOfWaiting)
   }
 
   /// Whether the device ran out of memory: a smaller batch may fit.
+  ///
+  /// What cannot be allocated is said when work is queued. NVIDIA's drivers have the same CL_OUT_OF_RESOURCES, when one waits for it, for a
+  /// kernel that went wrong and took the context along.
   public var isOutOfMemory: Bool {
-    name == "CL_MEM_OBJECT_ALLOCATION_FAILURE" || name == "CL_OUT_OF_RESOURCES" || name == "CL_OUT_OF_HOST_MEMORY" || name == "out of memory"
+    if name == "CL_OUT_OF_RESOURCES" { return !isOfWaiting }
+    return name == "CL_MEM_OBJECT_ALLOCATION_FAILURE" || name == "CL_OUT_OF_HOST_MEMORY" || name == "out of memory"
   }
 
   /// Whether the device, or its context, is gone: nothing that is tried on it can succeed.
   public var isLost: Bool {
     switch code {
     case -2, -14, -34, -36, -1108, -1121, -9999: true
+    case -5: isOfWaiting
     default: false
     }
   }

@@ -19,8 +19,9 @@ package enum DeviceSelection: Equatable, Sendable {
 
     package init(traits: DeviceTraits, obstacle: String?) { (self.traits, self.obstacle) = (traits, obstacle) }
 
-    /// Memory and compute units together stand for how much of a device it is.
-    fileprivate var size: Double { Double(traits.memoryByteCount) * Double(traits.computeUnits) }
+    /// Memory and multiprocessors together stand for how much of a device it is; but an integrated GPU's memory is all that the machine
+    /// has, and says nothing.
+    fileprivate var size: (Int, Double) { (traits.sharesHostMemory ? 0 : 1, Double(traits.memoryByteCount) * Double(traits.multiprocessors)) }
   }
 
   /// `auto` takes the largest GPU, else the native CPU; `opencl` the largest GPU, else the largest other device.
@@ -69,7 +70,7 @@ package enum DeviceSelection: Equatable, Sendable {
     }
   }
 
-  /// The devices of a list with commas, or of `all-gpus`: every GPU that can be used.
+  /// The devices of a list with commas, or of `all-gpus`: every GPU that can be used, of one that two drivers list the first.
   ///
   /// - Throws: `DeviceChoiceError` for a choice that cannot be had, and for a device that is named twice.
   package static func selectSeveral(
@@ -80,7 +81,12 @@ package enum DeviceSelection: Equatable, Sendable {
     }
     var names = text.split(separator: ",", omittingEmptySubsequences: false).map { $0.trimmingPrefix(while: \.isWhitespace) }.map(String.init)
     if text == Devices.allGPUs {
-      names = candidates.indices.filter { candidates[$0].traits.isGPU && candidates[$0].obstacle == nil }.map { "opencl:\($0)" }
+      var addresses: Set<String> = []
+      names = candidates.indices.filter { index in
+        let traits = candidates[index].traits
+        guard traits.isGPU, candidates[index].obstacle == nil else { return false }
+        return traits.busAddress.map { addresses.insert($0).inserted } ?? true
+      }.map { "opencl:\($0)" }
       guard !names.isEmpty else { throw refuse("there is no GPU with an OpenCL driver that can be used") }
     }
     var found: [DeviceSelection] = []
@@ -100,7 +106,10 @@ package enum DeviceSelection: Equatable, Sendable {
 
   /// The first of the largest.
   private static func largest(of indices: [Int], _ candidates: [Candidate]) -> Int? {
-    indices.max { (candidates[$0].size, $1) < (candidates[$1].size, $0) }
+    indices.max { a, b in
+      let (left, right) = (candidates[a].size, candidates[b].size)
+      return (left.0, left.1, b) < (right.0, right.1, a)
+    }
   }
 
   private static func line(_ candidate: Candidate) -> String {

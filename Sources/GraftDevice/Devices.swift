@@ -11,7 +11,7 @@ public enum Devices {
     var traits = info.traits()
     guard traits.family == .gpu, info.obstacle == nil else { return traits }
     do {
-      traits.matrixUnit = try OpenCLDevice(info).matrixUnit()
+      traits.matrixUnit = try OpenCLDevice(info).matrixUnit(again: true)
     } catch {
       DeviceNotes.note("\(info.identifier) \(info.name): its matrix unit cannot be looked for: \(error)")
     }

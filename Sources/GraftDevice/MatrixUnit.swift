@@ -1,8 +1,8 @@
 import Foundation
 
 /// Hardware of a GPU that multiplies small matrices of short numbers, and how Kernels/gpu/matrix_unit.h reaches it.
-public struct MatrixUnit: Sendable, Hashable, CustomStringConvertible {
-  public enum Kind: Int, Sendable, CaseIterable {
+public struct MatrixUnit: Sendable, Hashable, Codable, CustomStringConvertible {
+  public enum Kind: Int, Sendable, Codable, CaseIterable {
     /// `mma.sync` with `ldmatrix` and `cp.async`, by inline PTX: from sm_80 on.
     case nvidia = 1
     /// AMD's WMMA: gfx11, warps of 32.
@@ -15,14 +15,21 @@ public struct MatrixUnit: Sendable, Hashable, CustomStringConvertible {
     case xmx8 = 5
     /// The same in sub-groups of 16: Xe-HPC and later.
     case xmx16 = 6
+    /// NVIDIA's sm_90: `wgmma.mma_async`, by groups of four warps, for products and convolutions; everything else as `nvidia`.
+    case hopper = 7
 
-    /// MATRIX_UNIT of the kernels.
-    package var option: KernelReference.Option { .init("MATRIX_UNIT", rawValue) }
+    /// MATRIX_UNIT of the kernels, of those that compute by groups of warps if `byGroups`.
+    package func option(byGroups: Bool = false) -> KernelReference.Option {
+      .init("MATRIX_UNIT", self == .hopper && !byGroups ? Kind.nvidia.rawValue : rawValue)
+    }
+
+    /// Whether its kernels read fragments with `ldmatrix` and copy with `cp.async`.
+    package var isAmpere: Bool { self == .nvidia || self == .hopper }
 
     /// Work-items of a warp.
     package var lanes: Int {
       switch self {
-      case .nvidia, .turing, .wmma: 32
+      case .nvidia, .hopper, .turing, .wmma: 32
       case .mfma: 64
       case .xmx8: 8
       case .xmx16: 16
@@ -32,7 +39,7 @@ public struct MatrixUnit: Sendable, Hashable, CustomStringConvertible {
     /// The formats there are kernels for.
     package var formats: Set<ComputeFormat> {
       switch self {
-      case .nvidia: [.tf32, .bfloat16, .float16]
+      case .nvidia, .hopper: [.tf32, .bfloat16, .float16]
       case .turing: [.float16]
       case .wmma, .mfma, .xmx8, .xmx16: [.bfloat16, .float16]
       }
@@ -41,6 +48,7 @@ public struct MatrixUnit: Sendable, Hashable, CustomStringConvertible {
     public var name: String {
       switch self {
       case .nvidia: "mma.sync"
+      case .hopper: "wgmma and mma.sync"
       case .wmma: "WMMA"
       case .mfma: "MFMA"
       case .turing: "mma.sync of sm_75"
@@ -59,6 +67,8 @@ public struct MatrixUnit: Sendable, Hashable, CustomStringConvertible {
   public let attentionFormats: Set<ComputeFormat>
   /// Those in which the gradients of attention agreed.
   public let attentionGradientFormats: Set<ComputeFormat>
+  /// Whether float16 numbers below 2⁻¹⁴ are zeros to it, as gradients often are.
+  public var flushesSubnormals = false
 
   /// - Parameters:
   ///   - attentionFormats: `nil` for all there are kernels for, which are those of 16 bits.
@@ -73,8 +83,10 @@ public struct MatrixUnit: Sendable, Hashable, CustomStringConvertible {
     self.attentionGradientFormats = attentionGradientFormats.map(short.intersection) ?? short
   }
 
-  /// What programs that use it are compiled with.
-  package var options: [KernelReference.Option] { [kind.option, .init("EMULATED", isEmulated ? 1 : 0)] }
+  /// What programs that use it are compiled with, those that compute by groups of warps if `byGroups`.
+  package func options(byGroups: Bool = false) -> [KernelReference.Option] {
+    [kind.option(byGroups: byGroups), .init("EMULATED", isEmulated ? 1 : 0)]
+  }
 
   public var description: String {
     let names = ComputeFormat.allCases.filter { formats.contains($0) }.map(\.rawValue).joined(separator: ", ")

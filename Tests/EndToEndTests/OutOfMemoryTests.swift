@@ -12,9 +12,13 @@ import Testing
     private let allocationLimit, runLimit: Int
     let status: (code: Int, name: String)
 
-    init(allocationLimit: Int = .max, runLimit: Int = .max, status: (Int, String) = (-4, "CL_MEM_OBJECT_ALLOCATION_FAILURE")) throws {
+    init(
+      allocationLimit: Int = .max, runLimit: Int = .max, status: (Int, String) = (-4, "CL_MEM_OBJECT_ALLOCATION_FAILURE"), saysSo: Bool = false
+    ) throws {
       inner = try Devices.choose("cpu")
-      traits = inner.traits
+      var traits = inner.traits
+      if saysSo { traits.maximumBufferByteCount = allocationLimit }
+      self.traits = traits
       (self.allocationLimit, self.runLimit, self.status) = (allocationLimit, runLimit, status)
     }
 
@@ -53,6 +57,24 @@ import Testing
     var rows = [Float](repeating: -1, count: count * frozen.featureShape.reduce(1, *))
     try bytes.withUnsafeBytes { bytes in try rows.withUnsafeMutableBufferPointer { try frozen.features(ofBatch: bytes, count: count, into: $0) } }
     return rows.map(\.bitPattern)
+  }
+
+  /// Memory that only comes in small buffers is memory all the same.
+  @Test func activationsMayLieInSeveralBuffers() throws {
+    let whole = try rows(backbone(on: Devices.choose("cpu"), batchSize: 16), count: 16)
+    let imageByteCount = try Preprocessing.read(beside: model).byteCount
+    var (isSplit, isRefused) = (false, false)
+    for limit in [24, 12, 6, 3].map({ $0 * 16 * imageByteCount / 4 }) {
+      do {
+        let frozen = try backbone(on: SmallDevice(allocationLimit: limit, saysSo: true), batchSize: 16)
+        #expect(try rows(frozen, count: 16) == whole)
+        isSplit = isSplit || frozen.batchSize == 16
+        isRefused = isRefused || frozen.batchSize < 16
+      } catch is PlanMemoryError {
+        isRefused = true
+      }
+    }
+    #expect(isSplit && isRefused)
   }
 
   @Test(arguments: [(-4, "CL_MEM_OBJECT_ALLOCATION_FAILURE"), (-5, "CL_OUT_OF_RESOURCES"), (-6, "CL_OUT_OF_HOST_MEMORY")])

@@ -51,6 +51,22 @@ import Testing
     for _ in 0..<2 { #expect(try collect(stream).allSatisfy { $0 == 2 }) }
   }
 
+  /// Work that was queued and did not end says nothing of memory, though the status is that of short memory.
+  @Test func resourcesThatAreShortWhileOneWaitsAreALostDevice() throws {
+    for (call, isLost) in [("clWaitForEvents", true), ("clEnqueueReadBuffer", false)] {
+      let (device, launches, x, y) = try network()
+      let stream = try device.stream(launches, input: x, output: y)
+      failures.fail(call, status: -5)
+      let error = #expect(throws: DeviceError.self) {
+        try submit(stream)
+        _ = try collect(stream)
+      }
+      #expect(error?.name == "CL_OUT_OF_RESOURCES" && error?.isLost == isLost && error?.isOutOfMemory == !isLost)
+      #expect(error?.remedy.contains("The device stopped") == isLost)
+      failures.fail(call, status: 0, times: 0)
+    }
+  }
+
   /// Memory that the pool keeps is freed before a call counts as failed.
   @Test func shortMemoryIsTriedAgainWithoutThePool() throws {
     let (device, launches, _, y) = try network()

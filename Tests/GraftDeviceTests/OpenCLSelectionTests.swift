@@ -3,12 +3,14 @@ import Testing
 
 struct OpenCLSelectionTests {
   private static func candidate(
-    _ index: Int, gpu: Bool, gibibytes: Int = 8, units: Int = 16, obstacle: String? = nil
+    _ index: Int, gpu: Bool, gibibytes: Int = 8, units: Int = 16, obstacle: String? = nil, vendor: String = "", integrated: Bool = false,
+    address: String? = nil
   ) -> DeviceSelection.Candidate {
-    let traits = DeviceTraits(
-      kind: .openCL, identifier: "opencl:\(index)", name: gpu ? "Gee Pee" : "See Pee", vendor: "", driver: "", family: gpu ? .gpu : .cpu,
+    var traits = DeviceTraits(
+      kind: .openCL, identifier: "opencl:\(index)", name: gpu ? "Gee Pee" : "See Pee", vendor: vendor, driver: "", family: gpu ? .gpu : .cpu,
       computeUnits: units, memoryByteCount: gibibytes << 30, maximumBufferByteCount: 1 << 30, localMemoryByteCount: 32768,
       maximumWorkGroupSize: 256, vectorWidth: 8, panelVectors: 2, instructionSet: "", numericFormats: [], isGPU: gpu, threadCount: 0)
+    (traits.sharesHostMemory, traits.busAddress) = (integrated, address)
     return DeviceSelection.Candidate(traits: traits, obstacle: obstacle)
   }
 
@@ -38,6 +40,25 @@ struct OpenCLSelectionTests {
     ("opencl:1", [.openCL(index: 1, family: .gpu)]),
   ]) func severalDevices(_ text: String, _ expected: [DeviceSelection]) throws {
     #expect(try DeviceSelection.selectSeveral(text, kernels: .auto, among: Self.machine) == expected)
+  }
+
+  /// An integrated GPU reports the machine's memory for its own, and Intel's vector engines are not multiprocessors.
+  @Test func aCardIsTakenBeforeAnIntegratedGPU() throws {
+    let integrated = Self.candidate(0, gpu: true, gibibytes: 26, units: 32, vendor: "Intel(R) Corporation", integrated: true)
+    let card = Self.candidate(1, gpu: true, gibibytes: 8, units: 20, vendor: "NVIDIA Corporation")
+    #expect(try DeviceSelection.select("auto", kernels: .auto, among: [integrated, card]) == .openCL(index: 1, family: .gpu))
+    #expect(try DeviceSelection.select("auto", kernels: .auto, among: [integrated]) == .openCL(index: 0, family: .gpu))
+    let arc = Self.candidate(2, gpu: true, gibibytes: 16, units: 512, vendor: "Intel(R) Corporation")
+    let larger = Self.candidate(3, gpu: true, gibibytes: 12, units: 46, vendor: "NVIDIA Corporation")
+    #expect(arc.traits.multiprocessors == 32 && larger.traits.multiprocessors == 46)
+    #expect(try DeviceSelection.select("auto", kernels: .auto, among: [arc, larger]) == .openCL(index: 1, family: .gpu))
+  }
+
+  @Test func aGPUThatTwoDriversListIsOne() throws {
+    let twice = [Self.candidate(0, gpu: true, address: "0000:03:00.0"), Self.candidate(1, gpu: true, address: "0000:03:00.0")]
+    let other = [Self.candidate(2, gpu: true, address: "0000:83:00.0"), Self.candidate(3, gpu: true), Self.candidate(4, gpu: true)]
+    let found = try DeviceSelection.selectSeveral("all-gpus", kernels: .auto, among: twice + other)
+    #expect(found == [0, 2, 3, 4].map { .openCL(index: $0, family: .gpu) })
   }
 
   @Test(arguments: [

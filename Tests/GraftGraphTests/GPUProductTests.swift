@@ -46,7 +46,7 @@ import Testing
 
   // MARK: Choosing
 
-  private func traits(computeUnits: Int = 132, workGroup: Int = 1024, localByteCount: Int = 49152) -> DeviceTraits {
+  private func traits(computeUnits: Int = 132, workGroup: Int = 1024, localByteCount: Int = 47 << 10) -> DeviceTraits {
     DeviceTraits(
       kind: .openCL, identifier: "opencl:0", name: "test", vendor: "", driver: "", family: .gpu, computeUnits: computeUnits,
       memoryByteCount: 1 << 33, maximumBufferByteCount: 1 << 32, localMemoryByteCount: localByteCount, maximumWorkGroupSize: workGroup,

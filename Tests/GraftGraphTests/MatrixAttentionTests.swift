@@ -6,7 +6,9 @@ import Testing
 /// Attention on matrix units, emulated: every unit, head size, layout, mask and tail against double precision.
 @Suite struct MatrixAttentionTests {
   static let device = GPUProductTests.device
-  static let units: [(MatrixUnit.Kind, ComputeFormat)] = MatrixUnit.Kind.allCases.flatMap { kind in
+  /// `hopper` has the programs of `nvidia`.
+  static let kinds = MatrixUnit.Kind.allCases.filter { $0 != .hopper }
+  static let units: [(MatrixUnit.Kind, ComputeFormat)] = kinds.flatMap { kind in
     ComputeFormat.allCases.filter { kind.formats.contains($0) && $0.storage.byteCount == 2 }.map { (kind, $0) }
   }
 
@@ -59,7 +61,7 @@ import Testing
     for sample in format == .float16 ? Self.samples : [Self.samples[1]] { try check(sample, kind, format) }
   }
 
-  @Test(.enabled(if: device != nil, "no OpenCL device: install pocl-opencl-icd"), arguments: MatrixUnit.Kind.allCases)
+  @Test(.enabled(if: device != nil, "no OpenCL device: install pocl-opencl-icd"), arguments: kinds)
   func longHeadsAgree(_ kind: MatrixUnit.Kind) throws {
     for sample in OperationSamples.attentionsOnMatrixUnit {
       // WMMA has no registers for a long head's mask.
@@ -128,7 +130,7 @@ import Testing
     for size in 1...MatrixAttentionTile.largestHeadSize {
       let tile = try #require(MatrixAttentionTile(kind, size: size))
       #expect(tile.head >= size && tile.head - size < 16 && tile.parts * tile.width >= size && tile.width % 16 == 0)
-      #expect(tile.localByteCount(kind) <= 49152 && tile.itemCount <= 256 && tile.keys % 32 == 0)
+      #expect(tile.localByteCount(kind) <= 47 << 10 && tile.itemCount <= 256 && tile.keys % 32 == 0)
     }
     #expect(MatrixAttentionTile(kind, size: 129) == nil && MatrixAttentionTile(kind, size: 0) == nil)
   }

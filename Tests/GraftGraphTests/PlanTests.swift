@@ -24,6 +24,26 @@ import Testing
     }
   }
 
+  /// Where buffers are small, what fits one lies in one.
+  @Test(arguments: 0..<100)
+  func noBlockLiesAcrossTheEndOfABuffer(_ seed: Int) {
+    var generator = Generator(UInt64(seed))
+    let blocks = (0..<Int.random(in: 1...60, using: &generator)).map { _ in
+      let first = Int.random(in: 0..<40, using: &generator)
+      let byteCount = [0, 4, 4096, Int.random(in: 1...100_000, using: &generator), 200_000].randomElement(using: &generator)!
+      return Lifetime(byteCount: byteCount, first: first, last: first + Int.random(in: 0...8, using: &generator))
+    }
+    let plan = MemoryPlan(blocks, largestBuffer: 150_000), segment = plan.segmentByteCount
+    #expect(segment <= 150_000 && segment % MemoryPlan.alignment == 0)
+    for (i, a) in blocks.enumerated() {
+      #expect(a.byteCount > segment || plan.offsets[i] % segment + a.byteCount <= segment)
+      for (j, b) in blocks.enumerated() where i < j && a.first <= b.last && b.first <= a.last {
+        #expect(plan.offsets[i] + a.byteCount <= plan.offsets[j] || plan.offsets[j] + b.byteCount <= plan.offsets[i])
+      }
+    }
+    #expect(MemoryPlan(blocks, largestBuffer: 1 << 40).offsets == MemoryPlan(blocks).offsets)
+  }
+
   /// A chain needs the memory of two values, however long it is.
   @Test func aChainTakesTwoBlocks() {
     let blocks = (0..<50).map { Lifetime(byteCount: 1 << 20, first: $0, last: $0 + 1) }

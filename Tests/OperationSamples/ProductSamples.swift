@@ -34,6 +34,15 @@ package enum ProductSamples {
   package static let convolvedOnMatrixUnit =
     convolution([1, 5, 3, 8], [10, 8, 3, 3], Conv2D(stride: Pair(2, 1), padding: Padding2D(1), hasBias: true), .relu, residual: true)
 
+  /// Every transposition; whole blocks, and tails of rows, columns and k; results in chunks, pairs and single elements.
+  package static let productsOnMatrixUnit: [OperationSample] = [(false, true), (true, false), (false, false), (true, true)].flatMap { ta, tb in
+    [(136, 72, 104), (40, 36, 44), (36, 42, 34)].map { m, n, k in
+      let product = MatMul(transposeA: ta, transposeB: tb, hasBias: true, hasResidual: true, activation: ta == tb ? .silu : .clip(-1, 2))
+      let shapes = [ta ? [2, k, m] : [2, m, k], tb ? [2, n, k] : [2, k, n], [n], [2, m, n]]
+      return OperationSample(operation: product, inputs: shapes.map { TensorType($0) }, terms: k)
+    }
+  }
+
   package static let weightsOnMatrixUnit = weightGradient([1, 6, 5, 8], 18, Pair(3, 2), Conv2D(stride: Pair(2, 1), padding: Padding2D(1)))
 
   package static let products: [OperationSample] = [false, true].flatMap { transposed in

@@ -12,12 +12,14 @@ struct CheckedDevice {
   /// Each vendor's, each generation of instructions. clang has no back end for Intel's GPUs: PoCL and oclgrind run what they run, and
   /// of programs for their matrix units it looks at the types alone.
   static let all = [
-    CheckedDevice("Tesla V100", vendor: "NVIDIA Corporation", units: 80, localKibibytes: 48, workGroup: 1024, targets: ["sm_70"]),
+    CheckedDevice("Tesla V100", vendor: "NVIDIA Corporation", units: 80, localKibibytes: 47, workGroup: 1024, targets: ["sm_70"]),
     CheckedDevice(
-      "GeForce RTX 2080", vendor: "NVIDIA Corporation", units: 46, localKibibytes: 48, workGroup: 1024, matrix: .turing, targets: ["sm_75"]),
+      "GeForce RTX 2080", vendor: "NVIDIA Corporation", units: 46, localKibibytes: 47, workGroup: 1024, matrix: .turing, targets: ["sm_75"]),
     CheckedDevice(
-      "NVIDIA H200", vendor: "NVIDIA Corporation", units: 132, localKibibytes: 48, workGroup: 1024, matrix: .nvidia,
+      "NVIDIA A100", vendor: "NVIDIA Corporation", units: 108, localKibibytes: 47, workGroup: 1024, matrix: .nvidia,
       targets: ["sm_80", "sm_90", "sm_120"]),
+    CheckedDevice(
+      "NVIDIA H200", vendor: "NVIDIA Corporation", units: 132, localKibibytes: 47, workGroup: 1024, matrix: .hopper, targets: ["sm_90"]),
     CheckedDevice(
       "gfx90a", vendor: "Advanced Micro Devices, Inc.", units: 104, localKibibytes: 64, workGroup: 256, matrix: .mfma, targets: ["gfx90a", "gfx942"]),
     CheckedDevice(

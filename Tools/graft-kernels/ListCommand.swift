@@ -22,17 +22,22 @@ struct ListCommand: ParsableCommand {
 
   private struct Program: Encodable {
     let path, options, precision: String
+    let hidesInstructions: Bool
     var kernels: [String: Kernel] = [:]
     var targets: Set<String> = []
     /// Whether a network uses it, or only a sample.
     var networks: Set<String> = []
 
-    enum CodingKeys: String, CodingKey { case path, options, precision, kernels, targets, networks }
+    enum CodingKeys: String, CodingKey {
+      case path, options, precision, kernels, targets, networks
+      case hidesInstructions = "hides_instructions"
+    }
     func encode(to encoder: any Encoder) throws {
       var container = encoder.container(keyedBy: CodingKeys.self)
       try container.encode(path, forKey: .path)
       try container.encode(options, forKey: .options)
       try container.encode(precision, forKey: .precision)
+      try container.encode(hidesInstructions, forKey: .hidesInstructions)
       try container.encode(kernels.values.sorted { $0.function < $1.function }, forKey: .kernels)
       try container.encode(targets.sorted(), forKey: .targets)
       try container.encode(networks.sorted(), forKey: .networks)
@@ -128,7 +133,9 @@ struct ListCommand: ParsableCommand {
     _ programs: inout [ProgramKey: Program]
   ) {
     let key = ProgramKey(kernel, vectorWidth: device.traits.vectorWidth, panelVectors: device.traits.panelVectors)
-    var program = programs[key] ?? Program(path: key.path, options: key.options, precision: kernel.precision.rawValue)
+    var program =
+      programs[key]
+      ?? Program(path: key.path, options: key.options, precision: kernel.precision.rawValue, hidesInstructions: key.hidesInstructions)
     let known = program.kernels[kernel.function]
     program.kernels[kernel.function] = Kernel(
       function: kernel.function, workGroup: max(workGroup, known?.workGroup ?? 0),

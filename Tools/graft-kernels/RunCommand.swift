@@ -37,7 +37,7 @@ struct RunCommand: ParsableCommand {
         say("refused: \(format.rawValue): \(refusal)")
         continue
       }
-      for item in cases(format) {
+      for item in cases(format) + (light ? [] : try casesOnUnit(of: device, format)) {
         let prefix = format == .float32 ? "" : "\(format) "
         let name = "\(item.kernel.map { "\($0) " } ?? "")\(prefix)\(item.constants ? "constant " : "")\(item.sample)"
         if let only, !name.contains(only) { continue }
@@ -86,20 +86,22 @@ struct RunCommand: ParsableCommand {
     // Emulated: the units' own instructions run nowhere here. The other tiles are the tests'.
     if light {
       for kind in MatrixUnit.Kind.allCases where kind.formats.contains(format) {
-        if format.storage.byteCount == 2 {
+        if format.storage.byteCount == 2, kind != .hopper {
           let sample = OperationSamples.attentionOnMatrixUnit
           cases.append(Case(sample: sample, unit: .emulated(kind)))
           // Formats differ in what they round with alone, and three kernels take a simulator a while.
           if format == .float16 { cases.append(Case(sample: OperationSamples.gradient(of: sample), unit: .emulated(kind))) }
         }
-        guard let tile = MatrixTile.candidates(kind, format).last else { continue }
+        // Groups of warps multiply products alone; the rest of that unit is another's.
+        let tiles = MatrixTile.candidates(kind, format)
+        guard let tile = kind == .hopper ? tiles.last(where: \.isByGroups) : tiles.last else { continue }
         cases += [ProductSamples.onMatrixUnit, ProductSamples.convolvedOnMatrixUnit, ProductSamples.weightsOnMatrixUnit].map {
           Case(sample: $0, kernel: .matrix(tile, splits: 3), constants: true, unit: .emulated(kind))
         }
       }
     }
     if !light, format.storage.byteCount == 2 {
-      for kind in MatrixUnit.Kind.allCases where kind.formats.contains(format) {
+      for kind in MatrixUnit.Kind.allCases where kind.formats.contains(format) && kind != .hopper {
         let forward = OperationSamples.attentionsOnMatrixUnit + OperationSamples.attentions.filter { $0.operation is Attention }
         cases += (forward + OperationSamples.attentionGradientsOnMatrixUnit).map { Case(sample: $0, unit: .emulated(kind)) }
       }
@@ -116,6 +118,15 @@ struct RunCommand: ParsableCommand {
       cases += kernels.map { Case(sample: sample, kernel: $0, constants: true) }
     }
     return cases
+  }
+
+  /// Every tile of the matrix unit that is there, on what takes it.
+  private func casesOnUnit(of device: OpenCLDevice, _ format: ComputeFormat) throws -> [Case] {
+    guard let unit = try device.matrixUnit(), unit.formats.contains(format) else { return [] }
+    let samples = ProductSamples.productsOnMatrixUnit + ProductSamples.convolutions + ProductSamples.weightGradients
+    return MatrixTile.candidates(unit.kind, format).flatMap { tile in
+      samples.flatMap { sample in [1, 3].map { Case(sample: sample, kernel: .matrix(tile, splits: $0), constants: true) } }
+    }
   }
 
   /// What is wrong, or `nil`.

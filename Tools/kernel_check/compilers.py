@@ -65,6 +65,13 @@ class Clang:
             command += ["--target=amdgcn-amd-amdhsa", f"-mcpu={target}", "-nogpulib"]
         return command + ["-S", source, "-o", result]
 
+    def built_in_functions(self):
+        """The names of OpenCL C's own functions, as the header beside clang declares them."""
+        header = os.path.join(output_of([self.path, "-print-resource-dir"])[1].strip(), "include/opencl-c.h")
+        if not os.path.exists(header):
+            raise Failure(f"there is no {header}: install libclang-common-{self.number}-dev (Tools/setup does)")
+        return set(re.findall(r"\b(\w+)\(", "\n".join(line for line in pathlib.Path(header).read_text().splitlines() if "__ovld" in line)))
+
     def knows(self, target):
         with tempfile.TemporaryDirectory() as folder:
             source = os.path.join(folder, "empty.cl")
@@ -108,7 +115,7 @@ class Compilation:
         self.kernels, self.error = kernels, error
 
 
-def compile_program(clang, ptxas, program, target):
+def compile_program(clang, ptxas, tool, program, target):
     """Compiles for one chip, or takes what is kept of it. NVIDIA's needs ptxas."""
     prototypes = (pathlib.Path(__file__).parent / "intel_prototypes.h").read_text() if target in chips.TYPES_ONLY else ""
     tools = clang.version + prototypes + (ptxas.version if target.startswith("sm_") else "")
@@ -117,7 +124,7 @@ def compile_program(clang, ptxas, program, target):
     if kept.exists():
         item = json.loads(kept.read_text())
         return Compilation(item["kernels"], item["error"])
-    result = run_compilers(clang, ptxas, program, target)
+    result = run_compilers(clang, ptxas, tool, program, target)
     kept.parent.mkdir(parents=True, exist_ok=True)
     new = kept.with_suffix(f".{os.getpid()}.{id(result)}")
     new.write_text(json.dumps({"kernels": result.kernels, "error": result.error}))
@@ -125,11 +132,18 @@ def compile_program(clang, ptxas, program, target):
     return result
 
 
-def run_compilers(clang, ptxas, program, target):
+def uncover(tool, assembly):
+    """Makes instructions of those that the compiler took for comments, as Graft does with a driver's PTX; what is wrong, or None."""
+    done = subprocess.run([tool, "uncover"], input=pathlib.Path(assembly).read_bytes(), capture_output=True)
+    pathlib.Path(assembly).write_bytes(done.stdout)
+    return done.stderr.decode().strip() if done.returncode != 0 else None
+
+
+def run_compilers(clang, ptxas, tool, program, target):
     with tempfile.TemporaryDirectory() as folder:
         source, assembly = os.path.join(folder, "program.cl"), os.path.join(folder, "program.s")
         pathlib.Path(source).write_text(program.source)
-        first = clang.ptx_target(target) if target.startswith("sm_") else target
+        first = target if program.hides_instructions or not target.startswith("sm_") else clang.ptx_target(target)
         status, text = output_of(clang.command(first, program.text, source, assembly))
         if status != 0:
             return Compilation({}, f"clang: {text.strip()}")
@@ -137,10 +151,16 @@ def run_compilers(clang, ptxas, program, target):
             return Compilation({})
         if not target.startswith("sm_"):
             return Compilation(amd_figures(pathlib.Path(assembly).read_text()))
+        architecture = target
+        if program.hides_instructions:
+            architecture = f"{target}a"
+            if problem := uncover(tool, assembly):
+                return Compilation({}, f"uncover: {problem}")
         if not ptxas.path:
             return Compilation({})
-        status, text = output_of([ptxas.path, "-v", f"-arch={target}", assembly, "-o", os.path.join(folder, "program.cubin")])
-        if status != 0:
+        status, text = output_of([ptxas.path, "-v", f"-arch={architecture}", assembly, "-o", os.path.join(folder, "program.cubin")])
+        # It says so where it has multiplications that were to run by themselves wait for each other.
+        if status != 0 or "serialized" in text:
             return Compilation({}, f"ptxas: {text.strip()}")
         return Compilation(nvidia_figures(text))
 

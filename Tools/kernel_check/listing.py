@@ -18,6 +18,14 @@ class Program:
         self.kernels = {k["function"]: k for k in item["kernels"]}
         self.source = sources[self.path]
         self.options = {name: int(value) for name, value in re.findall(r"-D(\w+)=(-?\d+)", self.text)}
+        # Whether its compiler is shown some instructions as comments (Sources/GraftDevice/OpenCL/PTXText.swift).
+        self.hides_instructions = item["hides_instructions"]
+
+    @property
+    def functions(self):
+        """Those that the program defines: what begins a line, with words before its name."""
+        plain = re.sub(r"__attribute__\(\((?:[^()]|\([^()]*\))*\)\)", "", self.source)
+        return set(re.findall(r"^(?!typedef)[A-Za-z_][\w *]* \*?(\w+)\(", plain, re.M))
 
     @property
     def file(self):

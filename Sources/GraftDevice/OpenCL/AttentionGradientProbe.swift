@@ -1,24 +1,25 @@
 import CKernels
 
 /// The gradients of attention on a matrix unit, compared with the host's: all three kernels, the last two with what the first leaves.
-package struct AttentionGradientProbe {
+package struct AttentionGradientProbe: UnitProbe {
   private let kind: MatrixUnit.Kind
   private let numbers: ProbeNumbers
   private let options: [KernelReference.Option]
   private let warps = 2, warpRows, width: Int
   /// Relative to the sum of a result's terms: each of them and the result are rounded to 8 bits or more.
   package static let bound = 0x1p-7
+  var bound: Double { Self.bound }
 
   package init(_ kind: MatrixUnit.Kind, _ format: ComputeFormat, isEmulated: Bool = false) {
     self.kind = kind
     // As the kernels are that a network has: MatrixAttentionGradientTile.
-    let isLarge = kind == .nvidia || kind == .turing || kind == .mfma, isCut = kind == .wmma || kind == .xmx8
+    let isLarge = kind.isAmpere || kind == .turing || kind == .mfma, isCut = kind == .wmma || kind == .xmx8
     (warpRows, width) = (kind == .xmx8 || kind == .xmx16 ? 8 : 16, isCut ? 16 : 32)
     numbers = ProbeNumbers(precision: format.storage)
     options =
-      MatrixUnit(kind, isEmulated: isEmulated, formats: [format]).options + [
+      MatrixUnit(kind, isEmulated: isEmulated, formats: [format]).options() + [
         .init("HEAD", 32), .init("WIDTH", width), .init("KEYS", 32), .init("WARPS", warps), .init("WARP_ROWS", warpRows),
-        .init("STAGES", kind == .nvidia ? 2 : 1), .init("AT_ONCE", isLarge ? 2 : 1), .init("KEEPS_ROWS", isLarge ? 1 : 0), .init("HAS_MASK", 0),
+        .init("STAGES", kind.isAmpere ? 2 : 1), .init("AT_ONCE", isLarge ? 2 : 1), .init("KEEPS_ROWS", isLarge ? 1 : 0), .init("HAS_MASK", 0),
         .init("VECTOR", 8), .init("VECTOR_Y", 8),
       ]
   }

@@ -7,10 +7,10 @@ struct ProbeNumbers {
   /// −1, 0 or 1, without a pattern that a mistaken layout would share.
   static func number(_ index: Int) -> Float { Float(((index &* 40503 &+ index &* index) >> 5) % 3 - 1) }
 
-  /// As it lies in memory.
+  /// As it lies in memory; of float16 −1, 0, 1 and what is smaller than 2⁻¹⁴.
   private func stored(_ value: Float) -> [UInt8] {
-    let bits =
-      precision == .float16 ? (value == 0 ? 0 : 0x3C00) | (value < 0 ? 0x8000 : 0) : value.bitPattern >> (precision == .bfloat16 ? 16 : 0)
+    let size: UInt32 = value == 0 ? 0 : abs(value) == 1 ? 0x3C00 : UInt32(abs(value) * 0x1p24)
+    let bits = precision == .float16 ? size | (value < 0 ? 0x8000 : 0) : value.bitPattern >> (precision == .bfloat16 ? 16 : 0)
     return withUnsafeBytes(of: bits.littleEndian) { Array($0.prefix(precision.byteCount)) }
   }
 
@@ -69,12 +69,13 @@ struct AttentionCase {
 }
 
 /// Attention on a matrix unit, compared with the host's.
-package struct AttentionProbe {
+package struct AttentionProbe: UnitProbe {
   private let kernel: KernelReference
   private let numbers: ProbeNumbers
   private let itemCount, rows: Int
   /// Weights are 1 or 0: a mean of small whole numbers, of which the largest differ least from 1, is all that is rounded.
   package static let bound = 0x1p-8
+  var bound: Double { Self.bound }
 
   package init(_ kind: MatrixUnit.Kind, _ format: ComputeFormat, isEmulated: Bool = false) {
     let unit = MatrixUnit(kind, isEmulated: isEmulated, formats: [format]), isIntel = kind == .xmx8 || kind == .xmx16
@@ -83,7 +84,7 @@ package struct AttentionProbe {
     numbers = ProbeNumbers(precision: format.storage)
     kernel = KernelReference(
       .gpu, file: "matrix_attention", function: "matrix_attention",
-      options: unit.options + [
+      options: unit.options() + [
         .init("HEAD", 32), .init("WIDTH", 16), .init("KEYS", 32), .init("WARPS", warps), .init("WARP_ROWS", warpRows), .init("KEEPS_QUERIES", 0),
         .init("HAS_MASK", 0), .init("VECTOR", 8), .init("VECTOR_Y", 8),
       ], precision: format.storage)

@@ -60,7 +60,7 @@ final class EventHandle: @unchecked Sendable {
     let status = clWaitForEvents(1, &event)
     guard status == CL_SUCCESS else {
       // The wait's status says only that the command failed; the event knows why.
-      throw DeviceError(status: execution.flatMap { $0 < 0 ? $0 : nil } ?? status, call: call(), on: device)
+      throw DeviceError(status: execution.flatMap { $0 < 0 ? $0 : nil } ?? status, call: call(), on: device, isOfWaiting: true)
     }
   }
 }

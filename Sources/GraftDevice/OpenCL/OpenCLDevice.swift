@@ -26,7 +26,11 @@ public final class OpenCLDevice: Device {
   /// Held while commands are queued, so that a list of launches stays together.
   private let progress = Mutex(Progress())
 
-  private struct Found { let unit: MatrixUnit? }
+  private struct Found {
+    let unit: MatrixUnit?
+    /// Whether a program for it could not be built, so that it is done without.
+    var isRefused = false
+  }
   private let foundUnit = Mutex<Found?>(nil)
 
   private struct Progress {
@@ -122,7 +126,7 @@ public final class OpenCLDevice: Device {
   }
 
   public func prepare(_ launches: [Launch]) throws -> any PreparedLaunches {
-    let programs = try builder.programs(for: launches)
+    let programs = try builder.programs(for: launches.map(\.kernel))
     return try PreparedOpenCLLaunches(launches, device: self) { programs[self.builder.key($0)] }
   }
 
@@ -147,11 +151,14 @@ public final class OpenCLDevice: Device {
   /// Its matrix unit, looked for when first asked; the answer is kept for as long as the device is open, unless a test forces one.
   ///
   /// A unit that should be there and is not is noted once: products then run on the plain kernels, and are much slower.
-  public func matrixUnit() throws(DeviceError) -> MatrixUnit? {
+  ///
+  /// - Parameter again: whether to try although it is on disk what came of it with this driver.
+  public func matrixUnit(again: Bool = false) throws(DeviceError) -> MatrixUnit? {
     guard traits.family == .gpu else { return nil }
+    if foundUnit.withLock({ $0?.isRefused == true }) { return nil }
     if MatrixUnitChoice.forced != nil { return try MatrixUnits.find(on: self).unit }
     if let known = foundUnit.withLock({ $0 }) { return known.unit }
-    let found = try MatrixUnits.find(on: self)
+    let found = try MatrixUnits.find(on: self, again: again)
     let isFirst = foundUnit.withLock { known in
       defer { known = known ?? Found(unit: found.unit) }
       return known == nil
@@ -160,6 +167,11 @@ public final class OpenCLDevice: Device {
       DeviceNotes.note(
         "\(info.identifier) \(info.name): \(found.unit == nil ? "no matrix unit can be used" : "a format has no matrix unit"), so products in it run on "
           + "the plain kernels, which are slower. \(found.failures.joined(separator: " "))")
+    }
+    if isFirst, !found.groupFailures.isEmpty {
+      DeviceNotes.note(
+        "\(info.identifier) \(info.name): groups of warps cannot multiply (wgmma), so products run on what single warps multiply, which is slower. "
+          + found.groupFailures.joined(separator: " "))
     }
     if isFirst, !found.attentionFailures.isEmpty {
       DeviceNotes.note(
@@ -173,6 +185,19 @@ public final class OpenCLDevice: Device {
     }
     return found.unit
   }
+
+  /// Does without the matrix unit from now on, because a program for it could not be built, and says so.
+  package func refuseMatrixUnit(_ reason: any Error) {
+    foundUnit.withLock { $0 = Found(unit: nil, isRefused: true) }
+    DeviceNotes.note(
+      "\(info.identifier) \(info.name): products run on the plain kernels, which are slower, because one for the matrix unit cannot be built. "
+        + String("\(reason)".prefix(800)))
+  }
+
+  /// Builds the programs of these kernels side by side, so that plans that use them find them ready.
+  ///
+  /// - Throws: `BuildError`, `KernelSourceError` or `DeviceError`, of the first program that fails.
+  package func build(_ kernels: [KernelReference]) throws { _ = try builder.programs(for: kernels) }
 
   /// How the programs so far came to be.
   package var programStatistics: ProgramStatistics { builder.statistics }
@@ -228,12 +253,15 @@ public final class OpenCLDevice: Device {
   func wait(for event: EventHandle, _ call: @autoclosure () -> String) throws(DeviceError) {
     if !event.isDone { waits.add() }
     try event.wait(call(), on: info.identifier)
-    if let status = failures?.status(of: "clWaitForEvents") { throw DeviceError(status: status, call: call(), on: info.identifier) }
+    if let status = failures?.status(of: "clWaitForEvents") {
+      throw DeviceError(status: status, call: call(), on: info.identifier, isOfWaiting: true)
+    }
   }
 
   private func finish(_ queue: QueueHandle, _ call: String) throws(DeviceError) {
     waits.add()
-    try check(clFinish(queue.raw), call, on: info.identifier)
+    let status = clFinish(queue.raw)
+    guard status == CL_SUCCESS else { throw DeviceError(status: status, call: call, on: info.identifier, isOfWaiting: true) }
   }
 
   /// Runs `body` with a queue that keeps times, after all that was queued before and before all that follows.

@@ -31,6 +31,12 @@ public struct OpenCLDeviceInfo: Sendable {
   public let numericFormats: [String]
   /// Work-items of a sub-group that multiplies matrices by Intel's extension, which wants the smallest there is; `nil` without it.
   let matrixSubGroup: Int?
+  /// 9 for sm_90, as NVIDIA's extension says; `nil` without it.
+  let computeCapability: Int?
+  /// Whether its memory is the processor's.
+  public let sharesHostMemory: Bool
+  /// Where it is on the machine's bus, if the driver says.
+  public let busAddress: String?
 
   let id: DeviceID
 
@@ -75,6 +81,10 @@ public struct OpenCLDeviceInfo: Sendable {
     } else {
       matrixSubGroup = nil
     }
+    // CL_DEVICE_COMPUTE_CAPABILITY_MAJOR_NV.
+    computeCapability = extensions.contains("cl_nv_device_attribute_query") ? Int(try info.value(0x4000, cl_uint(0))) : nil
+    sharesHostMemory = try info.value(CL_DEVICE_HOST_UNIFIED_MEMORY, cl_bool(0)) != 0
+    busAddress = Self.busAddress(info, extensions)
 
     let isAvailable = try info.value(CL_DEVICE_AVAILABLE, cl_bool(0)) != 0
     let hasCompiler = try info.value(CL_DEVICE_COMPILER_AVAILABLE, cl_bool(0)) != 0
@@ -107,17 +117,49 @@ public struct OpenCLDeviceInfo: Sendable {
     platformName == "Portable Computing Language" && environment["POCL_KERNEL_CACHE"] != "0"
   }
 
+  /// Local memory that a kernel can have. NVIDIA's compiler of OpenCL C keeps address 0 for itself, and with it as many bytes as the
+  /// first array is aligned to: an array of all that the device reports is refused ("uses too much shared data").
+  private var usableLocalByteCount: Int {
+    platformName.uppercased().contains("NVIDIA") ? max(0, localMemoryByteCount - Self.reservedLocalByteCount) : localMemoryByteCount
+  }
+  /// The largest alignment of an array in local memory.
+  package static let reservedLocalByteCount = 1024
+
   /// The description shared by all devices.
   public func traits(family: KernelFamily? = nil) -> DeviceTraits {
     var traits = DeviceTraits(
       kind: .openCL, identifier: identifier, name: name, vendor: vendor, driver: "\(platformName) \(driver)", family: family ?? preferredFamily,
       computeUnits: computeUnits, memoryByteCount: memoryByteCount, maximumBufferByteCount: maximumBufferByteCount,
-      localMemoryByteCount: localMemoryByteCount, maximumWorkGroupSize: maximumWorkGroupSize, vectorWidth: vectorWidth,
+      localMemoryByteCount: usableLocalByteCount, maximumWorkGroupSize: maximumWorkGroupSize, vectorWidth: vectorWidth,
       panelVectors: panelVectors, instructionSet: version, numericFormats: numericFormats, isGPU: isGPU, threadCount: 0)
     traits.numericFormats.insert(contentsOf: ["bfloat16 (converted)", "float16 (converted)"], at: 1)
     traits.sliceAlignmentByteCount = sliceAlignment
+    (traits.sharesHostMemory, traits.busAddress) = (sharesHostMemory, busAddress)
     if traits.family == .cpu { traits.lastCacheByteCount = cacheByteCount }
     return traits
+  }
+
+  /// "0000:65:00.0", from whichever extension there is; one that does not answer says nothing.
+  private static func busAddress(_ info: InfoQuery, _ extensions: Set<String>) -> String? {
+    func address(_ domain: Int, _ bus: Int, _ device: Int, _ function: Int) -> String {
+      func hexadecimal(_ value: Int, _ width: Int) -> String { String(repeating: "0", count: width) + String(value, radix: 16) }
+      return "\(hexadecimal(domain, 4).suffix(4)):\(hexadecimal(bus, 2).suffix(2)):\(hexadecimal(device, 2).suffix(2)).\(function)"
+    }
+    // CL_DEVICE_PCI_BUS_INFO_KHR: domain, bus, device, function.
+    if extensions.contains("cl_khr_pci_bus_info"), let found = try? info.values(0x410F, cl_uint(0)), found.count == 4 {
+      return address(Int(found[0]), Int(found[1]), Int(found[2]), Int(found[3]))
+    }
+    // CL_DEVICE_PCI_BUS_ID_NV, CL_DEVICE_PCI_SLOT_ID_NV and CL_DEVICE_PCI_DOMAIN_ID_NV; a slot is device and function.
+    if extensions.contains("cl_nv_device_attribute_query"), let bus = try? info.value(0x4008, cl_uint(0)),
+      let slot = try? info.value(0x4009, cl_uint(0))
+    {
+      return address(Int((try? info.value(0x400A, cl_uint(0))) ?? 0), Int(bus), Int(slot >> 3), Int(slot & 7))
+    }
+    // CL_DEVICE_TOPOLOGY_AMD: a kind, 1 for PCIe, and in the last three of 24 bytes bus, device and function.
+    if extensions.contains("cl_amd_device_attribute_query"), let found = try? info.values(0x4037, UInt8(0)), found.count == 24, found[0] == 1 {
+      return address(0, Int(found[21]), Int(found[22]), Int(found[23]))
+    }
+    return nil
   }
 
   /// What its arithmetic knows.

@@ -32,5 +32,9 @@ final class PinnedBlock: @unchecked Sendable {
   }
 
   /// Our own invariant: no transfer is under way.
-  deinit { clEnqueueUnmapMemObject(queue.raw, memory.raw, address, 0, nil, nil) }
+  deinit {
+    clEnqueueUnmapMemObject(queue.raw, memory.raw, address, 0, nil, nil)
+    // Some drivers free nothing before they are told to begin.
+    clFlush(queue.raw)
+  }
 }

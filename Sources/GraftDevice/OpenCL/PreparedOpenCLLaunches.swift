@@ -124,7 +124,8 @@ final class PreparedOpenCLLaunches: PreparedLaunches {
   ) throws(DeviceError) {
     let setting = "clSetKernelArg(\(position)) before \(call)"
     guard let slice else {
-      return try check(clSetKernelArg(kernel.raw, cl_uint(position), MemoryLayout<cl_mem?>.size, nil), setting, on: device.info.identifier)
+      var none: cl_mem?
+      return try check(clSetKernelArg(kernel.raw, cl_uint(position), MemoryLayout<cl_mem?>.size, &none), setting, on: device.info.identifier)
     }
     let buffer = try device.buffer(of: slice)
     var memory = buffer.memory

@@ -6,6 +6,8 @@ import Synchronization
 package struct ProgramKey: Hashable, Sendable {
   package let path: String
   package let options: String
+  /// Whether the compiler is shown some instructions as comments (`PTXText`).
+  package let hidesInstructions: Bool
 
   package init(_ kernel: KernelReference, vectorWidth: Int, panelVectors: Int) {
     path = "\(kernel.family.rawValue)/\(kernel.file).cl"
@@ -13,6 +15,7 @@ package struct ProgramKey: Hashable, Sendable {
     for (name, value) in [("VW", vectorWidth), ("PANEL_VECTORS", panelVectors)] where !kernel.options.contains(where: { $0.name == name }) {
       defines.append("\(name)=\(value)")
     }
+    hidesInstructions = kernel.options.contains(MatrixUnit.Kind.hopper.option(byGroups: true)) && !kernel.options.contains(.init("EMULATED", 1))
     if kernel.precision != .float32 { defines.append("GRAFT_STORAGE=\(kernel.precision.storage)") }
     defines += kernel.options.map { "\($0.name)=\($0.value)" }
     // No relaxed mathematics: results have to agree with the reference. Where a fused multiply-add is wanted, kernels say fma.
@@ -62,13 +65,13 @@ final class ProgramBuilder: Sendable {
 
   func key(_ kernel: KernelReference) -> ProgramKey { ProgramKey(kernel, vectorWidth: info.vectorWidth, panelVectors: info.panelVectors) }
 
-  /// The program of every launch, those not yet there built side by side.
+  /// The program of every kernel, those not yet there built side by side.
   ///
   /// The lock is held throughout, so that two plans prepared at once do not build the same program twice.
   ///
-  /// - Throws: `BuildError`, `KernelSourceError` or `DeviceError`, of the first program that fails in the launches' order.
-  func programs(for launches: [Launch]) throws -> [ProgramKey: ProgramHandle] {
-    let keys = launches.map { key($0.kernel) }
+  /// - Throws: `BuildError`, `KernelSourceError` or `DeviceError`, of the first program that fails in the kernels' order.
+  func programs(for kernels: [KernelReference]) throws -> [ProgramKey: ProgramHandle] {
+    let keys = kernels.map { key($0) }
     return try programs.withLock { known in
       var missing: [ProgramKey] = []
       var seen: Set<ProgramKey> = []
@@ -105,7 +108,8 @@ final class ProgramBuilder: Sendable {
       cache.remove(entry)
       counts.withLock { $0.refused += 1 }
     }
-    let program = try compile(source, key)
+    var program = try compile(source, key)
+    if key.hidesInstructions { program = try uncovered(program, key) }
     counts.withLock { $0.compiled += 1 }
     // A driver may do much work for a binary, and one that gives none costs the cache only.
     if cache.isOn, let binary = try? binary(of: program), !binary.isEmpty { cache.store(binary, under: entry) }
@@ -131,6 +135,15 @@ final class ProgramBuilder: Sendable {
     return program
   }
 
+  /// The same program with the instructions that its compiler took for comments.
+  private func uncovered(_ program: ProgramHandle, _ key: ProgramKey) throws -> ProgramHandle {
+    do {
+      return try load(PTXText.uncovering(binary(of: program)), options: key.options)
+    } catch {
+      throw BuildError(device: "\(info.identifier) (\(info.name))", kernel: key.path, options: key.options, log: "\(error)")
+    }
+  }
+
   private func load(_ binary: [UInt8], options: String) throws(DeviceError) -> ProgramHandle {
     var status: cl_int = 0
     var binaryStatus: cl_int = 0
@@ -142,7 +155,12 @@ final class ProgramBuilder: Sendable {
     }
     let program = ProgramHandle(adopting: try adopt(raw, status, "clCreateProgramWithBinary", on: info.identifier))
     try check(binaryStatus, "clCreateProgramWithBinary", on: info.identifier)
-    try check(buildStatus(program, options: options), "clBuildProgram(binary)", on: info.identifier)
+    let built = buildStatus(program, options: options)
+    guard built == CL_SUCCESS else {
+      let log = buildLog(program)
+      throw DeviceError(
+        device: info.identifier, call: "clBuildProgram(binary)", name: OpenCLStatus.name(built), remedy: log.isEmpty ? "It says no more." : log)
+    }
     return program
   }
 

@@ -116,8 +116,12 @@ package enum OpenCLStatus {
 
 extension DeviceError {
   /// The error of an OpenCL call that returned `status`.
-  init(status: cl_int, call: String, on device: String) {
-    self.init(device: device, call: call, code: Int(status), name: OpenCLStatus.name(status), remedy: OpenCLStatus.remedy(status))
+  ///
+  /// - Parameter isOfWaiting: whether the call waited for work.
+  init(status: cl_int, call: String, on device: String, isOfWaiting: Bool = false) {
+    // What a driver says of work that it took need not be short memory.
+    let remedy = isOfWaiting && status == CL_OUT_OF_RESOURCES ? OpenCLStatus.remedy(CL_INVALID_COMMAND_QUEUE) : OpenCLStatus.remedy(status)
+    self.init(device: device, call: call, code: Int(status), name: OpenCLStatus.name(status), remedy: remedy, isOfWaiting: isOfWaiting)
   }
 }
 

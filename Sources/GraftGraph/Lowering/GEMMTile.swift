@@ -114,7 +114,7 @@ package enum ProductKernel: Sendable, Hashable {
       if case .tiled(let tile, _) = forced, !tile.suits(vectors) { return .naive }
       return forced
     }
-    let units = max(1, traits.computeUnits)
+    let units = traits.multiprocessors
     if mayBeSkinny, isSkinny(m: m, n: n, k: k, traits) {
       let groups = divideUp(max(m, n), 8) * count
       return .skinny(splits: fixed ?? min(divideUp(4 * units, groups), max(1, k / 512), 32))

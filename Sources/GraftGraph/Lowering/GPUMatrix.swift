@@ -42,7 +42,7 @@ extension LoweringContext {
       context.launchGroups(
         "matrix_gemm", "matrix_gemm", [operands.a, operands.b, operands.bias, operands.residual, operands.y], p,
         count: tile.blockCount(m: m, n: n) * batch * splits, size: tile.itemCount,
-        options: unit.options + tile.options(vectors) + sums + activation.gpuOptions)
+        options: unit.options(byGroups: tile.isByGroups) + tile.options(vectors) + sums + activation.gpuOptions)
     }
     return true
   }
@@ -88,7 +88,7 @@ extension LoweringContext {
       if !sums.isEmpty { vectors.y = outputs % 2 == 0 ? 2 : 1 }
       (p.ldy, p.epilogue) = (product.ldy, product.epilogue)
       (product.lda, product.ldb, product.transposeB) = (p.ldx, Int32(k), 1)
-      let options = unit.options + tile.options(vectors) + sums + activation.gpuOptions
+      let options = unit.options(byGroups: tile.isByGroups) + tile.options(vectors) + sums + activation.gpuOptions
       let (count, buffers) = (
         tile.blockCount(m: rows, n: outputs) * groups * splits, [operands.a, operands.b, operands.bias, operands.residual, operands.y]
       )
@@ -121,7 +121,7 @@ extension LoweringContext {
     let count = shares * Int(p.oc) * columns, partial = scratch(elementCount: count, precision: .float32)
     launchGroups(
       "matrix_weights", "matrix_weights", [source, dy, partial], p, count: tile.blockCount(m: outputs, n: columns) * groups * shares,
-      size: tile.itemCount, options: unit.options + tile.options(vectors),
+      size: tile.itemCount, options: unit.options(byGroups: tile.isByGroups) + tile.options(vectors),
       bytes: Double(precision.byteCount * (Int(p.n) * Int(p.h) * Int(p.w) * Int(p.c) + pixels * Int(p.oc)) + 4 * count))
     return (partial, shares, channels)
   }

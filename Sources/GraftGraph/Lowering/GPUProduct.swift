@@ -130,7 +130,7 @@ extension LoweringContext {
     var sum = p
     sum.k = Int32(count)
     // Few results are summed by as many work-items as there can be.
-    let width = batch * m * n / vectors.y < 512 * traits.computeUnits ? 1 : vectors.y
+    let width = batch * m * n / vectors.y < 512 * traits.multiprocessors ? 1 : vectors.y
     launchItems(
       "split_sum", "split_sum", [partialOperands.y, operands.bias, operands.residual, operands.y], sum, count: batch * m * n / width,
       options: LoweringContext.vectorOption(width) + activation.gpuOptions, flops: 0,

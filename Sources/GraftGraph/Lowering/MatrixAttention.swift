@@ -28,7 +28,9 @@ package struct MatrixAttentionTile: Sendable, Hashable {
     // What a lane has registers for. On WMMA, whose fragments are large, and on XMX the sums of some elements.
     let most: Int
     switch kind {
-    case .nvidia, .turing, .mfma: (most, keys, warps, warpRows, keepsQueries) = (128, 64, 4, 16, true)
+    // Two blocks of 64 keys of a long head are more local memory than NVIDIA's have.
+    case .nvidia, .hopper, .turing: (most, keys, warps, warpRows, keepsQueries) = (128, head > 96 ? 32 : 64, 4, 16, true)
+    case .mfma: (most, keys, warps, warpRows, keepsQueries) = (128, 64, 4, 16, true)
     case .wmma: (most, keys, warps, warpRows, keepsQueries) = (64, 32, 4, 16, false)
     case .xmx8: (most, keys, warps, warpRows, keepsQueries) = (32, 32, 8, 8, false)
     case .xmx16: (most, keys, warps, warpRows, keepsQueries) = (128, 32, 8, 8, false)
@@ -43,7 +45,7 @@ package struct MatrixAttentionTile: Sendable, Hashable {
 
   /// Rows of queries and keys in slices of 32 elements; the values so or as columns, whichever the unit reads.
   package func localByteCount(_ kind: MatrixUnit.Kind) -> Int {
-    let isTransposedByLoads = kind == .nvidia || kind == .turing
+    let isTransposedByLoads = kind.isAmpere || kind == .turing
     let values = isTransposedByLoads ? divideUp(width, 32) * 32 * keys : divideUp(keys, 32) * 32 * width
     return 2 * (divideUp(head, 32) * 32 * (rows + keys) + values)
   }
@@ -94,7 +96,7 @@ extension LoweringContext {
     }
     launchGroups(
       "matrix_attention", "matrix_attention", operands + [mask, .value(output)], p, count: tile.groupCount(p), size: tile.itemCount,
-      options: unit.options + tile.options(vector: vector, stored: storeWidth(extents(p.y), [.value(output)]), hasMask: p.hasMask != 0))
+      options: unit.options() + tile.options(vector: vector, stored: storeWidth(extents(p.y), [.value(output)]), hasMask: p.hasMask != 0))
     return true
   }
 }

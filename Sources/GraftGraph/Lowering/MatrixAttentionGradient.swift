@@ -36,7 +36,7 @@ package struct MatrixAttentionGradientTile: Sendable, Hashable {
   package let keepsRows: Bool
 
   /// Local memory that every GPU with a matrix unit has for a work-group.
-  private static let leastLocalByteCount = 49152
+  private static let leastLocalByteCount = 47 << 10
 
   /// - Returns: `nil` for heads that are too long.
   package init?(_ kind: MatrixUnit.Kind, _ result: Result, size: Int, hasMask: Bool) {
@@ -46,7 +46,7 @@ package struct MatrixAttentionGradientTile: Sendable, Hashable {
     // both products in registers are too many beside a long head's sums.
     let most: Int, keeps: Bool
     switch kind {
-    case .nvidia, .turing, .mfma: (most, warps, warpRows, stepsAtOnce, keeps) = (128, 4, 16, 2, result.sides * head <= 128)
+    case .nvidia, .hopper, .turing, .mfma: (most, warps, warpRows, stepsAtOnce, keeps) = (128, 4, 16, 2, result.sides * head <= 128)
     case .wmma: (most, warps, warpRows, stepsAtOnce, keeps) = (result == .keys && hasMask ? 48 : 64, 4, 16, 1, false)
     case .xmx8: (most, warps, warpRows, stepsAtOnce, keeps) = (32, 8, 8, 1, false)
     case .xmx16: (most, warps, warpRows, stepsAtOnce, keeps) = (128, 8, 8, 1, false)
@@ -54,7 +54,7 @@ package struct MatrixAttentionGradientTile: Sendable, Hashable {
     (width, keepsRows) = (divideUp(head / 16, divideUp(head, most)) * 16, keeps)
     // A second block's copies run behind the program's back on one of the units.
     let (rows, block) = Self.byteCounts(kind, result, head: head, width: width, rows: warps * warpRows, columns: columns)
-    stages = kind == .nvidia && rows + 2 * block <= Self.leastLocalByteCount ? 2 : 1
+    stages = kind.isAmpere && rows + 2 * block <= Self.leastLocalByteCount ? 2 : 1
   }
 
   package var rows: Int { warps * warpRows }
@@ -66,7 +66,7 @@ package struct MatrixAttentionGradientTile: Sendable, Hashable {
   private static func byteCounts(
     _ kind: MatrixUnit.Kind, _ result: Result, head: Int, width: Int, rows: Int, columns: Int
   ) -> (rows: Int, block: Int) {
-    let isTransposedByLoads = kind == .nvidia || kind == .turing, side = divideUp(head, 32) * 64
+    let isTransposedByLoads = kind.isAmpere || kind == .turing, side = divideUp(head, 32) * 64
     let sharesAcross = isTransposedByLoads && result.sides == 2 && width == head
     let across = sharesAcross ? 0 : isTransposedByLoads ? divideUp(width, 32) * 64 * columns : divideUp(columns, 32) * 64 * width
     // AMD's lanes have sums of many columns, whose statistics lie in local memory; XMX's of many rows, whose deltas do.
@@ -129,7 +129,8 @@ extension LoweringContext {
     }
     let options = tile.options(vector: vector, stored: storeWidth(extents(writes), [.value(output)]), hasMask: hasMask)
     launchGroups(
-      result.kernel, result.kernel, buffers, p, count: tile.groupCount(forward), size: tile.itemCount, options: unit.options + options, flops: flops)
+      result.kernel, result.kernel, buffers, p, count: tile.groupCount(forward), size: tile.itemCount, options: unit.options() + options, flops: flops
+    )
     return true
   }
 }

@@ -12,6 +12,8 @@ package struct MatrixTile: Sendable, Hashable {
   package var lanes: Int
   /// Bytes an element: 2, or 4 where float32 is multiplied as tf32.
   package var elementByteCount: Int
+  /// Whether four warps multiply together, 64 rows of A by all columns of the block (`Kernels/gpu/matrix_group.h`).
+  package private(set) var isByGroups = false
 
   package init(
     _ tileM: Int, _ tileN: Int, _ tileK: Int = 32, warps: (m: Int, n: Int) = (2, 2), stages: Int = 3, lanes: Int = 32, elementByteCount: Int = 2
@@ -19,6 +21,13 @@ package struct MatrixTile: Sendable, Hashable {
     (self.tileM, self.tileN, self.tileK, self.stages, self.lanes) = (tileM, tileN, tileK, stages, lanes)
     (warpsM, warpsN) = warps
     self.elementByteCount = elementByteCount
+  }
+
+  /// A block that groups of warps multiply, each warp 16 whole rows of it.
+  package static func byGroups(_ tileM: Int, _ tileN: Int, stages: Int) -> MatrixTile {
+    var tile = MatrixTile(tileM, tileN, warps: (tileM / 16, 1), stages: stages)
+    tile.isByGroups = true
+    return tile
   }
 
   /// The same bytes of float32: half the terms.
@@ -29,7 +38,7 @@ package struct MatrixTile: Sendable, Hashable {
   }
 
   package static func candidates(_ kind: MatrixUnit.Kind, _ format: ComputeFormat) -> [MatrixTile] {
-    format.storage == .float32 ? candidates(kind).map(\.inFloat32) : candidates(kind)
+    format.storage == .float32 ? candidates(kind).filter { !$0.isByGroups }.map(\.inFloat32) : candidates(kind)
   }
 
   /// Of every unit, in every format.
@@ -42,10 +51,15 @@ package struct MatrixTile: Sendable, Hashable {
     switch kind {
     case .nvidia:
       [
-        MatrixTile(256, 128, warps: (4, 2), stages: 2), MatrixTile(128, 256, warps: (2, 4), stages: 2), MatrixTile(128, 128),
-        MatrixTile(128, 128, warps: (2, 4)), MatrixTile(128, 64), MatrixTile(64, 128), MatrixTile(64, 64), MatrixTile(32, 64), MatrixTile(64, 32),
+        MatrixTile(128, 128, stages: 2), MatrixTile(128, 128, warps: (2, 4), stages: 2), MatrixTile(128, 64), MatrixTile(64, 128), MatrixTile(64, 64),
+        MatrixTile(32, 64), MatrixTile(64, 32),
         MatrixTile(32, 32),
       ]
+    case .hopper:
+      // Results leave by way of the stages' memory, which has to hold a whole block of them.
+      [
+        .byGroups(128, 128, stages: 2), .byGroups(128, 64, stages: 3), .byGroups(64, 128, stages: 3), .byGroups(64, 64, stages: 4),
+      ] + candidates(.nvidia)
     case .wmma:
       // A lane holds both halves of a fragment's row: warps of more than 32 × 32 have no registers left, and in work-groups of four
       // those of 32 × 32 do not always either. Copies go by way of registers, so two stages are enough.
@@ -83,8 +97,9 @@ package struct MatrixTile: Sendable, Hashable {
   var warpN: Int { tileN / warpsN }
   package var itemCount: Int { warpsM * warpsN * lanes }
   package var localByteCount: Int { elementByteCount * stages * (tileM + tileN) * tileK }
-  /// Registers a work-item: its sums, two steps of fragments, and about 60 for everything else.
-  var registerCount: Int { warpM * warpN / lanes + (warpM + warpN) / 2 + 60 }
+  /// Registers a work-item: its sums, two steps of fragments, and about 60 for everything else; of groups of warps, which have no
+  /// fragments, what is added to the sums of each column when they leave.
+  var registerCount: Int { warpM * warpN / lanes + (isByGroups ? warpN / 4 + 32 : (warpM + warpN) / 2 + 60) }
   /// Work-groups that a multiprocessor's 65,536 registers hold at once.
   var groupsAtOnce: Int { max(1, 65536 / (itemCount * min(255, registerCount))) }
 
@@ -93,13 +108,16 @@ package struct MatrixTile: Sendable, Hashable {
   package func fits(_ traits: DeviceTraits, vectors: MatrixVectors) -> Bool {
     // An emulated multiplication hands both operands' registers around; in WMMA every number is in two lanes.
     let unit = traits.matrixUnit, copyCount = unit?.kind == .wmma ? 2 : 1
-    let exchange = unit?.isEmulated == true ? itemCount * (warpM + warpN) * 32 / lanes * copyCount : 0
+    let exchange = unit?.isEmulated == true && !isByGroups ? itemCount * (warpM + warpN) * 32 / lanes * copyCount : 0
     guard itemCount <= traits.maximumWorkGroupSize, localByteCount + exchange <= traits.localMemoryByteCount else { return false }
+    guard !isByGroups || unit?.kind == .hopper else { return false }
     // Words that are read one by one across k take more registers than a matrix of them: beside 64 × 64 sums they are not there,
     // and beside half of those only with few copies.
     guard elementByteCount == 2 || warpM * warpN < 4096 || vectors.alongA && vectors.alongB else { return false }
     // What a lane of WMMA exchanges with its neighbour neither, beside 32 × 32.
     guard unit?.kind != .wmma || warpM * warpN < 1024 || vectors.alongA && vectors.alongB else { return false }
+    // Columns across k lie in panels of 64.
+    guard !isByGroups || vectors.alongB || tileN % 64 == 0 else { return false }
     let copyLimit = elementByteCount == 2 ? Int.max : 8
     let copies = [(tileM, vectors.a, vectors.alongA), (tileN, vectors.b, vectors.alongB)]
     return copies.allSatisfy { extent, width, alongK in
@@ -114,7 +132,7 @@ package struct MatrixTile: Sendable, Hashable {
   /// 64 × 64 only with as few copies a work-item as eight warps have; on WMMA, whose fragments are large, not in those of 32 × 32.
   package func hasRoomForWindows(on kind: MatrixUnit.Kind) -> Bool {
     switch kind {
-    case .nvidia, .turing: warpM * warpN < 4096 || itemCount > 128
+    case .nvidia, .hopper, .turing: warpM * warpN < 4096 || itemCount > 128
     case .wmma: warpM * warpN < 1024
     case .mfma, .xmx8, .xmx16: true
     }
@@ -131,20 +149,39 @@ package struct MatrixTile: Sendable, Hashable {
 
   /// Cycles a multiprocessor takes for one group's block of k: its multiply-adds, its local memory or its share of the second
   /// cache, whichever is longest (the rates of matrix_tile.h).
-  var stepCost: Double {
-    let arithmetic = Double(tileM * tileN * tileK * elementByteCount) / 2560, rowByteCount = elementByteCount * tileK
-    let local = Double(rowByteCount * (warpsM * warpsN * (warpM + warpN) + tileM + tileN)) / 128
-    let cache = Double(rowByteCount * (tileM + tileN)) / 32
+  ///
+  /// Where groups of warps can multiply, single warps are counted with the fifth of their rate that goes to fragments and barriers,
+  /// and the second cache with 5,120 bytes a cycle for all 132 multiprocessors.
+  func stepCost(on kind: MatrixUnit.Kind) -> Double {
+    let isHopper = kind == .hopper, rowByteCount = elementByteCount * tileK
+    let cache = Double(rowByteCount * (tileM + tileN)) / (isHopper ? 39 : 32)
+    guard !isByGroups else { return max(groupArithmeticCost, groupLocalCost, cache) }
+    let arithmetic = Double(tileM * tileN * tileK * elementByteCount) / (isHopper ? 2048 : 2560)
+    let rowsRead = warpsM * warpsN * (warpM + warpN)
+    let local = Double(rowByteCount * (rowsRead + tileM + tileN)) / 128
     return max(arithmetic, local, cache)
   }
 
+  private var groupArithmeticCost: Double { Double(tileM * tileN * tileK * elementByteCount) / 4096 }
+  /// Each group of warps reads its 64 rows and all columns.
+  private var groupLocalCost: Double {
+    let rowsRead = tileM / 64 * (64 + tileN)
+    return Double(elementByteCount * tileK * (rowsRead + tileM + tileN)) / 128
+  }
+
+  /// The part of the unit's rate that a block of groups of warps can reach.
+  static func shareByGroups(_ tileM: Int, _ tileN: Int) -> Double {
+    let tile = byGroups(tileM, tileN, stages: 2)
+    return tile.groupArithmeticCost / tile.stepCost(on: .hopper)
+  }
+
   /// Cycles for the whole of `count` products of m × n × k with k cut into `splits`.
-  func cost(m: Int, n: Int, k: Int, count: Int, splits: Int, units: Int) -> Double {
+  func cost(m: Int, n: Int, k: Int, count: Int, splits: Int, units: Int, on kind: MatrixUnit.Kind) -> Double {
     let groups = divideUp(blockCount(m: m, n: n) * count * splits, units), steps = divideUp(divideUp(k, tileK), splits)
     // Before the first block and after the last the arithmetic waits, unless another group is there to run.
     let ends = 1500 + Double(2 * tileM * tileN) / 20
     let alone = Double(min(groups, groupsAtOnce))
-    var cost = Double(groups) * (Double(steps) * stepCost * (itemCount == 128 && groups == 1 ? 1.5 : 1) + ends / alone)
+    var cost = Double(groups) * (Double(steps) * stepCost(on: kind) * (itemCount == 128 && groups == 1 ? 1.5 : 1) + ends / alone)
     // Partial sums are written and read at memory's speed, and the second pass is a launch that waits for them one after the other.
     if splits > 1 { cost += 5000 + 100 * Double(splits) + Double(4 * (2 * splits + 1)) * Double(m) * Double(n) * Double(count) / Double(units) / 20 }
     return cost
@@ -166,10 +203,11 @@ extension ProductKernel {
   ///
   /// - Parameters:
   ///   - splits: how many sums k is cut into, where that is settled; `nil`: whatever is fastest.
+  ///   - byGroups: whether groups of warps multiply, where that is settled: their sums may have other last bits than a warp's.
   ///   - fills: whether k may be cut into any number of sums, so that blocks fill the device, and not powers of two alone.
   package static func chooseMatrix(
-    m: Int, n: Int, k: Int, count: Int, vectors: MatrixVectors, gathers: Bool = false, splits fixed: Int? = nil, fills: Bool = false,
-    format: ComputeFormat, traits: DeviceTraits
+    m: Int, n: Int, k: Int, count: Int, vectors: MatrixVectors, gathers: Bool = false, splits fixed: Int? = nil, byGroups: Bool? = nil,
+    fills: Bool = false, format: ComputeFormat, traits: DeviceTraits
   ) -> (tile: MatrixTile, splits: Int)? {
     guard let unit = traits.matrixUnit, unit.formats.contains(format), k > 0 else { return nil }
     if let forced {
@@ -178,13 +216,14 @@ extension ProductKernel {
       else { return nil }
       return (tile, splits)
     }
-    let units = max(1, traits.computeUnits)
+    let units = traits.multiprocessors
     var best: (cost: Double, tile: MatrixTile, splits: Int)?
     for tile in MatrixTile.candidates(unit.kind, format)
-    where tile.fits(traits, vectors: vectors) && (!gathers || tile.hasRoomForWindows(on: unit.kind)) {
+    where tile.fits(traits, vectors: vectors) && (!gathers || tile.hasRoomForWindows(on: unit.kind)) && byGroups ?? tile.isByGroups == tile.isByGroups
+    {
       let filling = fills ? fillingSplits(blocks: tile.blockCount(m: m, n: n) * count, units: units, k: k, tileK: tile.tileK) : []
       for splits in fixed.map({ [$0] }) ?? splitCounts(k: k, tileK: tile.tileK) + filling {
-        let cost = tile.cost(m: m, n: n, k: k, count: count, splits: splits, units: units)
+        let cost = tile.cost(m: m, n: n, k: k, count: count, splits: splits, units: units, on: unit.kind)
         if cost < best?.cost ?? .infinity { best = (cost, tile, splits) }
       }
     }

@@ -117,10 +117,10 @@ extension LoweringContext {
   /// The same on the device's matrix unit; `nil` where that does not take it.
   mutating func chooseOnMatrixUnit(_ shape: ProductShape, vectors: MatrixVectors, gathers: Bool) -> (tile: MatrixTile, splits: Int)? {
     let images = imageCount
-    func choose(_ images: Int, splits: Int? = nil) -> (tile: MatrixTile, splits: Int)? {
+    func choose(_ images: Int, splits: Int? = nil, byGroups: Bool? = nil) -> (tile: MatrixTile, splits: Int)? {
       ProductKernel.chooseMatrix(
         m: shape.rows(images), n: shape.n, k: shape.k, count: shape.products(images), vectors: vectors, gathers: gathers, splits: splits,
-        fills: shape.images == .none, format: format, traits: traits)
+        byGroups: byGroups, fills: shape.images == .none, format: format, traits: traits)
     }
     guard let unit = traits.matrixUnit, var (tile, splits) = choose(shape.images == .none ? images : ProductShape.nominalImageCount) else {
       return nil
@@ -131,13 +131,13 @@ extension LoweringContext {
         ProductKernel.splitCounts(k: shape.k, tileK: known.tileK).contains(knownSplits)
           || (shape.images == .none && ProductKernel.mayFill(knownSplits, k: shape.k, tileK: known.tileK))
       {
-        splits = knownSplits
+        (tile, splits) = (known, knownSplits)
         if tuned?.imageCount == images, known.fits(traits, vectors: vectors), !gathers || known.hasRoomForWindows(on: unit.kind) {
           choices.append(ProductChoice(shape: shape, imageCount: images, kernel: .matrix(known, splits: splits), time: time))
           return (known, splits)
         }
       }
-      guard let chosen = choose(images, splits: splits) else { return nil }
+      guard let chosen = choose(images, splits: splits, byGroups: tile.isByGroups) ?? choose(images, splits: splits) else { return nil }
       tile = chosen.tile
     }
     choices.append(ProductChoice(shape: shape, imageCount: images, kernel: .matrix(tile, splits: splits), time: time))

@@ -57,7 +57,7 @@ public struct ChannelMoments: Operation {
       }
     case .gpu:
       let groups = context.rowGroups(rows: 1, length: 256), blocks = divideUp(channels, min(32, context.groupSize))
-      let parts = max(1, min(divideUp(4 * max(1, context.traits.computeUnits), blocks), rows / 64))
+      let parts = max(1, min(divideUp(4 * context.traits.multiprocessors, blocks), rows / 64))
       p.rowsPerPart = Int64(divideUp(rows, parts))
       let count = divideUp(rows, Int(p.rowsPerPart)), partial = context.scratch(elementCount: count * 2 * channels, precision: .float32)
       context.launchGroups(

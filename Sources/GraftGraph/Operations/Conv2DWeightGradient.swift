@@ -115,7 +115,7 @@ public struct Conv2DWeightGradient: Operation {
         size: tile.itemCount, options: tile.options(vectors: vectors), bytes: bytes(context, partials: shares * count))
     default:
       shares = shareCount(
-        rows: rows, items: divideUp(count, context.groupSize), wanted: 8 * max(1, context.traits.computeUnits), results: count)
+        rows: rows, items: divideUp(count, context.groupSize), wanted: 8 * context.traits.multiprocessors, results: count)
       p.rowsPerItem = Int32(divideUp(rows, shares))
       partial = context.scratch(elementCount: shares * count, precision: .float32)
       context.launchItems(

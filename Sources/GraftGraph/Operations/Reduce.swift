@@ -134,7 +134,7 @@ public struct Reduce: Operation {
   /// Equal parts of `length`, enough of them to give every multiprocessor a few groups; 1 if there are enough results or no
   /// such divisor.
   private func partCount(_ length: Int, results: Int, _ context: LoweringContext) -> Int {
-    let wanted = 4 * max(1, context.traits.computeUnits) / max(1, divideUp(results, 32))
+    let wanted = 4 * context.traits.multiprocessors / max(1, divideUp(results, 32))
     guard wanted > 1, length >= 4096 else { return 1 }
     return (2...min(wanted, length / 256)).last { length % $0 == 0 } ?? 1
   }

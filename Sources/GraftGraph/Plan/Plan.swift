@@ -40,7 +40,7 @@ public final class Plan {
   /// - Throws: `PlanMemoryError` before anything is allocated; `ShapeError`, `LoweringError`, `DeviceError`, `BuildError`.
   public init(_ graph: Graph, device: any Device, options: PlanOptions = PlanOptions(), variablesOf other: Plan? = nil) throws {
     self.device = device
-    var (graph, schedule) = try Plan.lower(graph, device: device, options: options)
+    var (graph, schedule) = try Plan.build(graph, device: device, options: options)
 
     let shared = try Plan.sharedVariables(of: graph, with: other)
     // All that is going to be allocated, before any of it is.
@@ -54,10 +54,10 @@ public final class Plan {
     if options.isStreamed, device.traits.kind == .openCL {
       memory.inputs += (graph.inputs + graph.outputs).reduce(0) { $0 + graph.type(of: $1).byteCount }
     }
-    try memory.check(on: device.traits, limit: options.memoryLimit)
+    try memory.check(on: device.traits, limit: options.memoryLimit, largestBlock: schedule.blocks.map(\.byteCount).max() ?? 0)
     self.memory = memory
 
-    let arena = try device.allocate(byteCount: schedule.memory.byteCount)
+    let arena = try Arena(schedule.memory, on: device)
     arenaByteCount = schedule.memory.byteCount
     var (fixed, kept) = try Plan.placeFixed(graph, fixedValues, device: device)
     var preparedBuffers: [BufferSlice] = []
@@ -109,10 +109,30 @@ public final class Plan {
     prepared = try device.prepare(launches)
   }
 
+  /// The graph lowered for a device, its programs built. Where one for the matrix unit cannot be, the plain kernels have to do.
+  private static func build(_ graph: Graph, device: any Device, options: PlanOptions) throws -> (graph: Graph, schedule: Schedule) {
+    let lowered = try lower(graph, device: device, options: options)
+    guard let openCL = device as? OpenCLDevice else { return lowered }
+    let kernels = (lowered.schedule.preparation + lowered.schedule.launches).map(\.kernel)
+    do {
+      try openCL.build(kernels)
+      return lowered
+    } catch let error as BuildError where ProductKernel.forced == nil && error.options.contains("-DMATRIX_UNIT=") {
+      openCL.refuseMatrixUnit(error)
+      return try lower(graph, device: device, options: options)
+    }
+  }
+
   /// The same for a device, with its matrix unit and what tuning has found for it.
   static func lower(_ graph: Graph, device: any Device, options: PlanOptions) throws -> (graph: Graph, schedule: Schedule) {
     var (options, traits) = (options, device.traits)
     if options.format != .float32, let openCL = device as? OpenCLDevice { traits.matrixUnit = try openCL.matrixUnit() }
+    if let unit = traits.matrixUnit, options.usable(unit) == nil {
+      DeviceNotes.noteOnce(
+        "\(traits.identifier) \(traits.name): its matrix unit takes small float16 numbers for zeros, gradients among them, so training in float16 "
+          + "runs on the plain kernels, which are slower; bfloat16 has no such numbers.")
+      traits.matrixUnit = nil
+    }
     announce(options.format, on: traits)
     if options.tuning == nil, traits.family == .gpu { options.tuning = KernelTuning.stored(for: device) }
     return try lower(graph, traits: traits, options: options)

@@ -74,15 +74,17 @@ extension PlanMemory {
   }
 
   /// Refuses what does not fit the device, or a limit below its memory.
-  func check(on traits: DeviceTraits, limit: Int?) throws(PlanMemoryError) {
+  ///
+  /// - Parameter largestBlock: bytes of the largest that is in one buffer: a value with what shares its memory, or scratch.
+  func check(on traits: DeviceTraits, limit: Int?, largestBlock: Int) throws(PlanMemoryError) {
     let available = min(limit ?? .max, traits.memoryByteCount)
     guard byteCount <= available else {
       throw PlanMemoryError(device: traits.identifier, neededByteCount: byteCount, availableByteCount: available, details: words)
     }
-    guard activations <= traits.maximumBufferByteCount else {
+    guard largestBlock <= traits.maximumBufferByteCount else {
       throw PlanMemoryError(
-        device: traits.identifier, neededByteCount: activations, availableByteCount: traits.maximumBufferByteCount,
-        details: "activations lie in one buffer")
+        device: traits.identifier, neededByteCount: largestBlock, availableByteCount: traits.maximumBufferByteCount,
+        details: "a value lies in one buffer")
     }
   }
 }

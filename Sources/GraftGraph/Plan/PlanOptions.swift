@@ -22,6 +22,8 @@ public struct PlanOptions: Sendable {
   /// Whether batches are going to be streamed through the plan, which takes memory for one more input and result where the
   /// device works on its own.
   public var isStreamed = false
+  /// Whether values may be too small for float16's full precision and have to be told from zero all the same, as gradients.
+  public var hasSmallValues = false
   /// Bytes of the last cache to plan for; `nil`: the device's. 0: the whole batch at once.
   package var lastCacheByteCount: Int?
   /// Bytes that the GPU family's transformed tiles take at most; `nil`: `Winograd.scratchByteLimit`.
@@ -49,6 +51,9 @@ public struct PlanOptions: Sendable {
 
   /// What products of values in that format are computed in.
   func format(of precision: Precision) -> ComputeFormat { precision == .float32 && multipliesInTF32 ? .tf32 : ComputeFormat(precision) }
+
+  /// The unit, if what it does to small numbers does not matter to the plan.
+  package func usable(_ unit: MatrixUnit) -> MatrixUnit? { hasSmallValues && format == .float16 && unit.flushesSubnormals ? nil : unit }
 
   /// The graph node by node.
   package static var asWritten: PlanOptions { asWritten(in: .float32) }

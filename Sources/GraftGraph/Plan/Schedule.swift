@@ -26,7 +26,7 @@ struct Schedule {
   /// Results in float32 that were computed in another format.
   private let wideResults: [ValueID: Operand]
   private let tiling: BatchTiling
-  private let blocks: [Lifetime]
+  let blocks: [Lifetime]
   private let blockOf: [Operand: Int]
   /// Roots that exist for one tile only.
   private let withinTile: Set<ValueID>
@@ -132,7 +132,7 @@ struct Schedule {
       touch(.value(root(output)), graph.nodes.count, graph.nodes.count, byteCount: formats.byteCount(of: root(output)))
     }
     (self.blocks, self.blockOf, self.withinTile) = (blocks, blockOf, withinTile)
-    memory = MemoryPlan(blocks)
+    memory = MemoryPlan(blocks, largestBuffer: traits.maximumBufferByteCount)
   }
 
   /// Inputs and constants that must be on the device as they are, besides the graph's inputs and outputs.
@@ -149,20 +149,20 @@ struct Schedule {
   }
 
   /// Where a launch of a tile that begins with `firstImage` finds a value: in the arena, or in what is `fixed`.
-  func slice(of id: ValueID, firstImage: Int, arena: any DeviceBuffer, fixed: [ValueID: BufferSlice]) -> BufferSlice? {
+  func slice(of id: ValueID, firstImage: Int, arena: Arena, fixed: [ValueID: BufferSlice]) -> BufferSlice? {
     let layout = layouts[id] ?? RowLayout(root: id, offset: 0, stride: 0)
     let isInTile = withinTile.contains(layout.root)
     let skipped = isInTile || !tiling.withImages.contains(id) ? 0 : formats.byteCount(of: layout.root) / tiling.batch * firstImage
     let offset = layout.offset * formats.precision(of: id).byteCount + skipped
     if let block = blockOf[.value(layout.root)] {
-      return BufferSlice(arena, byteOffset: memory.offsets[block] + offset, byteCount: blocks[block].byteCount - offset)
+      return arena.slice(memory.offsets[block] + offset, byteCount: blocks[block].byteCount - offset)
     }
     guard let slice = fixed[layout.root] else { return nil }
     return offset == 0 ? slice : BufferSlice(slice.buffer, byteOffset: slice.byteOffset + offset, byteCount: slice.byteCount - offset)
   }
 
   /// Where a graph's input or result is written and read, in float32.
-  func outside(_ id: ValueID, arena: any DeviceBuffer, fixed: [ValueID: BufferSlice]) -> BufferSlice? {
+  func outside(_ id: ValueID, arena: Arena, fixed: [ValueID: BufferSlice]) -> BufferSlice? {
     if case .scratch(let index)? = wideResults[id] { return scratch(index, arena: arena) }
     return slice(of: id, firstImage: 0, arena: arena, fixed: fixed)
   }
@@ -170,7 +170,7 @@ struct Schedule {
   /// Lets go of a constant's elements.
   mutating func release(_ id: ValueID) { graph.release(id) }
 
-  func scratch(_ index: Int, arena: any DeviceBuffer) -> BufferSlice? {
-    blockOf[.scratch(index)].map { BufferSlice(arena, byteOffset: memory.offsets[$0], byteCount: blocks[$0].byteCount) }
+  func scratch(_ index: Int, arena: Arena) -> BufferSlice? {
+    blockOf[.scratch(index)].map { arena.slice(memory.offsets[$0], byteCount: blocks[$0].byteCount) }
   }
 }

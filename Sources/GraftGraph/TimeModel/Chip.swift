@@ -34,7 +34,9 @@ public struct Chip: Sendable {
 
   /// Vendors' data sheets: boost clocks, dense rates, no sparsity.
   public static let known: [Chip] = [
-    Chip("h200", "NVIDIA H200", .nvidia, teraflops: 67, matrix: 989, tf32: 494.5, gigabytes: 4800, multiprocessors: 132, memory: 141, unit: .nvidia),
+    Chip(
+      "h200", "NVIDIA H200", .nvidia, teraflops: 67, matrix: 989, tf32: 494.5, gigabytes: 4800, multiprocessors: 132, memory: 141,
+      unit: .hopper),
     Chip(
       "a100", "NVIDIA A100 80GB", .nvidia, teraflops: 19.5, matrix: 312, tf32: 156, gigabytes: 2039, multiprocessors: 108, memory: 80, unit: .nvidia),
     Chip(
@@ -64,10 +66,8 @@ public struct Chip: Sendable {
     func words(_ name: String) -> Set<Substring> { Set(name.split { !$0.isLetter && !$0.isNumber }) }
     let itsWords = words(traits.name)
     if let chip = known.first(where: { words($0.name).isSubset(of: itsWords) }) { return chip }
-    // What Intel's drivers count are vector engines.
-    let isIntel = traits.isGPU && traits.vendor.hasPrefix("Intel")
     var usual = traits
-    usual.computeUnits = max(1, traits.computeUnits / (isIntel ? 16 : 1))
+    usual.computeUnits = traits.multiprocessors
     usual.threadCount = 0
     let rate = 400 * Double(usual.computeUnits), bandwidth = rate / 32
     return Chip(
@@ -83,7 +83,7 @@ public struct Chip: Sendable {
     case intel = "Intel(R) Corporation"
 
     var workGroup: Int { self == .amd ? 256 : 1024 }
-    var localByteCount: Int { (self == .nvidia ? 48 : 64) << 10 }
+    var localByteCount: Int { (self == .nvidia ? 47 : 64) << 10 }
     var launchSeconds: Double {
       switch self {
       case .nvidia: 3e-6

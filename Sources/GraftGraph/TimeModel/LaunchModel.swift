@@ -15,7 +15,7 @@ struct LaunchModel {
 
   /// Seconds without the launch itself, for arithmetic and for memory; each at least what the chip's limits allow.
   func seconds(_ launch: LaunchOutline) -> (arithmetic: Double, memory: Double) {
-    let rate = 1e9 * peakRate(launch), items = launch.kernel.family == .gpu ? launch.grid.globalSize.x : .max
+    let rate = 1e9 * instructionRate(launch), items = launch.kernel.family == .gpu ? launch.grid.globalSize.x : .max
     guard let tile = TileUse(launch) else {
       return (launch.flops / (rate * Self.arithmeticEfficiency * filled(items)), memorySeconds(launch.bytes, items: items))
     }
@@ -38,9 +38,17 @@ struct LaunchModel {
     return waves * (products + beside) / Double(tile.blocks) * Double(chip.multiprocessors) / Self.arithmeticEfficiency
   }
 
+  /// What the chip can do at most.
   func peakRate(_ launch: LaunchOutline) -> Double {
     guard launch.kernel.options.contains(where: { $0.name == "MATRIX_UNIT" }) else { return chip.gigaflopsPerSecond }
     return launch.kernel.precision == .float32 ? chip.tf32GigaflopsPerSecond : chip.matrixGigaflopsPerSecond
+  }
+
+  /// What the launch's instructions can: single warps reach 62 % of the rate of those groups of them have (Luo et al., "Benchmarking and
+  /// Dissecting the Nvidia Hopper GPU Architecture", 2024, table of mma and wgmma).
+  private func instructionRate(_ launch: LaunchOutline) -> Double {
+    let isBySingleWarps = chip.traits.matrixUnit?.kind == .hopper && launch.kernel.options.contains(MatrixUnit.Kind.nvidia.option())
+    return (isBySingleWarps ? 0.62 : 1) * peakRate(launch)
   }
 }
 
@@ -104,6 +112,8 @@ struct TileUse {
     executedFlops = max(launch.flops, 2 * Double(blocks) * Double(tileM * tileN) * steps * Double(tileK))
     if let itemM = options["ITEM_M"], let itemN = options["ITEM_N"] {
       share = Self.share(itemM, itemN)
+    } else if launch.kernel.options.contains(MatrixUnit.Kind.hopper.option(byGroups: true)) {
+      share = MatrixTile.shareByGroups(tileM, tileN)
     } else {
       share = 0.8
     }

@@ -36,6 +36,8 @@ public struct KernelTuner {
   private let device: any Device
   private let options: PlanOptions
   private let file: KernelTuningFile
+  /// A candidate that a process ended in is not tried again.
+  private let journal: TrialJournal
   private let deadline: ContinuousClock.Instant
 
   /// A winner has to be this much faster: less is noise, and a change for nothing.
@@ -51,6 +53,7 @@ public struct KernelTuner {
   package init(device: any Device, options: PlanOptions, seconds: Double, environment: [String: String]) {
     (self.device, self.options) = (device, options)
     file = KernelTuningFile(for: device, folder: CacheFolder.url("tuning", environment: environment))
+    journal = TrialJournal(environment: environment)
     deadline = ContinuousClock.now + .seconds(seconds)
   }
 
@@ -73,7 +76,8 @@ public struct KernelTuner {
     for (number, subject) in subjects.enumerated() {
       guard !isCancelled(), ContinuousClock.now < deadline else { break }
       progress(number + 1, subjects.count, subject.shape.text)
-      var trial = Trial(subject: subject, device: device, options: plain, deadline: deadline, leastGain: Self.leastGain)
+      var trial = Trial(
+        subject: subject, device: device, options: plain, deadline: deadline, leastGain: Self.leastGain, journal: journal, holdsFor: file.holdsFor)
       let (result, winner) = try trial.run(isCancelled: isCancelled)
       results.append(result)
       let key = KernelTuning.key(subject.shape, Self.format(options, unit: subject.unit), unit: subject.unit)
@@ -153,11 +157,18 @@ private struct Trial {
   var options: PlanOptions
   let deadline: ContinuousClock.Instant
   let leastGain: Double
+  let journal: TrialJournal
+  /// Device, driver and kernels.
+  let holdsFor: [String]
   private var excluded: [String] = []
   private var triedCount = 0
 
-  init(subject: KernelTuner.Subject, device: any Device, options: PlanOptions, deadline: ContinuousClock.Instant, leastGain: Double) {
+  init(
+    subject: KernelTuner.Subject, device: any Device, options: PlanOptions, deadline: ContinuousClock.Instant, leastGain: Double,
+    journal: TrialJournal, holdsFor: [String]
+  ) {
     (self.subject, self.device, self.options, self.deadline, self.leastGain) = (subject, device, options, deadline, leastGain)
+    (self.journal, self.holdsFor) = (journal, holdsFor)
     self.options.imageCount = subject.shape.images == .none ? 0 : subject.imageCount
   }
 
@@ -171,44 +182,43 @@ private struct Trial {
     try ProductKernel.$forced.withValue(kernel) { try subject.benchmark.prepare(on: device, options: options, values: values) }
   }
 
-  mutating func run(isCancelled: () -> Bool) throws -> (KernelTuner.Result, KernelTuning.Entry?) {
-    let values = subject.benchmark.values(for: options.format)
-    let standard: PreparedOperationBenchmark, expected: [Float]
+  /// What candidates are compared with, and timed beside.
+  private struct Standard {
+    let benchmark: PreparedOperationBenchmark
+    let values: [[Float]]
+    let expected: [Float]
     let accuracy: PreparedOperationBenchmark.Accuracy
+    let largest: Float
+  }
+
+  mutating func run(isCancelled: () -> Bool) throws -> (KernelTuner.Result, KernelTuning.Entry?) {
+    let values = subject.benchmark.values(for: options.format), standard: Standard
     do {
-      standard = try prepare(subject.kernel, values)
-      try standard.plan.run()
-      expected = try standard.plan.read(standard.plan.graph.outputs[0])
-      accuracy = standard.accuracy(of: expected)
+      let benchmark = try prepare(subject.kernel, values)
+      try benchmark.plan.run()
+      let expected = try benchmark.plan.read(benchmark.plan.graph.outputs[0])
+      standard = Standard(
+        benchmark: benchmark, values: values, expected: expected, accuracy: benchmark.accuracy(of: expected),
+        largest: expected.reduce(Float(0)) { max($0, $1.magnitude) })
     } catch  where !isLost(error) {
       return (result(nil, standard: 0, failure: "\(error)"), nil)
     }
     // A default that is wrong is nothing to compare with; the samples against double precision then have to do.
-    if !accuracy.isWithinBound { excluded.append(words(subject.kernel, accuracy)) }
-    let largest = expected.reduce(Float(0)) { max($0, $1.magnitude) }
+    let isRight = standard.accuracy.isWithinBound
+    if !isRight { excluded.append(words(subject.kernel, standard.accuracy)) }
     var best: (kernel: ProductKernel, seconds: Double, standard: Double)?
     var standardSeconds = Double.infinity
     for kernel in candidates() {
       guard !isCancelled(), ContinuousClock.now < deadline else { break }
+      let trial = holdsFor + [subject.shape.text, options.format.rawValue, name(kernel)]
+      guard journal.unfinishedCount(trial) == 0 else {
+        excluded.append("\(name(kernel)): not tried, because graft ended while it was; remove \(journal.path(trial)) to have it tried again")
+        continue
+      }
       do {
-        let candidate = try prepare(kernel, values)
-        // A tile whose copies the operands' rows do not suit leaves the product to another kernel.
-        if subject.unit != nil, try !candidate.plan.profile().contains(where: { $0.kernel.hasPrefix("matrix_") }) { continue }
-        try candidate.plan.run()
-        let found = try candidate.plan.read(candidate.plan.graph.outputs[0])
-        triedCount += 1
-        let itsAccuracy = candidate.accuracy(of: found)
-        guard itsAccuracy.isWithinBound else {
-          excluded.append(words(kernel, itsAccuracy))
-          continue
-        }
-        if accuracy.isWithinBound, let difference = difference(found, expected, bound: 2 * Float(itsAccuracy.bound) * largest) {
-          excluded.append("\(name(kernel)): result \(difference) differs from the default's")
-          continue
-        }
-        let (mine, other) = try inTurns(candidate.plan, standard.plan)
+        guard let (mine, other) = try journal.trying(trial, isFatal: isLost, { try measure(kernel, standard) }) else { continue }
         standardSeconds = min(standardSeconds, other)
-        if !accuracy.isWithinBound || mine * leastGain < other, mine / other < best.map({ $0.seconds / $0.standard }) ?? .infinity {
+        if !isRight || mine * leastGain < other, mine / other < best.map({ $0.seconds / $0.standard }) ?? .infinity {
           best = (kernel, mine, other)
         }
       } catch  where !isLost(error) {
@@ -217,8 +227,29 @@ private struct Trial {
       }
     }
     let entry = best.map { KernelTuning.Entry(kernel: $0.kernel, imageCount: subject.imageCount, seconds: $0.seconds, defaultSeconds: $0.standard) }
-    if standardSeconds == .infinity { standardSeconds = try seconds(standard.plan) }
+    if standardSeconds == .infinity { standardSeconds = try seconds(standard.benchmark.plan) }
     return (result(entry, standard: standardSeconds), entry)
+  }
+
+  /// Checks a candidate and, if it is right, times it and the default in turns; `nil` if it is wrong, or does not take the shape.
+  private mutating func measure(_ kernel: ProductKernel, _ standard: Standard) throws -> (mine: Double, other: Double)? {
+    let candidate = try prepare(kernel, standard.values)
+    // A tile whose copies the operands' rows do not suit leaves the product to another kernel.
+    if subject.unit != nil, try !candidate.plan.profile().contains(where: { $0.kernel.hasPrefix("matrix_") }) { return nil }
+    try candidate.plan.run()
+    let found = try candidate.plan.read(candidate.plan.graph.outputs[0])
+    triedCount += 1
+    let accuracy = candidate.accuracy(of: found)
+    guard accuracy.isWithinBound else {
+      excluded.append(words(kernel, accuracy))
+      return nil
+    }
+    let bound = 2 * Float(accuracy.bound) * standard.largest
+    if standard.accuracy.isWithinBound, let difference = difference(found, standard.expected, bound: bound) {
+      excluded.append("\(name(kernel)): result \(difference) differs from the default's")
+      return nil
+    }
+    return try inTurns(candidate.plan, standard.benchmark.plan)
   }
 
   private func name(_ kernel: ProductKernel) -> String { kernel.splits > 1 ? "\(kernel.name), k in \(kernel.splits) parts" : kernel.name }
@@ -243,7 +274,7 @@ private struct Trial {
   /// it takes for much slower than the best is left out.
   private func candidates() -> [ProductKernel] {
     let (shape, images, traits) = (subject.shape, subject.imageCount, device.traits)
-    let (m, n, k, count) = (shape.rows(images), shape.n, shape.k, shape.products(images)), units = max(1, traits.computeUnits)
+    let (m, n, k, count) = (shape.rows(images), shape.n, shape.k, shape.products(images)), units = traits.multiprocessors
     var found: [(kernel: ProductKernel, cost: Double)] = []
     if let unit = subject.unit {
       let gathers = shape.kind == .weights || shape.kind == .convolution && (shape.kernel != Pair(1) || shape.stride != Pair(1))
@@ -251,7 +282,7 @@ private struct Trial {
         let blocks = tile.blockCount(m: m, n: n) * count
         let filling = shape.images == .none ? ProductKernel.fillingSplits(blocks: blocks, units: units, k: k, tileK: tile.tileK) : []
         for splits in Set(ProductKernel.splitCounts(k: k, tileK: tile.tileK) + filling).sorted() {
-          found.append((.matrix(tile, splits: splits), tile.cost(m: m, n: n, k: k, count: count, splits: splits, units: units)))
+          found.append((.matrix(tile, splits: splits), tile.cost(m: m, n: n, k: k, count: count, splits: splits, units: units, on: unit.kind)))
         }
       }
     } else {
@@ -280,7 +311,7 @@ private struct Trial {
         func cost(_ tile: GEMMTile) -> Double {
           tile.cost(
             m: tiles, n: shape.n, k: shape.k / 9, count: winograd.positions, splits: 1, vectors: GEMMVectors(a: 4, b: 4, y: 4),
-            units: max(1, device.traits.computeUnits))
+            units: device.traits.multiprocessors)
         }
         return cost(a) < cost(b)
       }

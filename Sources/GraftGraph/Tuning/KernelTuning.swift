@@ -60,6 +60,7 @@ extension ProductKernel {
     case .skinny: "skinny"
     case .tiled(let tile, _): "tile \(tile.tileM)x\(tile.tileN)x\(tile.tileK)"
     case .winograd(let outputs, let tile): "winograd \(outputs)x\(outputs), tile \(tile.tileM)x\(tile.tileN)x\(tile.tileK)"
+    case .matrix(let tile, _) where tile.isByGroups: "groups \(tile.tileM)x\(tile.tileN)x\(tile.tileK) stages \(tile.stages)"
     case .matrix(let tile, _):
       "matrix \(tile.tileM)x\(tile.tileN)x\(tile.tileK) warps \(tile.warpsM)x\(tile.warpsN) stages \(tile.stages) lanes \(tile.lanes)"
     }
@@ -125,6 +126,9 @@ package struct KernelTuningFile: Sendable {
   }
 
   private static let kernels = KernelSources.embedded.digest(of: ["gpu", "common"])
+
+  /// What its entries hold for.
+  package var holdsFor: [String] { [header.platform, header.device, header.driver, header.kernels] }
 
   /// What a file could not be used for.
   package struct Unusable: Error, CustomStringConvertible, Sendable {

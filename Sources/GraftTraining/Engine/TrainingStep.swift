@@ -114,7 +114,7 @@ extension TrainingOptions {
   /// Those of the step.
   var stepPlanOptions: PlanOptions {
     var options = formattedPlanOptions
-    options.imageCount = batchSize
+    (options.imageCount, options.hasSmallValues) = (batchSize, true)
     return options
   }
 }

@@ -1,0 +1,73 @@
+import Foundation
+import Synchronization
+
+/// What processes were trying on a device when they ended.
+///
+/// A driver's compiler may crash, and a kernel on unproven instructions may never end. What was being tried is on disk before it is
+/// tried, so that a later process knows, and does without it instead of ending in the same way. A file a trial, in
+/// `~/.cache/graft/trials`, with a line for each process that is at it or ended while it was. Where it cannot be written nothing is
+/// known of earlier trials, and nothing else changes.
+package struct TrialJournal: Sendable {
+  private let folder: URL
+  /// This machine since it was started, and whose process numbers these are: others' processes cannot be looked up.
+  private static let place = ["/proc/sys/kernel/random/boot_id", "/proc/self/ns/pid"].map { path in
+    (try? FileManager.default.destinationOfSymbolicLink(atPath: path)) ?? (try? String(contentsOfFile: path, encoding: .utf8)) ?? ""
+  }.joined().filter { !$0.isWhitespace }
+  private static let own = line(of: getpid())
+  private static let writing = Mutex(())
+
+  package init(environment: [String: String]) { folder = CacheFolder.url("trials", environment: environment) }
+
+  /// Where a trial's file is, while there is one.
+  package func path(_ trial: [String]) -> String { folder.appendingPathComponent(ProgramCache.key(trial), isDirectory: false).path }
+
+  /// How many processes of this machine ended during the trial.
+  package func unfinishedCount(_ trial: [String]) -> Int { lines(path(trial)).count { Self.isDead($0) } }
+
+  /// Runs `body`; if the process ends in it, or the error is one that the device does not survive, the trial counts as unfinished.
+  package func trying<Result>(_ trial: [String], isFatal: (any Error) -> Bool = { _ in false }, _ body: () throws -> Result) rethrows -> Result {
+    let path = path(trial)
+    change(path) { $0 + [Self.own] }
+    do {
+      let result = try body()
+      change(path) { _ in [] }
+      return result
+    } catch {
+      // What it was refused for is no reason to shun it; earlier ends are.
+      if !isFatal(error) { change(path) { lines in lines.firstIndex(of: Self.own).map { Array(lines[..<$0] + lines[($0 + 1)...]) } ?? lines } }
+      throw error
+    }
+  }
+
+  private func lines(_ path: String) -> [String] {
+    ((try? String(contentsOfFile: path, encoding: .utf8)) ?? "").split(separator: "\n").map(String.init)
+  }
+
+  private func change(_ path: String, _ body: ([String]) -> [String]) {
+    Self.writing.withLock { _ in
+      let lines = body(lines(path))
+      guard !lines.isEmpty else {
+        unlink(path)
+        return
+      }
+      try? AtomicFile.makeDirectory(folder.path)
+      try? AtomicFile.write(Array((lines.joined(separator: "\n") + "\n").utf8), to: path)
+    }
+  }
+
+  /// A process as a line: its number, when it began, and where.
+  package static func line(of process: pid_t) -> String { "\(process) \(start(of: process)) \(place)" }
+
+  /// Ticks since the machine started, the 22nd field; the second, a name, is in parentheses and may hold anything.
+  private static func start(of process: pid_t) -> String {
+    let text = (try? String(contentsOfFile: "/proc/\(process)/stat", encoding: .utf8)) ?? ""
+    let fields = text[(text.lastIndex(of: ")") ?? text.startIndex)...].split(separator: " ")
+    return fields.count > 20 ? String(fields[20]) : "?"
+  }
+
+  private static func isDead(_ line: String) -> Bool {
+    let words = line.split(separator: " ", maxSplits: 2)
+    guard words.count == 3, words[2] == place, let process = pid_t(words[0]) else { return false }
+    return kill(process, 0) != 0 && errno == ESRCH || start(of: process) != words[1]
+  }
+}
