@@ -24,8 +24,15 @@ package struct AttentionGradientProbe: UnitProbe {
       ]
   }
 
+  private func kernel(_ name: String) -> KernelReference {
+    let function = "matrix_attention_gradient_\(name)"
+    return KernelReference(.gpu, file: function, function: function, options: options, precision: numbers.precision)
+  }
+
+  var kernels: [KernelReference] { ["queries", "keys", "values"].map(kernel) }
+
   private func launch(_ name: String, _ buffers: [BufferSlice?], _ attention: AttentionCase, rows: Int) -> Launch {
-    let kernel = "matrix_attention_gradient_\(name)", itemCount = warps * kind.lanes, parts = (attention.size + width - 1) / width
+    let itemCount = warps * kind.lanes, parts = (attention.size + width - 1) / width
     var parameters = GraftAttentionGradientParams()
     let (ofQueries, ofKeys) = (attention.heads * attention.queries * attention.size, attention.heads * attention.keys * attention.size)
     parameters.forward = attention.parameters
@@ -34,8 +41,8 @@ package struct AttentionGradientProbe: UnitProbe {
     parameters.dv = attention.lies(attention.keys, offset: ofQueries + ofKeys)
     let groups = attention.heads * parts * ((rows + warps * warpRows - 1) / (warps * warpRows))
     return Launch(
-      KernelReference(.gpu, file: kernel, function: kernel, options: options, precision: numbers.precision), buffers: buffers,
-      parameters: Launch.bytes(of: parameters), grid: Grid(groups * itemCount, workGroup: (itemCount, 1, 1)), label: "matrix unit")
+      kernel(name), buffers: buffers, parameters: Launch.bytes(of: parameters), grid: Grid(groups * itemCount, workGroup: (itemCount, 1, 1)),
+      label: "matrix unit")
   }
 
   /// - Throws: what compiling and running throw.

@@ -71,6 +71,7 @@ struct AttentionCase {
 /// Attention on a matrix unit, compared with the host's.
 package struct AttentionProbe: UnitProbe {
   private let kernel: KernelReference
+  var kernels: [KernelReference] { [kernel] }
   private let numbers: ProbeNumbers
   private let itemCount, rows: Int
   /// Weights are 1 or 0: a mean of small whole numbers, of which the largest differ least from 1, is all that is rounded.

@@ -15,12 +15,12 @@ package enum MatrixUnits {
   }
 
   /// What came of looking for one.
-  struct Finding: Codable, Equatable {
-    var unit: MatrixUnit?
+  package struct Finding: Codable, Equatable {
+    package var unit: MatrixUnit?
     /// Why candidates or formats cannot be used, and why attention, or its gradients, cannot in formats in which products can.
-    var failures: [String] = [], attentionFailures: [String] = [], attentionGradientFailures: [String] = []
+    package var failures: [String] = [], attentionFailures: [String] = [], attentionGradientFailures: [String] = []
     /// Why groups of warps cannot multiply together where they should.
-    var groupFailures: [String] = []
+    package var groupFailures: [String] = []
     /// Whether something failed that need not fail the next time: memory that another program holds, say.
     var mayPass = false
   }
@@ -52,10 +52,18 @@ package enum MatrixUnits {
     return finding
   }
 
-  private static func look(for kinds: [MatrixUnit.Kind], on info: OpenCLDeviceInfo, journal: TrialJournal?) throws(DeviceError) -> Finding {
+  /// What a trial is called in the journal.
+  package static func trial(_ kind: MatrixUnit.Kind, on info: OpenCLDeviceInfo) -> [String] { MatrixUnitRecord.key(info) + ["matrix unit \(kind)"] }
+
+  /// The first of some units that is there.
+  ///
+  /// - Parameter isEmulated: in plain OpenCL C, for tests.
+  package static func look(
+    for kinds: [MatrixUnit.Kind], on info: OpenCLDeviceInfo, journal: TrialJournal?, isEmulated: Bool = false
+  ) throws(DeviceError) -> Finding {
     var finding = Finding()
     for kind in kinds {
-      let trial = MatrixUnitRecord.key(info) + ["matrix unit \(kind)"]
+      let trial = trial(kind, on: info)
       if let journal, journal.unfinishedCount(trial) >= mostUnfinishedTrials {
         let obstacle =
           "\(kind.name) is not tried: graft ended \(mostUnfinishedTrials) times while it was. Remove \(journal.path(trial)) to have it tried again."
@@ -66,7 +74,8 @@ package enum MatrixUnits {
       do {
         let told = noteIfSlow("\(info.identifier) \(info.name) has been trying \(kind.name) for \(Int(patienceSeconds)) s.")
         defer { told.cancel() }
-        found = try journal?.trying(trial) { try look(for: kind, on: info) } ?? look(for: kind, on: info)
+        let body = { try look(for: kind, on: info, isEmulated: isEmulated) }
+        found = try journal?.trying(trial, body) ?? body()
       } catch let error as DeviceError {
         throw error
       } catch {
@@ -96,10 +105,14 @@ package enum MatrixUnits {
     return item
   }
 
-  private static func look(for kind: MatrixUnit.Kind, on info: OpenCLDeviceInfo) throws(DeviceError) -> Finding {
+  private static func look(for kind: MatrixUnit.Kind, on info: OpenCLDeviceInfo, isEmulated: Bool) throws(DeviceError) -> Finding {
     var finding = Finding()
     // In a context of its own: a kernel that goes wrong on the device may leave its context unusable, and then the next has another.
     var probed = try OpenCLDevice(info, family: .gpu)
+    // Side by side; what cannot be built is said by the probe itself.
+    func build(_ formats: Set<ComputeFormat>, _ probes: (ComputeFormat) -> [any UnitProbe]) {
+      try? probed.build(formats.flatMap(probes).flatMap(\.kernels))
+    }
     func agree(_ formats: Set<ComputeFormat>, _ what: String, _ probes: (ComputeFormat) -> [any UnitProbe]) throws(DeviceError) -> (
       formats: Set<ComputeFormat>, obstacles: [String]
     ) {
@@ -123,17 +136,24 @@ package enum MatrixUnits {
       }
       return (agreeing, obstacles)
     }
-    let products = try agree(kind.formats, kind.name) { MatrixProbe.all(kind, $0) }
-    finding.failures = products.obstacles
-    guard !products.formats.isEmpty else { return finding }
-    let short = products.formats.filter { $0.storage.byteCount == 2 }
-    let attention = try agree(short, "Attention by \(kind.name)") { [AttentionProbe(kind, $0)] }
-    let gradients = try agree(attention.formats, "Gradients of attention by \(kind.name)") { [AttentionGradientProbe(kind, $0)] }
-    finding.unit = MatrixUnit(kind, formats: products.formats, attentionFormats: attention.formats, attentionGradientFormats: gradients.formats)
-    (finding.attentionFailures, finding.attentionGradientFailures) = (attention.obstacles, gradients.obstacles)
-    if products.formats.contains(.float16) {
-      finding.unit?.flushesSubnormals = (try? MatrixProbe(kind, .float16, scale: MatrixProbe.subnormal).largestError(on: probed)) != 0
+    let products: (ComputeFormat) -> [any UnitProbe] = { MatrixProbe.all(kind, $0, isEmulated: isEmulated) }
+    let attention = { AttentionProbe(kind, $0, isEmulated: isEmulated) }, gradients = { AttentionGradientProbe(kind, $0, isEmulated: isEmulated) }
+    build(kind.formats, products)
+    let multiplied = try agree(kind.formats, kind.name, products)
+    finding.failures = multiplied.obstacles
+    guard !multiplied.formats.isEmpty else { return finding }
+    let short = multiplied.formats.filter { $0.storage.byteCount == 2 }
+    build(short) { [attention($0), gradients($0)] }
+    let attended = try agree(short, "Attention by \(kind.name)") { [attention($0)] }
+    let wentBack = try agree(attended.formats, "Gradients of attention by \(kind.name)") { [gradients($0)] }
+    var unit = MatrixUnit(
+      kind, isEmulated: isEmulated, formats: multiplied.formats, attentionFormats: attended.formats, attentionGradientFormats: wentBack.formats)
+    (finding.attentionFailures, finding.attentionGradientFailures) = (attended.obstacles, wentBack.obstacles)
+    if multiplied.formats.contains(.float16) {
+      let small = MatrixProbe(kind, .float16, isEmulated: isEmulated, scale: MatrixProbe.subnormal)
+      unit.flushesSubnormals = (try? small.largestError(on: probed)) != 0
     }
+    finding.unit = unit
     return finding
   }
 }
@@ -142,6 +162,7 @@ package enum MatrixUnits {
 protocol UnitProbe {
   /// What it may be off by.
   var bound: Double { get }
+  var kernels: [KernelReference] { get }
   /// - Throws: what compiling and running throw.
   func largestError(on device: OpenCLDevice) throws -> Double
 }
@@ -178,6 +199,7 @@ struct MatrixUnitRecord {
 /// k, as forward products have them, or across it, as gradients do.
 package struct MatrixProbe: UnitProbe {
   private let kernel: KernelReference
+  var kernels: [KernelReference] { [kernel] }
   private let numbers: ProbeNumbers
   private let itemCount: Int
   private let acrossK: Bool

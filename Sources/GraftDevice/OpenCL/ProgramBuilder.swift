@@ -82,9 +82,10 @@ final class ProgramBuilder: Sendable {
         let result = Result { try self.build(wanted[index]) }
         results.withLock { $0[index] = result }
       }
-      for (key, result) in zip(wanted, results.withLock { $0 }) {
-        if let result { known[key] = try result.get() }
-      }
+      // Those that could be built are there for the next time, also where one could not.
+      let built = results.withLock { $0 }
+      for (key, result) in zip(wanted, built) { if case .success(let program)? = result { known[key] = program } }
+      for case .failure(let error)? in built { throw error }
       return known
     }
   }
