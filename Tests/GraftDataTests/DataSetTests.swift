@@ -45,6 +45,16 @@ import Testing
     #expect(throws: DataSetError.self) { _ = try ImageFolder(path: folder.path, classes: []) }
   }
 
+  /// Other bytes, and for Swift and for people the same name.
+  @Test func classesInTwoSpellingsAreRefused() throws {
+    try make("train/caf\u{E9}/1.png", "train/dog/2.png", "val/cafe\u{301}/3.png")
+    let error = try #require(throws: DataSetError.self) { try ImageFolder(path: folder.path) }
+    #expect(error.reason == #"the class folders 'cafe\u{0301}' and 'caf\u{00E9}' are one name in two spellings of Unicode"#)
+    #expect(try ImageFolder(path: folder.path, classes: ["dog"]).classNames == ["dog"])
+    try folder.move("val/cafe\u{301}", to: "val/caf\u{E9}")
+    #expect(try LabelledImages(ImageFolder(path: folder.path)).classNames == ["caf\u{E9}", "dog"])
+  }
+
   @Test func splitFoldersGiveTheSplit() throws {
     try make("train/cat/1.png", "train/dog/2.png", "valid/dog/3.png", "Test/cat/4.png", "Test/emu/5.png", "labels.csv")
     let (data, entries, _) = try walk()

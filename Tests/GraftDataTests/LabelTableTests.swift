@@ -89,6 +89,25 @@ import Testing
     #expect(error.description.contains(words) && error.description.contains("labels.csv"), "\(error)")
   }
 
+  @Test(arguments: [
+    ("path,label\n\u{E9}.png,x\ne\u{301}.png,x\n", LabelTask.classification, "and the first is on line 2. Rename"),
+    ("path,label\n1.png,\u{E9}\n2.png,e\u{301}\n", .classification, "line 3: the labels '"),
+    ("path,labels\n1.png,a|\u{E9}\n2.png,e\u{301}|a\n", .multilabel, "line 3: the labels '"),
+  ]) func namesInTwoSpellingsAreRefused(text: String, task: LabelTask, words: String) throws {
+    let error = try #require(throws: DataSetError.self) { try table(text, task) }
+    #expect(error.description.contains(words) && error.description.contains(#"u{00E9}"#) && error.description.contains(#"u{0301}"#), "\(error)")
+  }
+
+  @Test func aRowIsForOneFileOfTwoSpellings() throws {
+    try photos.add("e\u{301}.png", seed: 1)
+    try photos.add("a.png", seed: 2)
+    let text = "path,label\n\u{E9}.png,x\na.png,y\n"
+    #expect(try extract(text).summary.extracted == 2)
+    try photos.add("\u{E9}.png", seed: 3)
+    let error = try #require(throws: DataSetError.self) { try extract(text) }
+    #expect(error.reason == #"the files 'e\u{0301}.png' and '\u{00E9}.png' are one name in two spellings of Unicode"#)
+  }
+
   @Test func aMissingFileIsNamed() throws {
     #expect(throws: FileError.self) { try LabelTable(path: tables.path + "/none.csv", task: .classification) }
     let table = try table("path,label\na.png,x\n")

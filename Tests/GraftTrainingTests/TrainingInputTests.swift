@@ -37,6 +37,8 @@ import Testing
     #expect(message { try train([1, 2], [0, 0], classes: ["cat"]) }.contains("a single class, cat"))
     #expect(message { try train([], [], classes: []) }.contains("no class"))
     #expect(message { try train([1, 2], [0, 1], classes: ["cat", "cat"]) }.contains("two classes are called cat"))
+    let twins = message { try train([1, 2], [0, 1], classes: ["\u{E9}", "e\u{301}"]) }
+    #expect(twins.contains("two spellings") && twins.contains("Label the samples alike"))
   }
 
   @Test func refusesLabelsOutsideTheClasses() {

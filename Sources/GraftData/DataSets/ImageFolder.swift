@@ -103,6 +103,11 @@ public struct ImageFolder: Sendable {
     }
     let found = names.sorted { $0.lexicographicallyPrecedes($1) }.compactMap { String(validating: $0, as: UTF8.self) }
     classNames = try Self.chosen(found, classes, path: path)
+    if let (first, second) = Spelling.twins(in: classNames) {
+      throw DataSetError(
+        path: path, reason: "the class folders \(Spelling.text(first, second))",
+        remedy: "Give both the same name, or move the images of one into the other.")
+    }
   }
 
   /// All images below a path, as a table labels them.
@@ -170,8 +175,16 @@ public struct ImageFolder: Sendable {
     guard case .success(let status) = FileStatus.of(Array(path.utf8)) else { throw FileError(path: path, action: "read the folder", code: errno) }
     var tally = Tally(), rows = table.rows(in: path)
     var walk = Walk(rootCount: path.utf8.count, label: nil, split: nil)
+    // A row may be spelt otherwise than its file, as long as there is one such file: those found that can be spelt in two ways.
+    var found: Set<String> = []
     try walk.visit(Array(path.utf8), status) { entry in
-      guard let row = rows.removeValue(forKey: entry.path) else { return tally.unlabelled.add(entry.path) }
+      guard let row = rows.removeValue(forKey: entry.path) else {
+        if let place = found.firstIndex(of: entry.path) {
+          throw DataSetError(path: path, reason: "the files \(Spelling.text(found[place], entry.path))", remedy: "Rename one of both.")
+        }
+        return tally.unlabelled.add(entry.path)
+      }
+      if !entry.path.utf8.allSatisfy({ $0 < 0x80 }) { found.insert(entry.path) }
       var entry = entry
       (entry.label, entry.split) = (row.label, row.split)
       tally.images += 1

@@ -50,7 +50,16 @@ public struct LabelTable: Sendable {
       }
       let image = Self.normalised(row.fields[columns.path])
       guard !image.isEmpty else { throw failure("the path is empty", "Name an image, or remove the line.") }
-      if let known = rows[image] { throw failure("'\(image)' is on line \(known.line) already", "Remove one of both lines.") }
+      if let place = rows.index(forKey: image) {
+        let (first, known) = rows[place]
+        guard Spelling.differ(first, image) else { throw failure("'\(image)' is on line \(known.line) already", "Remove one of both lines.") }
+        throw failure("\(Spelling.text(first, image)), and the first is on line \(known.line)", "Rename one of both files.")
+      }
+      /// A name that other rows may have, in the same spelling.
+      func insert(_ name: String, into names: inout Set<String>) throws {
+        let (isNew, first) = names.insert(name)
+        guard isNew || !Spelling.differ(first, name) else { throw failure("the labels \(Spelling.text(first, name))", "Write both alike.") }
+      }
       var split: String?
       if let column = columns.split, case let text = row.fields[column].trimmingCharacters(in: .whitespaces), !text.isEmpty {
         guard let known = Self.splits[text.lowercased()] else {
@@ -64,9 +73,9 @@ public struct LabelTable: Sendable {
       case .names(let found):
         // Their order is known at the end.
         (label, values[image]) = ("", found)
-        named.formUnion(found)
+        for name in found { try insert(name, into: &named) }
       }
-      if case .classes = columns.content { classes.insert(label) }
+      if case .classes = columns.content { try insert(label, into: &classes) }
       rows[image] = Row(label: label, split: split, line: row.line)
     }
     guard let columns else { throw DataSetError(path: path, reason: "it is empty", remedy: "Write a header, as path,label, and a line an image.") }

@@ -1,3 +1,5 @@
+import GraftData
+
 /// How strongly weights are penalised: λ in mean cross-entropy + λ/2·‖W‖².
 ///
 /// On N samples λ = 1/(C·N) of scikit-learn's LogisticRegression. With two classes that fits the difference of the two rows
@@ -96,8 +98,11 @@ extension LinearTrainingData {
       throw TrainingDataError(
         message: "there is \(classes.isEmpty ? "no class" : "a single class, \(classes[0])"): a classifier needs two or more. Add a folder a class.")
     }
+    if let (first, second) = Spelling.twins(in: classes) {
+      throw TrainingDataError(message: "the classes \(Spelling.text(first, second)). Label the samples alike, and extract or import them again.")
+    }
     if let twice = Dictionary(grouping: classes, by: { $0 }).filter({ $0.value.count > 1 }).keys.min() {
-      throw TrainingDataError(message: "two classes are called \(twice)")
+      throw TrainingDataError(message: "two classes are called \(twice). Give each a name of its own.")
     }
     guard train.features.dimension > 0 else { throw TrainingDataError(message: "the samples have no features") }
     let counts = try train.classCounts(classCount: classes.count)
