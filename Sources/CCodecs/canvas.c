@@ -27,7 +27,7 @@ static inline uint8_t unpremultiply(uint8_t value, uint8_t alpha) {
 static inline __attribute__((always_inline)) void expand(
     const graft_samples *samples, graft_colour colour, graft_alpha alpha_kind, uint32_t channels, uint32_t bits, const uint8_t *row,
     uint32_t count, uint8_t *rgba) {
-  const uint32_t colours = colour == GRAFT_RGB ? 3 : colour == GRAFT_CMYK ? 4 : 1;
+  const uint32_t colours = colour == GRAFT_RGB || colour == GRAFT_YCBCR ? 3 : colour == GRAFT_CMYK ? 4 : 1;
   // 1, 2 and 4 bits are spread over 0…255
   const uint32_t spread = bits < 8 ? 255 / ((1u << bits) - 1) : 1;
   const uint32_t shift = bits == 16 ? 8 : 0;
@@ -54,6 +54,7 @@ static inline __attribute__((always_inline)) void expand(
         for (uint32_t c = 0; c < 4; c++) raw[c] = (raw[c] * spread) >> shift;
         graft_cmyk_to_rgb((uint8_t)raw[0], (uint8_t)raw[1], (uint8_t)raw[2], (uint8_t)raw[3], rgba);
         break;
+      case GRAFT_YCBCR: graft_ycbcr_to_rgb((uint8_t)raw[0], (uint8_t)raw[1], (uint8_t)raw[2], rgba); break;
     }
     if (alpha_kind == GRAFT_OPAQUE) continue;
     const uint8_t alpha = (uint8_t)((sample_at(row, bits, first + colours) * spread) >> shift);

@@ -3,7 +3,7 @@
 
 #include "CCodecs.h"
 
-typedef enum graft_colour { GRAFT_GREY, GRAFT_RGB, GRAFT_PALETTE, GRAFT_CMYK } graft_colour;
+typedef enum graft_colour { GRAFT_GREY, GRAFT_RGB, GRAFT_PALETTE, GRAFT_CMYK, GRAFT_YCBCR } graft_colour;
 typedef enum graft_alpha { GRAFT_OPAQUE, GRAFT_STRAIGHT, GRAFT_PREMULTIPLIED } graft_alpha;
 
 /// How a row's samples are to be read: pixels side by side, each of `channels` samples.
@@ -51,4 +51,15 @@ static inline void graft_cmyk_to_rgb(uint8_t c, uint8_t m, uint8_t y, uint8_t k,
   rgb[0] = (uint8_t)(light - (2 * c * light + 255) / 510);
   rgb[1] = (uint8_t)(light - (2 * m * light + 255) / 510);
   rgb[2] = (uint8_t)(light - (2 * y * light + 255) / 510);
+}
+
+/// YCbCr of 8 bits to RGB as Pillow does it: JFIF's factors in 64ths, rounded as its tables are.
+static inline void graft_ycbcr_to_rgb(uint8_t y, uint8_t cb, uint8_t cr, uint8_t *rgb) {
+  const int32_t blue = cb - 128, red = cr - 128;
+  // factor · difference · 64, halves rounded up and what is left of a negative one cut off
+#define GRAFT_PART(factor, difference) ((64 * (factor) * (difference) + 50000) / 100000)
+  const int32_t sums[3] = {
+      y + (GRAFT_PART(140200, red) >> 6), y + ((GRAFT_PART(-34414, blue) + GRAFT_PART(-71414, red)) >> 6), y + (GRAFT_PART(177200, blue) >> 6)};
+#undef GRAFT_PART
+  for (int i = 0; i < 3; i++) rgb[i] = sums[i] < 0 ? 0 : sums[i] > 255 ? 255 : (uint8_t)sums[i];
 }

@@ -1,7 +1,7 @@
 // TIFF through libtiff: the first page of a file with whole-number samples of 1 to 8 or 16 bits, in strips or tiles.
 //
-// libtiff's own conversion to RGBA is used only for subsampled YCbCr: it rounds 16 bits otherwise than Pillow, and
-// multiplies colours by alpha.
+// libtiff's own conversion to RGBA is used only for YCbCr that is compressed or subsampled, as Pillow uses it: it rounds 16 bits
+// otherwise than Pillow, multiplies colours by alpha, and takes black and white of YCbCr from the file.
 
 #include <stdlib.h>
 #include <string.h>
@@ -135,7 +135,7 @@ static graft_image_status decode_blocks(tiff_reader *reader, const graft_canvas 
   return status;
 }
 
-/// YCbCr that is not JPEG's, through libtiff's conversion, a strip or a tile at a time. It has no alpha.
+/// YCbCr that is compressed, but not by JPEG, or subsampled, through libtiff's conversion, a strip or a tile at a time. It has no alpha.
 static graft_image_status decode_through_rgba(tiff_reader *reader, const graft_canvas *canvas, graft_image_message *message) {
   uint32_t width = reader->width, height = 0;
   const int is_tiled = TIFFIsTiled(reader->file);
@@ -194,7 +194,7 @@ static graft_image_status decode(graft_image_reader *base, const graft_canvas *c
     if (offset > reader->input.byte_count || count > reader->input.byte_count - offset) return GRAFT_IMAGE_TRUNCATED;
   }
   const int is_planar = reader->planar == PLANARCONFIG_SEPARATE;
-  if (reader->photometric == PHOTOMETRIC_YCBCR) {
+  if (reader->photometric == PHOTOMETRIC_YCBCR && reader->samples.colour != GRAFT_YCBCR) {
     if (reader->compression != COMPRESSION_JPEG || is_planar) return decode_through_rgba(reader, canvas, message);
     TIFFSetField(reader->file, TIFFTAG_JPEGCOLORMODE, JPEGCOLORMODE_RGB);
   }
@@ -249,6 +249,11 @@ static graft_image_status read_layout(tiff_reader *reader, graft_image_message *
     case PHOTOMETRIC_YCBCR:
       if (bits != 8) return graft_fail(message, GRAFT_IMAGE_UNSUPPORTED, "YCbCr of %u bits a sample", bits);
       samples->colour = GRAFT_RGB, colours = 3;
+      uint16_t across = 0, down = 0;
+      TIFFGetFieldDefaulted(file, TIFFTAG_YCBCRSUBSAMPLING, &across, &down);
+      if (reader->compression == COMPRESSION_NONE && reader->planar == PLANARCONFIG_CONTIG && channels == 3 && across == 1 && down == 1) {
+        samples->colour = GRAFT_YCBCR;
+      }
       break;
     case PHOTOMETRIC_RGB: samples->colour = GRAFT_RGB, colours = 3; break;
     case PHOTOMETRIC_SEPARATED: samples->colour = GRAFT_CMYK, colours = 4; break;

@@ -30,13 +30,13 @@ import Testing
   static let mutated = [
     "420.jpg", "progressive.jpg", "cmyk.jpg", "restart.jpg", "orientation-6.jpg", "rgb.png", "rgba-interlaced.png", "palette-alpha.png", "grey16.png",
     "lossy.webp", "lossless-alpha.webp", "lossy-alpha.webp", "animation-offset.webp", "raw.tif", "lzw.tif", "tiled-planar.tif", "jpeg.tif",
-    "ycbcr.tif",
+    "ycbcr.tif", "ycbcr-raw.tif",
     "palette4.tif", "bigtiff.tif", "fax4.tif", "planar16.tif",
   ]
 
   private static let variants = 1000
 
-  /// 22 files, 1,000 variants each: thousands a format.
+  /// 23 files, 1,000 variants each: thousands a format.
   @Test("mutated, a picture is an error or a picture", arguments: mutated)
   func mutations(file: String) async {
     // A process of its own: what other tests need is not this file's.

@@ -217,6 +217,8 @@ case("fax4.tif", saved(Image.fromarray(grey).convert("1"), "TIFF", compression="
 case("palette.tif", saved(Image.fromarray(rgb).quantize(20), "TIFF", compression="tiff_lzw"))
 case("cmyk.tif", saved(cmyk, "TIFF", compression="tiff_lzw"))
 case("ycbcr.tif", saved(Image.fromarray(rgb).convert("YCbCr"), "TIFF", compression="tiff_lzw"))
+# any bytes, so that sums leave 0…255; not compressed, they are not libtiff's to convert
+case("ycbcr-raw.tif", saved(Image.frombytes("YCbCr", (W, H), scene(W, H, 3, 5).tobytes()), "TIFF"))
 case("grey16.tif", saved(Image.fromarray(grey16), "TIFF", compression="tiff_lzw"), pixels=np.repeat(grey[..., None], 3, -1))
 for orientation in (3, 6):
     case(f"orientation-{orientation}.tif", saved(rgb, "TIFF", compression="tiff_lzw", tiffinfo={274: orientation}))
