@@ -65,7 +65,7 @@ func exitStatus(of error: any Error) -> Int32 {
   case is FileError: 74
   case let error as ImageError where error.kind == .unreadable: 74
   case is ImportError, is ShapeError, is TensorError, is NpyError, is ImageError, is DataSetError, is StoreError, is BrokenImageError: 65
-  case is HeadError, is TrainingDataError, is CheckpointError, is TrainingDivergedError, is GradientError, is EvaluationError,
+  case is HeadError, is TrainingDataError, is CheckpointError, is TrainingDivergedError, is DivergenceError, is GradientError, is EvaluationError,
     is ModelConfigurationError, is PreprocessingError:
     65
   case is PlanMemoryError: 65

@@ -125,6 +125,15 @@ private func rosenbrock(_ x: [Double]) -> (Double, [Double]) {
     #expect(result.evaluations == 1)
   }
 
+  /// The gradient's square is 0 in double precision, and the gradient is not.
+  @Test(arguments: [1e-170, 1e-300, Double.leastNormalMagnitude]) func gradientsNextToNothingAreConvergence(start: Double) throws {
+    let function = Function(parameterCount: 1) { _, x in (x[0] * x[0] / 2, [x[0]]) }
+    for options in [LBFGSOptions(), LBFGSOptions(relativeGap: 5e-9)] {
+      let result = try #require(try LBFGS(options: options).minimise(function, from: [start]).first)
+      #expect(result.status == .converged && result.parameters == [start])
+    }
+  }
+
   /// log(x) − x is −∞ at 0 and NaN below: the search must step back into the domain.
   @Test func stepsBackFromWhereTheLossIsNotANumber() throws {
     let barrier = Function(parameterCount: 1) { _, x in (x[0] - log(x[0]), [1 - 1 / x[0]]) }

@@ -192,7 +192,7 @@ private struct Synthetic {
         task: .multilabel, names: names(width), train: try targeted(samples.x, targets, width: width, rows: 80))
       return (
         try TargetLinearFitting(loss: .binaryCrossEntropy, options: options).fit(data, metadata: metadata(.multilabel, width)) { _ in },
-        data.constantLabels
+        data.constantOutputs
       )
     }
     let (narrow, none) = try fitted(samples.labels, 3), (wide, constant) = try fitted(wider, 5)
@@ -201,6 +201,23 @@ private struct Synthetic {
     for row in 0..<80 {
       for label in 0..<3 { #expect(abs(three[row * 3 + label] - five[row * 5 + label]) < 2e-3) }
       #expect(abs(five[row * 5 + 3] - Float(log(80.5 / 0.5))) < 1e-3 && abs(five[row * 5 + 4] + Float(log(80.5 / 0.5))) < 1e-3)
+    }
+  }
+
+  /// Of numbers that are all the same rounding is left, and gradients vanish among the smallest numbers.
+  @Test func constantNumbersAreTold() throws {
+    let samples = Synthetic(rows: 60, seed: 5)
+    for device in [nil, try CPUDevice()] as [CPUDevice?] {
+      let backend: any LinearBackend = device.map { DeviceLinearBackend(device: $0) } ?? HostLinearBackend()
+      for (loss, l2) in [(Loss.squared, 1e-6), (.squared, 1e-2), (.squared, 100), (.huber(1), 1)] {
+        let data = TargetTrainingData(
+          task: .regression, names: names(1), train: try targeted(samples.x, [Double](repeating: 3.7, count: 60), width: 1, rows: 60))
+        #expect(data.constantOutputs == names(1))
+        let fitted = try TargetLinearFitting(loss: loss, options: LinearTrainingOptions(l2: .fixed(l2)), backend: backend)
+          .fit(data, metadata: metadata(.regression, 1)) { _ in }
+        #expect(fitted.status == "converged", "\(loss), λ \(l2)")
+        #expect(try outputs(fitted.classifier, samples.x, rows: 60).allSatisfy { abs($0 - 3.7) < 1e-6 }, "\(loss), λ \(l2)")
+      }
     }
   }
 

@@ -16,7 +16,8 @@ extension TrainCommand {
     let seconds: Double
     let iterations: Int?
     let validation: TargetScore?
-    let constantLabels: [String]?
+    /// One of them, by the task.
+    let constantLabels, constantTargets: [String]?
     let sweep: [Point]
     let folds: Folds?
     let epochs: [EpochRecord]?
@@ -62,6 +63,7 @@ extension TrainCommand {
       case output, device, head, task, status, labels, targets, samples, features, strength, l2, objective, seconds, iterations, validation, sweep,
         folds, epochs
       case constantLabels = "constant_labels"
+      case constantTargets = "constant_targets"
     }
   }
 
@@ -89,10 +91,11 @@ extension TrainCommand {
     let seconds = (ContinuousClock.now - started) / .seconds(1)
     try fitted.classifier.write(to: headPath)
     Interruption.shared.setRemedy(nil)
-    let constant = data.constantLabels
+    let constant = data.constantOutputs
     if !constant.isEmpty {
       let names = constant.prefix(5).joined(separator: ", ") + (constant.count > 5 ? " and \(constant.count - 5) more" : "")
-      console.warn("every training sample has these labels, or none has: \(names). What the head says of them is a constant.")
+      let what = task == .multilabel ? "every training sample has these labels, or none has" : "these numbers are the same for every training sample"
+      console.warn("\(what): \(names). What the head says of them is a constant.")
     }
     show(fitted, compared, task, samples: train.rowCount, seconds: seconds, console)
     console.note("next: graft evaluate \(headPath) \(self.store)")
@@ -103,6 +106,7 @@ extension TrainCommand {
         labels: task == .multilabel ? count : nil, targets: task == .regression ? count : nil, samples: train.rowCount,
         features: train.features.dimension, strength: fitted.strength, l2: isLinear ? fitted.strength : nil, objective: fitted.objective,
         seconds: seconds, iterations: fitted.iterations, validation: fitted.validation, constantLabels: task == .multilabel ? constant : nil,
+        constantTargets: task == .regression ? constant : nil,
         sweep: fitted.sweep.map {
           TargetReport.Point(
             strength: $0.strength, l2: isLinear ? $0.strength : nil, loss: $0.loss, validation: $0.score, iterations: $0.iterations,

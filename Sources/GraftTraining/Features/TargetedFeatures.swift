@@ -104,11 +104,11 @@ public struct TargetTrainingData {
     }
   }
 
-  /// Labels that all training samples have, or none: what a head says of them can only be a constant.
-  public var constantLabels: [String] { task == .multilabel ? names.indices.filter { isConstant($0) }.map { names[$0] } : [] }
+  /// Labels that all training samples have, or none, and numbers that are the same for all: what a head says of them can only be a constant.
+  public var constantOutputs: [String] { names.indices.filter { isConstant($0) }.map { names[$0] } }
 
-  private func isConstant(_ label: Int) -> Bool {
-    var values = stride(from: label, to: train.targets.count, by: max(1, train.targetCount)).lazy.map { train.targets[$0] }.makeIterator()
+  private func isConstant(_ output: Int) -> Bool {
+    var values = stride(from: output, to: train.targets.count, by: max(1, train.targetCount)).lazy.map { train.targets[$0] }.makeIterator()
     guard let first = values.next() else { return true }
     while let value = values.next() { if value != first { return false } }
     return true

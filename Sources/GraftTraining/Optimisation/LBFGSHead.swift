@@ -74,7 +74,8 @@ struct LBFGSHead {
   private mutating func startSearch() throws {
     if gradientMaximum == 0 { return status = .converged }
     let knowsCurvature = vectors.isPreconditioned || !vectors.historyIsEmpty
-    let slope = try slopeOfDescent()
+    // The product of a gradient next to nothing with itself is 0 where numbers end: there is nothing left to descend.
+    guard let slope = try slopeOfDescent() else { return stopShortOfTheGap() }
     // A quadratic with this Hessian falls by half the slope on the way to its minimum.
     let gap = -slope / 2
     let scale = max(abs(loss), 0.01 * abs(startLoss))
@@ -91,8 +92,9 @@ struct LBFGSHead {
     try vectors.moveTrial(length: firstStep)
   }
 
-  /// The slope along a direction that leads down: with all that is known, without the history, or along the gradient.
-  private func slopeOfDescent() throws -> Double {
+  /// The slope along a direction that leads down: with all that is known, without the history, or along the gradient; `nil` where even
+  /// that one's is too small for a number.
+  private func slopeOfDescent() throws -> Double? {
     var slope = try vectors.findDirection()
     func leadsDown() -> Bool { slope < 0 && slope.isFinite }
     if !leadsDown(), !vectors.historyIsEmpty {
@@ -104,6 +106,7 @@ struct LBFGSHead {
       slope = try vectors.findDirection()
     }
     guard leadsDown() else {
+      if slope == 0, gradientMaximum < 1 { return nil }
       throw DivergenceError(head: index, reason: "the gradient is as large as \(gradientMaximum) and gives no direction of descent")
     }
     return slope
