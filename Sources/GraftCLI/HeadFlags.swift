@@ -166,6 +166,14 @@ struct HeadFlags: ParsableArguments {
     }
   }
 
+  /// Says that the solver stopped short.
+  func warn(ofLimit status: String?, _ iterations: Int?, _ console: Console) {
+    guard let iterations, status == SolverStatus.iterationLimit.rawValue else { return }
+    console.warn(
+      "the solver stopped at its limit of \(iterations) iteration\(iterations == 1 ? "" : "s") before the head was the best there is. "
+        + "Raise --max-iterations, or train with --normalise standardise.")
+  }
+
   private func linearOptions(seed: UInt64) throws -> LinearTrainingOptions {
     var options = LinearTrainingOptions(featureNormalisation: normalise, seed: seed)
     if let values = try Self.numbers(l2, "--l2") { options.l2 = values.count == 1 ? .fixed(values[0]) : .sweep(values) }

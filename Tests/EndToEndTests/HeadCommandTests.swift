@@ -48,6 +48,19 @@ import Testing
     #expect(tuned.status == 65 && tuned.messages.contains("--head linear"), "\(tuned.messages)")
   }
 
+  /// Those of a sweep and of both spaces that a head is fitted in count, and that the limit was reached is said.
+  @Test func theIterationLimitIsSaid() throws {
+    let folder = try TemporaryFolder()
+    try store(folder)
+    for (limit, options) in [(1, []), (1, ["--l2", "1e-6"]), (3, []), (1000, [])] {
+      let train = ["train", folder["store"], "--output", folder["h.safetensors"], "--device", "cpu", "--json", "--max-iterations", "\(limit)"]
+      let done = try GraftProcess(train + options, folder: folder).wait(), report = try done.json()
+      #expect(try #require(report["iterations"] as? Int) <= limit)
+      #expect(report["status"] as? String == (limit == 1000 ? "converged" : "iteration_limit"))
+      #expect(done.messages.contains("Raise --max-iterations") == (limit < 1000), "\(done.messages)")
+    }
+  }
+
   @Test func foldsCurvesAndPlots() throws {
     let folder = try TemporaryFolder()
     try store(folder)

@@ -109,6 +109,21 @@ import Testing
     }
   }
 
+  /// A number that is the same for all: the head tells it, and that is said.
+  @Test func constantNumbers() throws {
+    let folder = try TemporaryFolder()
+    let labels = try table(folder, header: "path,same,other") { "3.7,\($0)" }
+    _ = try extract(folder, ["--labels", labels, "--task", "regression"])
+    let train = ["train", folder["store"], "--output", folder["head.safetensors"], "--device", "cpu", "--json"]
+    let done = try GraftProcess(train, folder: folder).wait()
+    #expect(done.status == 0 && done.messages.contains("the same for every training sample: same. What"), "\(done.messages)")
+    #expect(try done.json()["constant_targets"] as? [String] == ["same"] && done.json()["constant_labels"] == nil)
+    // The limit holds for all solvers that follow each other.
+    let limited = try GraftProcess(train + ["--max-iterations", "1"], folder: folder).wait(), report = try limited.json()
+    #expect(report["status"] as? String == "iteration_limit" && report["iterations"] as? Int == 1)
+    #expect(limited.messages.contains("at its limit of 1 iteration before") && limited.messages.contains("--max-iterations"))
+  }
+
   /// What is for classes, and heads and stores that don't belong together.
   @Test func mistakes() throws {
     let folder = try TemporaryFolder()

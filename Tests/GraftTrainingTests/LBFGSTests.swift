@@ -118,6 +118,14 @@ private func rosenbrock(_ x: [Double]) -> (Double, [Double]) {
     #expect(result.loss < 24.2)
   }
 
+  @Test func withoutAnIterationTheStartIsMeasured() throws {
+    let function = Function(parameterCount: 2) { _, x in rosenbrock(x) }
+    let result = try #require(try LBFGS(options: LBFGSOptions(maximumIterations: 0)).minimise(function, from: [-1.2, 1]).first)
+    #expect(result.status == .iterationLimit && result.iterations == 0 && result.evaluations == 1 && result.parameters == [-1.2, 1])
+    let there = try #require(try LBFGS(options: LBFGSOptions(maximumIterations: 0)).minimise(function, from: [1, 1]).first)
+    #expect(there.status == .converged)
+  }
+
   @Test func startAtTheMinimum() throws {
     let function = Function(parameterCount: 2) { _, x in rosenbrock(x) }
     let result = try #require(try LBFGS().minimise(function, from: [1, 1]).first)
@@ -170,7 +178,7 @@ private func rosenbrock(_ x: [Double]) -> (Double, [Double]) {
   @Test func refusesOptionsWithoutMeaning() {
     let function = Function(parameterCount: 2) { _, x in rosenbrock(x) }
     for options in [
-      LBFGSOptions(gradientTolerance: 0), LBFGSOptions(gradientTolerance: .nan), LBFGSOptions(maximumIterations: 0), LBFGSOptions(historyCount: 0),
+      LBFGSOptions(gradientTolerance: 0), LBFGSOptions(gradientTolerance: .nan), LBFGSOptions(maximumIterations: -1), LBFGSOptions(historyCount: 0),
     ] {
       #expect(throws: TrainingOptionError.self) { try LBFGS(options: options).minimise(function, from: [0, 0]) }
     }

@@ -122,6 +122,7 @@ struct TrainCommand: ReportingCommand {
     let seconds = (ContinuousClock.now - started) / .seconds(1)
     try fitted.classifier.write(to: headPath)
     Interruption.shared.setRemedy(nil)
+    head.warn(ofLimit: fitted.status, fitted.iterations, console)
     show(fitted, compared, train: train, seconds: seconds, console)
     console.note("next: graft evaluate \(headPath) \(self.store)")
     let isLinear = fitting.kind == .linear

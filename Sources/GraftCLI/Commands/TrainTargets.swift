@@ -97,6 +97,7 @@ extension TrainCommand {
       let what = task == .multilabel ? "every training sample has these labels, or none has" : "these numbers are the same for every training sample"
       console.warn("\(what): \(names). What the head says of them is a constant.")
     }
+    head.warn(ofLimit: fitted.status, fitted.iterations, console)
     show(fitted, compared, task, samples: train.rowCount, seconds: seconds, console)
     console.note("next: graft evaluate \(headPath) \(self.store)")
     let isLinear = fitting.kind == .linear, count = store.labelling.names.count

@@ -30,7 +30,8 @@ public struct LinearHeadTrainer {
       let made = try choose(strengths, data, whole: problem, onProgress: onProgress)
       (l2, choice) = (made.best.l2, made)
     }
-    let solutions = try problem.solve(l2: [l2], from: [choice?.best.parameters ?? []], options: options.solver, isFinal: true) {
+    let solver = options.solver.following([choice?.iterationsToContinue ?? 0])
+    let solutions = try problem.solve(l2: [l2], from: [choice?.best.parameters ?? []], options: solver, isFinal: true) {
       try onProgress?(LinearTrainingProgress(stage: .fit, solver: $0))
     }
     let solution = solutions[0]

@@ -73,7 +73,8 @@ final class LinearProblem {
     let found = try problem.solve(l2: l2, from: projected, options: options, onEvaluation: onEvaluation)
       .map { $0.replacing(parameters: space.expanding($0.parameters, classCount: classCount)) }
     guard isFinal else { return found }
-    let final = try solveInAll(l2: l2, from: found.map(\.parameters), options: options, onEvaluation: onEvaluation)
+    let rest = options.following(found.map(\.iterations))
+    let final = try solveInAll(l2: l2, from: found.map(\.parameters), options: rest, onEvaluation: onEvaluation)
     return zip(final, found).map { $0.following($1) }
   }
 
@@ -102,7 +103,7 @@ final class LinearProblem {
   ) throws -> [SolverResult] {
     let places = results.indices.filter { results[$0].isBoundByPrecision }
     guard !places.isEmpty, let precise = PreciseLinearObjective(data, classCount: classCount, targets: targets) else { return results }
-    var (results, options) = (results, options)
+    var (results, options) = (results, options.following(places.map { results[$0].iterations }))
     options.lossPrecision = 1e-13
     let objective = PenalisedObjective(precise, l2: places.map { l2[$0] }, classCounts: classCounts, curvatureModel: curvatureModel)
     let found = try LBFGS(options: options).minimise(objective, from: places.flatMap { results[$0].parameters }, onEvaluation: onEvaluation)

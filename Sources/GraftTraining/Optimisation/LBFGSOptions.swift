@@ -8,6 +8,7 @@ public struct LBFGSOptions: Sendable, Equatable {
   /// Converged only if, besides, the loss is expected to lie no more than this share above its minimum. The gradient
   /// alone says little when λ is small: an entry of 1e-4 may hide a tenth of the loss.
   public var relativeGap: Double
+  /// Steps; 0: the start is measured and kept.
   public var maximumIterations: Int
   /// How many steps the approximate Hessian remembers.
   public var historyCount: Int
@@ -33,9 +34,18 @@ public struct LBFGSOptions: Sendable, Equatable {
     guard gradientTolerance > 0, relativeGap > 0, lossPrecision > 0 else {
       throw TrainingOptionError(message: "tolerances must be positive; the gradient's default is 1e-4")
     }
-    guard maximumIterations > 0, historyCount > 0, maximumLineSearchEvaluations > 0 else {
-      throw TrainingOptionError(message: "the iteration limit must be at least 1; the default is 1000")
+    guard maximumIterations >= 0, historyCount > 0, maximumLineSearchEvaluations > 0 else {
+      throw TrainingOptionError(message: "the iteration limit must not be negative; the default is 1000")
     }
+  }
+}
+
+extension LBFGSOptions {
+  /// The same for what goes on where others ended, whose iterations count.
+  func following(_ iterations: [Int]) -> LBFGSOptions {
+    var options = self
+    options.maximumIterations = max(0, maximumIterations - (iterations.max() ?? 0))
+    return options
   }
 }
 

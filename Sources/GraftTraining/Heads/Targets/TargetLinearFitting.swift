@@ -161,7 +161,10 @@ private struct TargetProblem {
   func solve(
     l2: Double, from start: [Double]?, options: LBFGSOptions, isFinal: Bool = false, onEvaluation: @escaping (Int) throws -> Void
   ) throws -> SolverResult {
-    func minimise(_ objective: TargetObjective, _ model: CurvatureModel, from start: [Double]) throws -> SolverResult {
+    func minimise(
+      _ objective: TargetObjective, _ model: CurvatureModel, from start: [Double], after iterations: Int = 0
+    ) throws -> SolverResult {
+      let options = options.following([iterations])
       let penalised = PenalisedObjective(objective, l2: [l2], classCounts: counts, curvatureModel: model)
       return try LBFGS(options: options).minimise(penalised, from: start) { try onEvaluation($0.evaluations) }[0]
     }
@@ -174,11 +177,12 @@ private struct TargetProblem {
       let found = try LBFGS(options: options).minimise(problem) { try onEvaluation($0.evaluations) }[0]
       // Sums in double precision go on where those in float32 show no further decrease.
       guard found.isBoundByPrecision, objective.isSmall else { return found }
-      return try minimise(objective, curvatureModel, from: found.parameters).following(found)
+      return try minimise(objective, curvatureModel, from: found.parameters, after: found.iterations).following(found)
     }
     let found = try minimise(smaller.objective, smaller.curvatureModel, from: smaller.space.projecting(begin, classCount: width))
     let whole = found.replacing(parameters: smaller.space.expanding(found.parameters, classCount: width))
-    return isFinal ? try minimise(objective, curvatureModel, from: whole.parameters).following(whole) : whole
+    guard isFinal else { return whole }
+    return try minimise(objective, curvatureModel, from: whole.parameters, after: whole.iterations).following(whole)
   }
 
   /// The head for raw features (but for the division by length) and in the user's units.
