@@ -32,6 +32,9 @@ struct Console: Sendable {
     print(String(decoding: try encoder.encode(value), as: UTF8.self))
   }
 
+  /// What was printed goes out now; a result that could not be written is an error like any other.
+  static func flush() throws { guard fflush(nil) == 0 else { throw FileError(path: "standard output", action: "write to", code: errno) } }
+
   static func standardError(_ text: String) { StandardError.write(text) }
 }
 
@@ -45,8 +48,7 @@ extension ReportingCommand {
     Interruption.shared.install()
     do {
       try execute()
-      // A result that could not be written is an error like any other.
-      guard fflush(nil) == 0 else { throw FileError(path: "standard output", action: "write to", code: errno) }
+      try Console.flush()
     } catch let error as ExitCode {
       throw error
     } catch let error as ValidationError {
@@ -64,7 +66,9 @@ func exitStatus(of error: any Error) -> Int32 {
   switch error {
   case is FileError: 74
   case let error as ImageError where error.kind == .unreadable: 74
-  case is ImportError, is ShapeError, is TensorError, is NpyError, is ImageError, is DataSetError, is StoreError, is BrokenImageError: 65
+  case is ImportError, is ShapeError, is TensorError, is NpyError, is ImageError, is DataSetError, is StoreError, is BrokenImageError,
+    is SkippedPicturesError:
+    65
   case is HeadError, is TrainingDataError, is CheckpointError, is TrainingDivergedError, is DivergenceError, is GradientError, is EvaluationError,
     is ModelConfigurationError, is PreprocessingError:
     65

@@ -32,6 +32,37 @@ import Testing
     #expect(labels.first?["label"] as? String == "red brick")
   }
 
+  /// Pictures that can't be read are named and passed over, those after them are told, and the status says that some are missing.
+  @Test func predictsTheOthers() throws {
+    let folder = try TemporaryFolder()
+    try Photos.write(to: folder["photos"], count: 8)
+    let extract = ["extract", "--backbone", model, "--data", folder["photos"], "--output", folder["store"], "--device", "cpu"]
+    #expect(try GraftProcess(extract, folder: folder).wait().status == 0)
+    let head = folder["head.safetensors"]
+    #expect(try GraftProcess.run("train", folder["store"], "--output", head, "--device", "cpu", "--l2", "0.01", in: folder).status == 0)
+    try Data("no picture".utf8).write(to: URL(fileURLWithPath: folder["broken.jpg"]))
+    let good = (0..<5).map { folder["photos/red brick/0-\($0).tiff"] }
+    let all = [folder["none.jpg"]] + good[..<3] + [folder["broken.jpg"]] + good[3...]
+    func predict(_ images: [String], _ options: String...) throws -> GraftProcess.Outcome {
+      try GraftProcess(["predict", head] + images + ["--device", "cpu", "--batch-size", "2", "--top-k", "1"] + options, folder: folder).wait()
+    }
+    func paths(_ outcome: GraftProcess.Outcome) throws -> [String?] {
+      let found = try #require(JSONSerialization.jsonObject(with: Data(outcome.output.utf8)) as? [[String: Any]], "\(outcome.messages)")
+      return found.map { $0["path"] as? String }
+    }
+    let mixed = try predict(all), alone = try predict(good)
+    #expect(mixed.status == 65 && alone.status == 0 && mixed.output == alone.output, "\(mixed.messages)")
+    #expect(mixed.messages.contains("skipped \(folder["none.jpg"]): ") && mixed.messages.contains("skipped \(folder["broken.jpg"]): "))
+    #expect(mixed.messages.contains("2 of 7 pictures could not be read"))
+    let json = try predict(all, "--json")
+    #expect(try json.status == 65 && paths(json) == good)
+    let none = try predict([folder["none.jpg"], folder["broken.jpg"]], "--json")
+    #expect(try none.status == 65 && paths(none).isEmpty)
+    let strict = try predict(Array(all[1...]), "--strict")
+    #expect(strict.status == 65 && strict.messages.contains("error: \(folder["broken.jpg"])") && !strict.messages.contains("skipped"))
+    #expect(try predict([folder["none.jpg"]]).status == 74)
+  }
+
   /// A prediction needs no such GPU, says what it is, and adds up.
   @Test func predictsWithoutMeasuring() throws {
     let folder = try TemporaryFolder()

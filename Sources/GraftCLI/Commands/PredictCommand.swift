@@ -9,6 +9,8 @@ struct PredictCommand: ReportingCommand {
       A head for classes names the most likely ones. One for labels names the most likely of them, each with a probability of its own, \
       and marks with * those of 0.5 or more. One for numbers tells each.
 
+      Of many pictures those that can't be read are named and passed over, and the exit status is then 65.
+
       The backbone is looked for where --backbone says, else beside the head, else where a store of the head's features \
       found it; its hash must be the one the head was trained with.
       """)
@@ -17,6 +19,7 @@ struct PredictCommand: ReportingCommand {
   @Argument(help: "Pictures.") var images: [String]
   @Option(help: ArgumentHelp("The backbone's file.", valueName: "model")) var backbone: String?
   @Option(help: ArgumentHelp("How many classes or labels to name (default: 5 classes; every label).", valueName: "count")) var topK: Int?
+  @Flag(help: "Stop at the first picture that can't be read, instead of passing it over.") var strict = false
   @Option(help: "Pictures computed at a time.") var batchSize = 16
   @Option(help: ArgumentHelp("Refuse pictures of more pixels than this.", valueName: "count")) var maxPixels = ImageDecoder.defaultPixelLimit
   @Option(
@@ -87,43 +90,72 @@ struct PredictCommand: ReportingCommand {
     let count = min(topK ?? (head.metadata.task == .classification ? 5 : head.classCount), head.classCount)
     let decoder = preprocessing.decoder(pixelLimit: maxPixels)
     var (predictions, values): ([ImagePrediction], [ValuePrediction]) = ([], [])
-    for first in stride(from: 0, to: images.count, by: batch) {
-      let part = images[first..<min(first + batch, images.count)]
-      var bytes = [UInt8](repeating: 0, count: part.count * preprocessing.byteCount)
-      for (index, image) in part.enumerated() {
-        let decoded = try decoder.decode(path: image)
-        bytes.withUnsafeMutableBufferPointer {
-          preprocessing.apply(
-            to: decoded, into: UnsafeMutableBufferPointer(rebasing: $0[index * preprocessing.byteCount..<(index + 1) * preprocessing.byteCount]))
-        }
-      }
-      let found = try bytes.withUnsafeBytes { try logits($0, part.count) }
-      for (place, path) in part.enumerated() {
-        let outputs = found[place * head.classCount..<(place + 1) * head.classCount], names = head.metadata.classes
+    /// Shows what `bytes` hold; with --json it is kept for the list.
+    func predict(_ paths: [String], _ bytes: [UInt8]) throws {
+      guard !paths.isEmpty else { return }
+      let found = try bytes.withUnsafeBytes { try logits($0, paths.count) }, names = head.metadata.classes
+      for (place, path) in paths.enumerated() {
+        let outputs = found[place * head.classCount..<(place + 1) * head.classCount]
         switch head.metadata.task {
+        case .regression: show(try ValuePrediction(path: path, outputs: outputs, targets: names), console, &values)
+        case .multilabel:
+          let found = try ImagePrediction(path: path, labelLogits: outputs, labels: names, topK: count)
+          show(found, isMultilabel: true, console, &predictions)
         case .classification:
-          predictions.append(try ImagePrediction(path: path, logits: outputs, classes: names, topK: count, temperature: head.metadata.temperature))
-        case .multilabel: predictions.append(try ImagePrediction(path: path, labelLogits: outputs, labels: names, topK: count))
-        case .regression: values.append(try ValuePrediction(path: path, outputs: outputs, targets: names))
+          let found = try ImagePrediction(path: path, logits: outputs, classes: names, topK: count, temperature: head.metadata.temperature)
+          show(found, isMultilabel: false, console, &predictions)
         }
       }
+      try Console.flush()
     }
-    let isMultilabel = head.metadata.task == .multilabel
-    for prediction in predictions {
-      console.result(prediction.path)
-      console.result(
-        tableText(
-          prediction.predictions.map {
-            let mark = isMultilabel && $0.probability >= ImagePrediction.threshold ? "* " : "  "
-            return [mark + String(format: "%5.1f %%", $0.probability * 100), $0.label]
-          }))
+    var (paths, skipped) = ([String](), 0), size = preprocessing.byteCount
+    var bytes = [UInt8](repeating: 0, count: batch * size)
+    for image in images {
+      switch Result(catching: { () throws(ImageError) in try decoder.decode(path: image) }) {
+      case .success(let decoded):
+        bytes.withUnsafeMutableBufferPointer {
+          preprocessing.apply(to: decoded, into: UnsafeMutableBufferPointer(rebasing: $0[paths.count * size..<(paths.count + 1) * size]))
+        }
+        paths.append(image)
+      case .failure(let error):
+        guard !strict, images.count > 1 else { throw error }
+        console.warn("skipped \(error)")
+        skipped += 1
+      }
+      guard paths.count == batch else { continue }
+      try predict(paths, bytes)
+      paths = []
     }
-    for prediction in values {
-      console.result(prediction.path)
-      for value in prediction.predictions { console.result("  \(value.target): " + String(format: "%.6g", value.value)) }
-    }
+    try predict(paths, bytes)
     if head.metadata.task == .regression { try console.object(values) } else { try console.object(predictions) }
+    guard skipped == 0 else {
+      try Console.flush()
+      throw SkippedPicturesError(skipped: skipped, total: images.count)
+    }
   }
+
+  private func show(_ prediction: ImagePrediction, isMultilabel: Bool, _ console: Console, _ kept: inout [ImagePrediction]) {
+    if console.json { return kept.append(prediction) }
+    console.result(prediction.path)
+    console.result(
+      tableText(
+        prediction.predictions.map {
+          let mark = isMultilabel && $0.probability >= ImagePrediction.threshold ? "* " : "  "
+          return [mark + String(format: "%5.1f %%", $0.probability * 100), $0.label]
+        }))
+  }
+
+  private func show(_ prediction: ValuePrediction, _ console: Console, _ kept: inout [ValuePrediction]) {
+    if console.json { return kept.append(prediction) }
+    console.result(prediction.path)
+    for value in prediction.predictions { console.result("  \(value.target): " + String(format: "%.6g", value.value)) }
+  }
+}
+
+/// Pictures that could not be read and were passed over.
+struct SkippedPicturesError: Error, CustomStringConvertible {
+  let skipped, total: Int
+  var description: String { "\(skipped) of \(total) pictures could not be read; the warnings above name them." }
 }
 
 /// The backbone's file: as told, beside the head, or where it was when the head was trained.
