@@ -107,6 +107,8 @@ import Testing
       (["evaluate", head, folder["store"], "--precision-target", "0.9"], 65, "no val samples"),
       (["curve", folder["all"], "--output", folder["c.svg"]], 65, "has no test samples"),
       (["curve", folder["store"], "--output", folder["c.svg"], "--shots", "none"], 64, "--shots"),
+      (["curve", folder["store"], "--output", folder["c.svg"], "--shots", "1,,2"], 64, "--shots"),
+      (["curve", folder["store"], "--output", folder["c.svg"], "--shots", "1000"], 65, "no class has as many as 1000"),
       (["evaluate", folder["store"] + "/index.sqlite", folder["store"]], 65, "index.sqlite"),
     ] as [([String], Int32, String)] {
       let done = try GraftProcess(arguments + (status == 64 ? [] : ["--device", "cpu"]), folder: folder).wait()

@@ -98,16 +98,26 @@ import Testing
     }
     let data = LinearTrainingData(train: try part(0..<200), classes: Self.classes)
     for fitting in [LinearFitting(), try RidgeFitting(), try NeighbourFitting(), CentroidFitting()] as [any HeadFitting] {
-      let curve = try LearningCurve(data, test: part(200..<400), shots: [1, 10, 1000, nil], seeds: 3) { _ in fitting }
+      let curve = try LearningCurve(data, test: part(200..<400), shots: [nil, 10, 1, 1000, 10], seeds: 3) { _ in fitting }
       #expect(curve.points.map(\.shots) == [1, 10, nil] && curve.skipped == [1000] && curve.points.map(\.samples) == [3, 30, 200])
-      #expect(curve.points.allSatisfy { $0.values.count == 3 && $0.top1 == ConfidenceInterval(mean: $0.values) })
+      #expect(curve.points.allSatisfy { $0.values.count == 3 })
+      #expect(curve.points[..<2].allSatisfy { $0.top1 == ConfidenceInterval(mean: $0.values) })
+      // Three draws of all samples are one: what may differ is the test samples.
+      let whole = curve.points[2].top1, wilson = ConfidenceInterval(successes: Int((whole.value * 200).rounded()), of: 200)
+      #expect(whole.low == wilson.low && whole.high == wilson.high && whole.low < whole.value && whole.value < whole.high)
       #expect(curve.points[2].top1.value > curve.points[0].top1.value, "\(fitting.kind)")
       #expect(curve.csv().split(separator: "\n").count == 4)
       _ = try Plot.learningCurve(curve.points, title: "test")
     }
+    let once = try LearningCurve(data, test: part(200..<400), shots: [1], seeds: 1) { _ in CentroidFitting() }.points[0]
+    #expect(once.top1 == ConfidenceInterval(successes: Int((once.values[0] * 200).rounded()), of: 200))
+    let none = #expect(throws: TrainingDataError.self) {
+      try LearningCurve(data, test: part(0..<3), shots: [1000, 2000], seeds: 1) { _ in CentroidFitting() }
+    }
+    #expect(none?.message.contains("no class has as many as 1000 training samples: the largest has ") == true)
     #expect(throws: TrainingOptionError.self) { try LearningCurve(data, test: part(0..<3), shots: [0], seeds: 1) { _ in CentroidFitting() } }
     #expect(throws: TrainingOptionError.self) { try LearningCurve(data, test: part(0..<3), shots: [nil], seeds: 0) { _ in CentroidFitting() } }
-    let none = try LabelledFeatures(features: ArrayFeatures([], rowCount: 0, dimension: 12), labels: [])
-    #expect(throws: TrainingDataError.self) { try LearningCurve(data, test: none, shots: [nil], seeds: 1) { _ in CentroidFitting() } }
+    let empty = try LabelledFeatures(features: ArrayFeatures([], rowCount: 0, dimension: 12), labels: [])
+    #expect(throws: TrainingDataError.self) { try LearningCurve(data, test: empty, shots: [nil], seeds: 1) { _ in CentroidFitting() } }
   }
 }

@@ -7,7 +7,8 @@ struct CurveCommand: ReportingCommand {
     commandName: "curve", abstract: "Accuracy against the number of labelled samples.",
     discussion: """
       Trains heads on draws of the training samples, so many a class, and scores each on the test split: what more labels \
-      would bring. A larger draw holds the smaller ones of its seed. Strengths are chosen on the validation split, or on \
+      would bring. A larger draw holds the smaller ones of its seed. The interval is that of the mean over the draws; where there is \
+      one draw, or all are of the same samples, that of a share of the test samples. Strengths are chosen on the validation split, or on \
       samples held out of the draw; with one sample a class and no validation split a linear head takes the middle one.
       """)
 
@@ -21,7 +22,7 @@ struct CurveCommand: ReportingCommand {
   @OptionGroup var output: OutputOptions
 
   private func counts() throws -> [Int?] {
-    try shots.split(separator: ",").map { part in
+    try shots.split(separator: ",", omittingEmptySubsequences: false).map { part in
       if part == "all" { return nil }
       guard let count = Int(part), count >= 1 else {
         throw ValidationError("--shots takes positive numbers and all, separated by commas, not '\(shots)'.")
@@ -31,7 +32,7 @@ struct CurveCommand: ReportingCommand {
   }
 
   func validate() throws {
-    guard try !counts().isEmpty else { throw ValidationError("--shots takes positive numbers and all, separated by commas, not '\(shots)'.") }
+    _ = try counts()
     guard (1...1000).contains(seeds) else { throw ValidationError("--seeds takes a number from 1 to 1000, not \(seeds).") }
   }
 

@@ -24,6 +24,12 @@ public struct ConfidenceInterval: Sendable, Equatable, Codable {
     self.init(value: p, low: successes == 0 ? 0 : centre - half, high: successes == trials ? 1 : centre + half)
   }
 
+  /// A share of n trials, or a mean of such shares: Wilson's interval of the nearest whole number of successes.
+  init(share: Double, of trials: Int) {
+    let whole = ConfidenceInterval(successes: Int((share * Double(trials)).rounded()), of: trials)
+    self.init(value: share, low: min(share, whole.low), high: max(share, whole.high))
+  }
+
   /// The mean of independent values, by Student's t; a single one has an interval of no width, which says nothing.
   public init(mean values: [Double]) {
     let n = Double(max(1, values.count)), mean = values.reduce(0, +) / n

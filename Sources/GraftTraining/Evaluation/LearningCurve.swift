@@ -9,7 +9,8 @@ public struct LearningCurve: Sendable {
     /// Training samples, and how many that makes a class.
     public let samples: Int
     public let meanSamplesPerClass: Double
-    /// Mean over the draws, and its 95 % interval by Student's t.
+    /// Mean over the draws, and its 95 % interval by Student's t. Where there is one draw, or all are of the same samples, they say nothing
+    /// of how it varies: there it is Wilson's interval of a share of the test samples.
     public let top1: ConfidenceInterval
     /// Of each draw.
     public let values: [Double]
@@ -20,7 +21,7 @@ public struct LearningCurve: Sendable {
   public let skipped: [Int]
 
   /// - Parameters:
-  ///   - shots: samples a class; `nil`: all.
+  ///   - shots: samples a class; `nil`: all. Points come in ascending order, and once each.
   ///   - fitting: what trains a head in the draw of that seed.
   /// - Throws: `TrainingDataError`, `TrainingOptionError`, or what training throws.
   public init(
@@ -37,8 +38,13 @@ public struct LearningCurve: Sendable {
     var counts = [Int](repeating: 0, count: data.classes.count)
     for sample in samples { counts[data.train.labels[sample[0]]] += 1 }
     let most = counts.max() ?? 0
-    skipped = shots.compactMap { $0 }.filter { $0 > most }
-    let chosen = shots.filter { ($0 ?? 0) <= most }
+    let ascending = Set(shots).sorted { ($0 ?? .max) < ($1 ?? .max) }
+    skipped = ascending.compactMap { $0 }.filter { $0 > most }
+    let chosen = ascending.filter { ($0 ?? 0) <= most }
+    guard !chosen.isEmpty else {
+      throw TrainingDataError(
+        message: "no class has as many as \(skipped[0]) training samples: the largest has \(most). Give smaller numbers with --shots, or all.")
+    }
     var points: [Point] = []
     for (index, shot) in chosen.enumerated() {
       var values: [Double] = [], sampleCount = 0
@@ -56,9 +62,11 @@ public struct LearningCurve: Sendable {
         sampleCount = drawn.count
         try onProgress(index * seeds + draw + 1, chosen.count * seeds)
       }
+      let isOneDraw = seeds == 1 || sampleCount == samples.count
       points.append(
         Point(
-          shots: shot, samples: sampleCount, meanSamplesPerClass: Double(sampleCount) / Double(counts.count), top1: ConfidenceInterval(mean: values),
+          shots: shot, samples: sampleCount, meanSamplesPerClass: Double(sampleCount) / Double(counts.count),
+          top1: isOneDraw ? ConfidenceInterval(share: values.reduce(0, +) / Double(seeds), of: test.rowCount) : ConfidenceInterval(mean: values),
           values: values))
     }
     self.points = points
