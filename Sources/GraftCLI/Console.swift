@@ -23,11 +23,12 @@ struct Console: Sendable {
   /// Text on standard output, unless --json.
   func result(_ text: String) { if !json { print(text) } }
 
-  /// The object on standard output, with --json.
+  /// The value on standard output, with --json: an object, or a list of them.
   func object(_ value: some Encodable) throws {
     guard json else { return }
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+    encoder.keyEncodingStrategy = .convertToSnakeCase
     encoder.nonConformingFloatEncodingStrategy = .convertToString(positiveInfinity: "Infinity", negativeInfinity: "-Infinity", nan: "NaN")
     print(String(decoding: try encoder.encode(value), as: UTF8.self))
   }

@@ -91,7 +91,7 @@ struct PrecisionOptions: ParsableArguments {
 
 /// How results are shown.
 struct OutputOptions: ParsableArguments {
-  @Flag(help: "Print one JSON object on standard output; messages go to standard error.")
+  @Flag(help: "Print one JSON value on standard output, an object or a list of them; messages go to standard error.")
   var json = false
 
   @Flag(help: "Print results and errors only.")

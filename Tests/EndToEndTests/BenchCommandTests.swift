@@ -54,11 +54,11 @@ import Testing
     #expect(isPeak(report["peak"]))
     let kernels = try #require(report["profile"] as? [[String: Any]])
     let convolution = try #require(kernels.first { $0["operation"] as? String == "conv2D" })
-    for name in ["milliseconds", "gigaflops", "megabytes", "gigaflopsPerSecond", "gigabytesPerSecond", "percentOfLimit"] {
+    for name in ["milliseconds", "gigaflops", "megabytes", "gigaflops_per_second", "gigabytes_per_second", "percent_of_limit"] {
       #expect(convolution[name] as? Double ?? 0 > 0, "\(name)")
     }
     #expect(["arithmetic", "memory"].contains(convolution["limit"] as? String))
-    #expect((convolution["inputShapes"] as? [[Int]])?[0].count == 4 && (convolution["outputShape"] as? [Int])?[0] == 2)
+    #expect((convolution["input_shapes"] as? [[Int]])?[0].count == 4 && (convolution["output_shape"] as? [Int])?[0] == 2)
     let text = try run([model, "--batch-size", "2", "--seconds", "0.05", "--profile"])
     #expect(text.output.contains("of limit") && text.output.contains("peak: "))
   }

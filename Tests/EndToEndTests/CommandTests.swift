@@ -63,6 +63,20 @@ import Testing
     #expect(try predict([folder["none.jpg"]]).status == 74)
   }
 
+  /// Names in JSON are in one style, in lists too.
+  @Test func namesInJSONAreInOneStyle() throws {
+    let folder = try TemporaryFolder()
+    try Npy.write(HostTensor([2, 3, 32, 32], Array(repeating: 0.5, count: 6144)), to: folder["x.npy"])
+    let run = try GraftProcess.run(
+      "run", model, "--input", folder["x.npy"], "--output", folder["y.npy"], "--device", "cpu", "--compare", "float32", "--json", in: folder)
+    let agreement = try #require(try run.json()["agreement"] as? [String: Any])
+    #expect(agreement.keys.sorted() == ["cosine", "norm_error", "relative_error"])
+    let devices = try GraftProcess.run("devices", "--json", in: folder)
+    let rows = try #require(JSONSerialization.jsonObject(with: Data(devices.output.utf8)) as? [[String: Any]])
+    #expect(rows.last?["compute_units"] is Int && rows.last?["is_gpu"] is Bool)
+    #expect(rows.flatMap(\.keys).allSatisfy { $0 == $0.lowercased() })
+  }
+
   /// A prediction needs no such GPU, says what it is, and adds up.
   @Test func predictsWithoutMeasuring() throws {
     let folder = try TemporaryFolder()

@@ -149,12 +149,12 @@ def layers(graft, folder, options):
 
 def definition(kernel):
     """Operations and bytes of a convolution by its shapes, in 10⁹: what it would cost without a faster method."""
-    y, w = math.prod(kernel["outputShape"]), kernel["inputShapes"][1]
-    return 2e-9 * y * math.prod(w[1:]), 4e-9 * (y + sum(math.prod(shape) for shape in kernel["inputShapes"]))
+    y, w = math.prod(kernel["output_shape"]), kernel["input_shapes"][1]
+    return 2e-9 * y * math.prod(w[1:]), 4e-9 * (y + sum(math.prod(shape) for shape in kernel["input_shapes"]))
 
 
 def layer_text(kernel):
     """"3×3, 56×56×64 → 28×28×128"."""
-    x, w = kernel["inputShapes"][:2]
-    y = kernel["outputShape"]
+    x, w = kernel["input_shapes"][:2]
+    y = kernel["output_shape"]
     return f"{w[2]}×{w[3]}, {x[1]}×{x[2]}×{x[3]} → {y[1]}×{y[2]}×{y[3]}"
