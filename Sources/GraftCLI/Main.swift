@@ -1,4 +1,5 @@
 import ArgumentParser
+import Foundation
 import Graft
 
 @main
@@ -26,4 +27,16 @@ struct GraftCommand: ParsableCommand {
       ExtractCommand.self, TrainCommand.self, FinetuneCommand.self, PretrainCommand.self, EvaluateCommand.self, CurveCommand.self,
       PredictCommand.self, ImportCommand.self, InspectCommand.self, RunCommand.self, BenchCommand.self, TuneCommand.self, DevicesCommand.self,
     ])
+
+  /// Swift's arguments are text: bytes that are not UTF-8 would be changed, and a file of another name be read or written.
+  static func main() {
+    for index in 1..<max(1, Int(CommandLine.argc)) {
+      guard let argument = CommandLine.unsafeArgv[index], String(validatingCString: argument) == nil else { continue }
+      let bytes = UnsafeRawBufferPointer(start: argument, count: strlen(argument))
+      exit(
+        withError: ValidationError(
+          "The argument '\(ImageFolder.escaped(bytes))' is not UTF-8. Use names that are; a file of another name can be renamed or linked to."))
+    }
+    main(nil)
+  }
 }

@@ -63,6 +63,20 @@ import Testing
     #expect(try predict([folder["none.jpg"]]).status == 74)
   }
 
+  /// An argument that is no text names no other file than it says: nothing is read or written.
+  @Test func argumentsAreText() throws {
+    let folder = try TemporaryFolder(), process = Process(), messages = Pipe()
+    // Only a shell can make such an argument here.
+    (process.executableURL, process.currentDirectoryURL) = (URL(fileURLWithPath: "/bin/sh"), URL(fileURLWithPath: folder.path))
+    process.arguments = ["-c", "exec \"$0\" train store --output \"$(printf 'h\\377.st')\"", GraftProcess.executable.path]
+    process.standardError = messages
+    try process.run()
+    let text = String(decoding: messages.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+    process.waitUntilExit()
+    #expect(process.terminationStatus == 64 && text.contains(#"'h\xFF.st' is not UTF-8"#), "\(text)")
+    #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path).isEmpty)
+  }
+
   /// Names in JSON are in one style, in lists too.
   @Test func namesInJSONAreInOneStyle() throws {
     let folder = try TemporaryFolder()

@@ -258,9 +258,9 @@ public struct ImageFolder: Sendable {
   }
 
   /// Text that shows every byte: a backslash and two digits for those that are not UTF-8.
-  private static func escaped(_ name: ArraySlice<UInt8>) -> String {
+  package static func escaped(_ name: some RandomAccessCollection<UInt8>) -> String {
     var text = ""
-    var rest = name
+    var rest = name[...]
     while let first = rest.first {
       // A UTF-8 character has at most four bytes.
       let character = (1...4).lazy.compactMap { count in
