@@ -15,7 +15,8 @@ struct TrainCommand: ReportingCommand {
 
       Where there are several strengths (--l2, --alpha, --k) one is chosen on the validation split; without one on samples \
       held out of the training data, or by --folds; the head is then trained on all training data. The same samples give \
-      the temperature that makes its probabilities honest. Test data is never looked at.
+      the temperature that makes its probabilities honest; a linear head whose strength is given, or chosen by --folds, has one \
+      only with a validation split. Test data is never looked at.
 
       A store of samples with many labels or with numbers (graft help import) takes these heads:
 
