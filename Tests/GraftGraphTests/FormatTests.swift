@@ -50,7 +50,14 @@ import Testing
     let agreement = Agreement(found, reference: reference, rowLength: reference.count / 2)
     let unit = device.precision == .bfloat16 ? 0x1p-8 : 0x1p-11
     #expect(agreement.relativeError < 2 * unit && agreement.normError < 1.5 * unit, "\(agreement)")
-    #expect(agreement.cosine > 1 - unit * unit, "\(agreement)")
+    #expect(try #require(agreement.cosine) > 1 - unit * unit, "\(agreement)")
+  }
+
+  /// Beside infinities there is no angle.
+  @Test func agreementWithInfinitiesHasNoCosine() {
+    let found = Agreement([1, .infinity, 3, 4], reference: [1, .infinity, 3, 4], rowLength: 2)
+    #expect(found.cosine == nil && found.normError == .infinity && found.relativeError == .infinity)
+    #expect(Agreement([1, 2], reference: [2, 4], rowLength: 2).cosine == 1)
   }
 
   /// Whatever networks a reader may build: bounds for a few layers of which none makes values much larger.

@@ -97,13 +97,23 @@ private func isNear(_ a: Double, _ b: Double) -> Bool { abs(a - b) <= 1e-6 * max
     let names = (0..<stored.width).map { "target \($0)" }
     // What is stored is what float32 holds.
     let found = try RegressionEvaluation(outputs: stored.outputs.map(Float.init), targets: stored.targets, names: names)
-    #expect(isNear(found.mae, stored.meanMAE) && isNear(found.rmse, stored.meanRMSE) && isNear(found.r2, stored.meanR2), "\(found)")
+    #expect(isNear(found.mae, stored.meanMAE) && isNear(found.rmse, stored.meanRMSE) && isNear(found.r2 ?? .nan, stored.meanR2), "\(found)")
     for (index, target) in found.targets.enumerated() {
-      #expect(isNear(target.mae, stored.mae[index]) && isNear(target.rmse, stored.rmse[index]) && isNear(target.r2, stored.r2[index]), "\(target)")
+      #expect(
+        isNear(target.mae, stored.mae[index]) && isNear(target.rmse, stored.rmse[index]) && isNear(target.r2 ?? .nan, stored.r2[index]), "\(target)")
     }
     let interval = try #require(found.rmseInterval)
     #expect(interval.low <= found.rmse && found.rmse <= interval.high)
     #expect(found.table().contains("target 0"))
+  }
+
+  /// As scikit-learn's, which is NaN then.
+  @Test func aSingleSampleHasNoShareOfVariance() throws {
+    let found = try RegressionEvaluation(outputs: [1.5, 2], targets: [1, 2], names: ["a", "b"])
+    #expect(found.r2 == nil && found.targets.allSatisfy { $0.r2 == nil } && found.rmse == 0.25)
+    #expect(found.table().contains("undefined"))
+    let fields = try #require(JSONSerialization.jsonObject(with: JSONEncoder().encode(found)) as? [String: Any])
+    #expect(fields["r2"] == nil && fields["rmse"] is Double)
   }
 
   /// An interval is narrower where there are more samples like these, and the same in every run.

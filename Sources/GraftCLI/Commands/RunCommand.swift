@@ -61,8 +61,8 @@ struct RunCommand: ReportingCommand {
       agreement = found
       console.result(
         String(
-          format: "%@ beside %@: largest relative error %.2e, of the norm %.2e, cosine %.6f", format.precision.rawValue, compare.rawValue,
-          found.relativeError, found.normError, found.cosine))
+          format: "%@ beside %@: largest relative error %.2e, of the norm %.2e, cosine %@", format.precision.rawValue, compare.rawValue,
+          found.relativeError, found.normError, found.cosine.map { String(format: "%.6f", $0) } ?? "undefined"))
     }
     try console.object(
       Report(

@@ -4,15 +4,15 @@ public struct Agreement: Sendable, Codable {
   public let relativeError: Double
   /// ‖found − reference‖ / ‖reference‖
   public let normError: Double
-  /// The least cosine of the angle between a row found and the same row of the reference.
-  public let cosine: Double
+  /// The least cosine of the angle between a row found and the same row of the reference; `nil` where a row has none, as beside infinities.
+  public let cosine: Double?
 
   /// Compares rows of `rowLength` numbers. Our own invariant: the counts are equal and `rowLength` divides them.
   ///
-  /// Infinite errors and a cosine of −1 if a number is found that is none.
+  /// Infinite errors and no cosine if a number is found that is none.
   public init(_ found: [Float], reference: [Float], rowLength: Int) {
     precondition(found.count == reference.count && rowLength > 0 && found.count % rowLength == 0)
-    var (difference, size, squares, total, least) = (0.0, 0.0, 0.0, 0.0, 1.0)
+    var (difference, size, squares, total) = (0.0, 0.0, 0.0, 0.0), least: Double? = 1
     for start in stride(from: 0, to: found.count, by: rowLength) {
       var (product, own, other) = (0.0, 0.0, 0.0)
       for i in start..<start + rowLength {
@@ -23,9 +23,9 @@ public struct Agreement: Sendable, Codable {
         (product, own, other) = (product + y * r, own + y * y, other + r * r)
       }
       let cosine = own == other && own == 0 ? 1 : product / (own * other).squareRoot()
-      least = min(least, cosine.isNaN ? -1 : cosine)
+      least = cosine.isNaN ? nil : least.map { min($0, cosine) }
     }
-    relativeError = size > 0 ? difference / size : difference == 0 ? 0 : .infinity
+    relativeError = size > 0 && difference.isFinite ? difference / size : difference == 0 ? 0 : .infinity
     normError = squares.isNaN ? .infinity : total > 0 ? (squares / total).squareRoot() : squares == 0 ? 0 : .infinity
     cosine = least
   }

@@ -10,14 +10,15 @@ public struct RegressionEvaluation: Sendable, Equatable, Encodable {
     public let mae: Double
     /// Root of the mean squared error, in the target's units.
     public let rmse: Double
-    /// Share of the variance that is explained: 1 − Σ(y − ŷ)²/Σ(y − ȳ)².
-    public let r2: Double
+    /// Share of the variance that is explained: 1 − Σ(y − ŷ)²/Σ(y − ȳ)²; `nil` of a single sample, which has none.
+    public let r2: Double?
   }
 
   public let task = LabelTask.regression
   public let samples: Int
   /// Means over the targets.
-  public let mae, rmse, r2: Double
+  public let mae, rmse: Double
+  public let r2: Double?
   /// 95 %, by drawing the samples again; `nil` where that would take long.
   public let rmseInterval, r2Interval: ConfidenceInterval?
   public let targets: [TargetScore]
@@ -36,19 +37,21 @@ public struct RegressionEvaluation: Sendable, Equatable, Encodable {
     try EvaluationError.check(outputs: outputs, targets: targets, width: names.count)
     let width = names.count, count = outputs.count / width
     let sums = RegressionSums(outputs: outputs, targets: targets, width: width)
-    self.targets = names.indices.map { TargetScore(target: names[$0], mae: sums.mae[$0], rmse: sums.rmse[$0], r2: sums.r2[$0]) }
-    (samples, mae, rmse, r2) = (count, sums.mae.mean, sums.rmse.mean, sums.r2.mean)
+    self.targets = names.indices.map {
+      TargetScore(target: names[$0], mae: sums.mae[$0], rmse: sums.rmse[$0], r2: count > 1 ? sums.r2[$0] : nil)
+    }
+    (samples, mae, rmse, r2) = (count, sums.mae.mean, sums.rmse.mean, count > 1 ? sums.r2.mean : nil)
     func interval(_ value: Double, _ part: KeyPath<RegressionSums, [Double]>) -> ConfidenceInterval? {
       Bootstrap.interval(value: value, samples: count, work: 2 * outputs.count) { counts in
         RegressionSums(outputs: outputs, targets: targets, width: width, counts: counts)[keyPath: part].mean
       }
     }
-    (rmseInterval, r2Interval) = (interval(rmse, \.rmse), interval(r2, \.r2))
+    (rmseInterval, r2Interval) = (interval(rmse, \.rmse), interval(sums.r2.mean, \.r2))
   }
 
   /// The summary and a line a target.
   public func table() -> String {
-    func text(_ value: Double) -> String { String(format: "%.5g", value) }
+    func text(_ value: Double?) -> String { value.map { String(format: "%.5g", $0) } ?? "undefined" }
     func interval(_ interval: ConfidenceInterval?) -> String {
       interval.map { "  95 % interval \(text($0.low)) to \(text($0.high))" } ?? ""
     }
