@@ -29,7 +29,14 @@ public struct Backbone: Sendable {
       let weights = try StateDictionary(path: path)
       let told = architecture
       content = .architecture(try Architecture.recognise(weights, name: told), weights)
-    default: content = .onnx(try ONNXFile(path: path))
+    default:
+      do {
+        content = .onnx(try ONNXFile(path: path))
+      } catch let error as ImportError {
+        // What has lost its first bytes is told by its name.
+        if ["safetensors", "pth", "pt"].contains(where: { path.lowercased().hasSuffix("." + $0) }) { _ = try StateDictionary(path: path) }
+        throw error
+      }
     }
   }
 

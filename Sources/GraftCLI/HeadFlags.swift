@@ -4,11 +4,16 @@ import Graft
 /// Which head is trained, and how: the same for every command that trains heads on a store's features.
 struct HeadFlags: ParsableArguments {
   @Option(help: ArgumentHelp("linear, ridge, knn, centroid or mlp.", valueName: "kind")) var head = HeadMetadata.Kind.linear
-  @Option(help: ArgumentHelp("linear: λ, or several separated by commas to choose from (default: 1e-6 to 1e2 by decades).", valueName: "strength"))
+  @Option(
+    parsing: .unconditional,
+    help: ArgumentHelp("linear: λ, or several separated by commas to choose from (default: 1e-6 to 1e2 by decades).", valueName: "strength"))
   var l2: String?
-  @Option(help: ArgumentHelp("ridge: α, or several to choose from (default: 1e-3 to 1e6 by decades).", valueName: "strength")) var alpha: String?
-  @Option(help: ArgumentHelp("knn: neighbours that vote, or several numbers to choose from (default: 1,3,5,10,20).", valueName: "count")) var k:
-    String?
+  @Option(
+    parsing: .unconditional, help: ArgumentHelp("ridge: α, or several to choose from (default: 1e-3 to 1e6 by decades).", valueName: "strength"))
+  var alpha: String?
+  @Option(
+    parsing: .unconditional,
+    help: ArgumentHelp("knn: neighbours that vote, or several numbers to choose from (default: 1,3,5,10,20).", valueName: "count")) var k: String?
   @Option(help: ArgumentHelp("knn: cosine or euclidean.", valueName: "kind")) var distance = NeighbourDistance.cosine
   @Option(help: ArgumentHelp("knn: votes count exp(-distance/number); without it all count alike.", valueName: "number")) var voteTemperature: Double?
   @Option(help: ArgumentHelp("knn: number format of the features in the head: float32 or float16.", valueName: "format")) var featureType = "float32"
@@ -36,8 +41,8 @@ struct HeadFlags: ParsableArguments {
 
   private static func numbers(_ text: String?, _ option: String) throws -> [Double]? {
     guard let text else { return nil }
-    let values = text.split(separator: ",").map { Double($0) }
-    guard !values.isEmpty, values.allSatisfy({ $0.map { $0 >= 0 && $0.isFinite } ?? false }) else {
+    let values = text.split(separator: ",", omittingEmptySubsequences: false).map { Double($0) }
+    guard values.allSatisfy({ $0.map { $0 >= 0 && $0.isFinite } ?? false }) else {
       throw ValidationError("\(option) takes a number that is not negative, or several separated by commas, not '\(text)'.")
     }
     return values.compactMap(\.self)
@@ -45,8 +50,8 @@ struct HeadFlags: ParsableArguments {
 
   private static func counts(_ text: String?, _ option: String) throws -> [Int]? {
     guard let text else { return nil }
-    let values = text.split(separator: ",").map { Int($0) }
-    guard !values.isEmpty, values.allSatisfy({ ($0 ?? 0) >= 1 }) else {
+    let values = text.split(separator: ",", omittingEmptySubsequences: false).map { Int($0) }
+    guard values.allSatisfy({ ($0 ?? 0) >= 1 }) else {
       throw ValidationError("\(option) takes a positive number, or several separated by commas, not '\(text)'.")
     }
     return values.compactMap(\.self)

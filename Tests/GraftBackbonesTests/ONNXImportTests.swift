@@ -53,6 +53,17 @@ import Testing
     #expect(error.hasPrefix("\(path): \(words)."), "\(error)")
   }
 
+  @Test func severalOperatorsAreNamedTogether() throws {
+    // The field op_type: its key and length, and the text.
+    let folder = TemporaryFolder(), known = [0x22, 4] + Array("Conv".utf8)
+    var bytes = try Fixture.bytes("operators/refused-convtranspose.onnx")
+    let place = try #require(bytes.indices.first { bytes[$0...].starts(with: known) })
+    bytes.replaceSubrange(place..<place + known.count, with: [0x22, 4] + Array("Cone".utf8))
+    let path = try folder.file("two.onnx", bytes)
+    let error = message { _ = try Backbone(path: path).graph(inputShape: [1, 3, 8, 8]) }
+    #expect(error.contains("the operators 'Cone', 'ConvTranspose' are not supported (2 of 2 nodes)"), "\(error)")
+  }
+
   @Test func aShapeOfAnotherRankIsRefused() throws {
     let path = Fixture.path("operators/conv-7.onnx")
     let error = message { _ = try Backbone(path: path).graph(inputShape: [2, 3, 7]) }

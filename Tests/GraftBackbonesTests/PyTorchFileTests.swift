@@ -65,6 +65,9 @@ import Testing
     #expect(message { _ = try StateDictionary(path: Fixture.path("plain.pkl")) }.contains("this is a Python pickle, not a file of weights"))
     #expect(message { _ = try StateDictionary(path: Fixture.path("encodings.onnx")) }.contains("neither a PyTorch nor a safetensors file"))
     let folder = TemporaryFolder()
+    // Known by nothing but its name.
+    let lost = try folder.file("lost.safetensors", [UInt8](repeating: 0x77, count: 100))
+    #expect(message { _ = try Backbone(path: lost) }.contains("neither a PyTorch nor a safetensors file"))
     let empty = try folder.file("empty.zip", [0x50, 0x4B, 0x05, 0x06] + [UInt8](repeating: 0, count: 18))
     #expect(message { _ = try StateDictionary(path: empty) }.contains("it holds no data.pkl"))
   }

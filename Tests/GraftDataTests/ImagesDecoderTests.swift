@@ -26,7 +26,8 @@ import Testing
   @Test(
     "other formats are named",
     arguments: [
-      ("GIF89a and more", "a GIF"), ("BM and a bitmap", "a BMP"), ("\0\0\0\u{18}ftypheic\0\0\0\0", "a HEIC"),
+      ("GIF89a and more", "a GIF"), ("BM and a bitmap", "a BMP"), ("P3\n1 1\n255\n1 2 3\n", "written as text, and of PNM only binary PGM and PPM"),
+      ("\0\0\0\u{18}ftypheic\0\0\0\0", "a HEIC"),
       ("\0\0\0\u{18}ftypavif\0\0\0\0", "an AVIF"),
       ("<!DOCTYPE html><html>", "a web page"), ("version https://git-lfs.github.com/spec/v1", "a Git LFS pointer"), ("hello", "none of these"),
       ("P3 1 1 255", "a PNM"), ("%PDF-1.7", "a PDF"),

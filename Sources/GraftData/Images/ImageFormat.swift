@@ -57,7 +57,10 @@ public enum ImageFormat: String, Sendable, CaseIterable {
     if start.begins("8BPS") { return "a Photoshop file" }
     if start.begins("%PDF") { return "a PDF" }
     if start.begins([0, 0, 1, 0]) { return "an icon" }
-    if start.begins("P"), bytes.count > 2, (0x31...0x37).contains(bytes[1]), [0x20, 0x0A, 0x0D].contains(bytes[2]) { return "a PNM picture" }
+    if start.begins("P"), bytes.count > 2, (0x31...0x37).contains(bytes[1]), [0x20, 0x0A, 0x0D].contains(bytes[2]) {
+      let kind = bytes[1] < 0x34 ? "written as text" : bytes[1] == 0x34 ? "of bits" : "of the kind PAM"
+      return "a PNM picture \(kind), and of PNM only binary PGM and PPM are read"
+    }
     if start.begins("<svg") || start.begins("<?xml") { return "an XML or SVG text" }
     if start.begins("<!DOCTYPE") || start.begins("<!doctype") || start.begins("<html") { return "a web page, perhaps a failed download" }
     if start.begins("version https://git-lfs") { return "a Git LFS pointer: run `git lfs pull`" }

@@ -87,7 +87,7 @@ struct ONNXImporter {
     }
     let kinds = Set(unknown.map { $0.domain.isEmpty ? $0.opType : "\($0.domain).\($0.opType)" }).sorted()
     throw first.error(
-      "the operator \(kinds.count == 1 ? "\(quoted(kinds[0])) is" : "s \(listed(kinds)) are") not supported (\(unknown.count) of \(file.nodes.count) nodes)",
+      "the operator\(kinds.count == 1 ? " \(quoted(kinds[0])) is" : "s \(listed(kinds)) are") not supported (\(unknown.count) of \(file.nodes.count) nodes)",
       remedy: "Export the model without \(kinds.count == 1 ? "it" : "them"), or choose a backbone that has none.")
   }
 
