@@ -119,10 +119,11 @@ struct EvaluateCommand: ReportingCommand {
   }
 
   /// From the rows at the model's cut, which lie in a store of their own; a model trained from pictures looks at the pictures again.
+  /// Which samples there are, their labels and their splits are the given store's: the other one is brought up to date by finetune alone.
   private func scorer(_ model: FineTunedModel, _ given: FeatureStore, _ console: Console) throws -> Scorer {
     let head = model.head
     try head.check(task: given.labelling.task, of: given, file: self.head)
-    var found = given
+    var rows = given
     if let cut = model.cut, given.key.cut != cut {
       let path = FineTunedModel.cutStorePath(of: self.store, cut: cut)
       guard FileManager.default.fileExists(atPath: path) else {
@@ -131,21 +132,32 @@ struct EvaluateCommand: ReportingCommand {
           remedy: "Name the store at that cut; 'graft extract --cut \(cut)' makes one.")
       }
       console.note("rows at '\(cut)' from \(path)")
-      found = try FeatureStore.open(reading: path)
+      rows = try FeatureStore.open(reading: path)
     }
-    let store = found
-    try model.check(against: store, file: self.head)
+    let cutRows = rows
+    try model.check(against: cutRows, file: self.head)
     guard let preprocessing = head.preprocessing else { throw HeadError(file: self.head, problem: "it does not say how pictures are prepared") }
     let (backbone, _) = try loadBackbone(try findBackbone(of: head, headPath: self.head, given: nil), console)
     guard try backbone.hash() == head.metadata.backboneSHA256 else {
       throw HeadError(file: self.head, problem: "it was trained with another backbone than \(backbone.path)", remedy: "Put the right one beside it.")
     }
     let network = try TunedNetwork(
-      model, backbone: backbone, preprocessing: preprocessing, batchSize: min(16, max(1, store.samples(split: split).count)),
+      model, backbone: backbone, preprocessing: preprocessing, batchSize: min(16, max(1, given.samples(split: split).count)),
       device: try computing.make(console), options: computing.planOptions(head.metadata.precision ?? .float32))
-    return Scorer(store: store, metadata: head.metadata, places: try head.places(ofOutputsIn: store)) { samples, body in
-      let inputs: any TrainingSamples =
-        model.cut == nil ? try ImageInputs(store, samples: samples, preprocessing: preprocessing) : StoredInputs(store, samples: samples)
+    return Scorer(store: given, metadata: head.metadata, places: try head.places(ofOutputsIn: given)) { samples, body in
+      let inputs: any TrainingSamples
+      if model.cut == nil {
+        inputs = try ImageInputs(given, samples: samples, preprocessing: preprocessing)
+      } else if cutRows === given {
+        inputs = StoredInputs(given, samples: samples)
+      } else {
+        let options = "--cut \(cutRows.key.cut) --feature-type \(cutRows.key.featureType) --output \(cutRows.path)"
+        inputs = StoredInputs(
+          cutRows,
+          samples: try given.samples(
+            samples, withRowsOf: cutRows,
+            remedy: "Run the 'graft finetune' that made it again, or 'graft extract' with the options that made \(given.path), but \(options)."))
+      }
       try network.forEachLogits(of: inputs, body)
     }
   }
@@ -168,7 +180,6 @@ extension FineTunedModel {
     func refuse(_ what: String) -> HeadError {
       HeadError(file: file, problem: "it was trained on another \(what) than \(store.path) holds", remedy: "Name the store it was trained on.")
     }
-    try head.check(task: store.labelling.task, of: store, file: file)
     if let hash = head.metadata.backboneSHA256, hash != store.key.backboneSHA256 { throw refuse("backbone's features") }
     if let preprocessing = head.metadata.preprocessing, preprocessing != store.key.preprocessing { throw refuse("preprocessing") }
     if let cut, cut != store.key.cut { throw refuse("cut ('\(cut)')") }

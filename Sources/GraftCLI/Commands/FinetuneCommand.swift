@@ -159,8 +159,10 @@ struct FinetuneCommand: ReportingCommand {
     let data: TuningData
     if cut.name != nil {
       let rows = try storeAtCut(cut, cutPath, model, store, preprocessing, type, device, console)
-      data = try TuningData(head, rows, loss: loss) { samples, labels, targets, _ in
-        StoredInputs(rows, samples: samples, labels: labels, targets: targets, seed: self.training.seed)
+      data = try TuningData(head, store, loss: loss) { samples, labels, targets, _ in
+        let rowsOfSamples = try store.samples(
+          samples, withRowsOf: rows, remedy: "Its pictures have changed since: run the 'graft extract' that made \(self.store) again.")
+        return StoredInputs(rows, samples: rowsOfSamples, labels: labels, targets: targets, seed: self.training.seed)
       }
     } else {
       data = try TuningData(head, store, loss: loss) { samples, labels, targets, isTraining in

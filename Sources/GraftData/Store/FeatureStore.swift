@@ -40,8 +40,8 @@ public final class FeatureStore: Sendable {
   /// How many images were skipped as unreadable.
   public let skippedCount: Int
 
-  private let index: StoreIndex
-  private let shards: [Shard]
+  let index: StoreIndex
+  let shards: [Shard]
   private let mapped: [(bytes: HostBytes, dataOffset: Int)]
   /// `[rows, T]`, in stores without classes.
   private let targetRows: [Double]

@@ -1,0 +1,79 @@
+import Foundation
+import Graft
+import Testing
+
+/// Fine-tuned models where the store that they came of, or its pictures, change afterwards.
+@Suite(.serialized) struct ChangedStoreTests {
+  private let folder: TemporaryFolder
+  private var store: String { folder["store"] }
+  private var tuned: String { folder["tuned.safetensors"] }
+
+  init() throws { folder = try TemporaryFolder() }
+
+  private func run(_ arguments: [String], status: Int32 = 0) throws -> GraftProcess.Outcome {
+    let outcome = try GraftProcess(arguments + ["--device", "cpu"], folder: folder).wait()
+    #expect(!outcome.wasSignalled && outcome.status == status, "\(arguments.first ?? ""): \(outcome.status), \(outcome.messages)")
+    return outcome
+  }
+
+  private func extract(_ options: [String] = []) throws {
+    _ = try run(["extract", "--backbone", Fixture.path("tiny.onnx"), "--data", folder["photos"], "--output", store] + options)
+  }
+
+  private func train() throws { _ = try run(["train", store, "--output", folder["head.safetensors"], "--l2", "0.001"]) }
+
+  private func finetune(_ part: String, status: Int32 = 0, _ options: [String] = []) throws -> GraftProcess.Outcome {
+    let files = [folder["head.safetensors"], store, "--output", tuned]
+    let common = ["--unfreeze", part, "--epochs", "2", "--learning-rate", "1e-4", "--batch-size", "8", "--json"]
+    return try run(["finetune"] + files + common + options, status: status)
+  }
+
+  private func evaluate(_ options: [String] = []) throws -> (samples: Int, top1: Double) {
+    let report = try run(["evaluate", tuned, store, "--json"] + options).json()
+    return (try #require(report["samples"] as? Int), try #require(report["top1"] as? Double))
+  }
+
+  private func swap(_ one: String, _ other: String) throws {
+    let files = FileManager.default
+    try files.moveItem(atPath: folder["photos/\(one)"], toPath: folder["aside"])
+    try files.moveItem(atPath: folder["photos/\(other)"], toPath: folder["photos/\(one)"])
+    try files.moveItem(atPath: folder["aside"], toPath: folder["photos/\(other)"])
+  }
+
+  /// Rows come from the store at the cut; which samples there are, their labels and their splits are the store's that is named.
+  @Test func evaluationIsOfTheStoreAsItIs() throws {
+    try Photos.write(to: folder["photos"], count: 14)
+    try extract()
+    try train()
+    _ = try finetune("1")
+    let before = try evaluate()
+    #expect(before.top1 > 0.8)
+
+    try swap("grass", "red brick")
+    try extract()
+    let swapped = try evaluate()
+    #expect(swapped.samples == before.samples && swapped.top1 < 0.5, "\(swapped)")
+    // Training, too, is by the store's labels: the head as it came has them wrong now.
+    let report = try finetune("1", ["--learning-rate", "1e-12"]).json()
+    let epochs = try #require(report["epochs"] as? [[String: Any]])
+    #expect(try #require(epochs.first?["train_top1"] as? Double) < 0.5)
+
+    try swap("grass", "red brick")
+    try extract(["--seed", "9"])
+    let drawn = try FeatureStore.open(reading: store).samples(split: "test").count
+    #expect(drawn != before.samples)
+    #expect(try evaluate().samples == drawn)
+    try FileManager.default.removeItem(atPath: folder["photos/grass"])
+    try extract()
+    let left = try FeatureStore.open(reading: store).samples(split: "test").count
+    #expect(left < drawn)
+    #expect(try evaluate().samples == left)
+    // What the store at the cut lacks is not passed over.
+    try Photos.write(to: folder["photos"], count: 14, seed: 1)
+    try extract()
+    let missing = try run(["evaluate", tuned, store], status: 65)
+    #expect(missing.messages.contains("has no rows of") && missing.messages.contains("graft finetune"), "\(missing.messages)")
+    _ = try finetune("1")
+    #expect(try evaluate().samples == FeatureStore.open(reading: store).samples(split: "test").count)
+  }
+}
