@@ -76,4 +76,38 @@ import Testing
     _ = try finetune("1")
     #expect(try evaluate().samples == FeatureStore.open(reading: store).samples(split: "test").count)
   }
+
+  /// Ends a command as soon as its checkpoint is there.
+  private func kill(_ arguments: [String], checkpoint: String) throws {
+    let process = try GraftProcess(arguments, folder: folder), deadline = ContinuousClock.now + .seconds(60)
+    while !FileManager.default.fileExists(atPath: checkpoint), ContinuousClock.now < deadline { Thread.sleep(forTimeInterval: 0.001) }
+    Foundation.kill(process.process.processIdentifier, SIGKILL)
+    _ = try process.wait()
+  }
+
+  /// The same number of samples with other labels, or of other pictures, is another run.
+  @Test func checkpointsKnowTheirData() throws {
+    try Photos.write(to: folder["photos"], count: 6)
+    try extract()
+    try train()
+    let finetune = ["finetune", folder["head.safetensors"], store, "--output", tuned, "--epochs", "400", "--batch-size", "4", "--device", "cpu"]
+    try kill(finetune, checkpoint: tuned + ".checkpoint")
+    try swap("grass", "red brick")
+    try extract()
+    #expect(try run(finetune, status: 65).messages.contains("other data or options"))
+    try swap("grass", "red brick")
+    try extract()
+    #expect(try run(finetune).messages.contains("going on after epoch"))
+
+    let own = folder["own.safetensors"]
+    let pretrain = [
+      "pretrain", "--architecture", "resnet_tiny", "--data", folder["photos"], "--output", own, "--input-size", "16", "--batch-size", "8", "--epochs",
+      "40", "--device", "cpu",
+    ]
+    try kill(pretrain, checkpoint: own + ".checkpoint")
+    try swap("grass", "red brick")
+    #expect(try run(pretrain, status: 65).messages.contains("other data or options"))
+    try swap("grass", "red brick")
+    #expect(try run(pretrain).messages.contains("going on after epoch"))
+  }
 }

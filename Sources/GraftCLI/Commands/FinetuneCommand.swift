@@ -192,7 +192,7 @@ struct FinetuneCommand: ReportingCommand {
     let outcome = try runTraining(
       trainer, output: outputPath,
       identity:
-        "\(hash) \(try ContentHash.ofFile(self.head)) \(unfreeze) \(cut.name ?? "image \(augmentation.canonicalJSON) \(mixing.mixup) \(mixing.cutmix)") \(self.training.identity) \(training.count) \(batchSize) \(format.precision)"
+        "\(hash) \(try ContentHash.ofFile(self.head)) \(unfreeze) \(cut.name ?? "image \(augmentation.canonicalJSON) \(mixing.mixup) \(mixing.cutmix)") \(self.training.identity) \(data.identity) \(batchSize) \(format.precision)"
         + (task == .classification ? "" : " \(task.rawValue) \(loss)") + (normalisation == .frozen ? "" : " \(normalisation)"),
       flags: self.training, console: console, keepsInitial: true)
     var metrics = ["epochs": Double(outcome.bestEpoch)]

@@ -7,6 +7,8 @@ struct TuningData {
   let validation: (any TrainingSamples)?
   /// Of labels or numbers.
   let targets: TuningTargets?
+  /// Of the samples and what they are labelled with.
+  let identity: String
   /// `[N, T]`, in the user's units.
   private let validationTargets: [Double]
 
@@ -19,6 +21,7 @@ struct TuningData {
     inputs: (_ samples: [StoredSample], _ labels: [Int]?, _ targets: [Float]?, _ isTraining: Bool) throws -> any TrainingSamples
   ) throws {
     let train = store.samples(split: "train"), held = store.samples(split: "val"), task = store.labelling.task
+    identity = try store.identity(of: train + held)
     guard task != .classification else {
       let places = try head.places(ofOutputsIn: store)
       training = try inputs(train, train.map { places[$0.label] }, nil, true)

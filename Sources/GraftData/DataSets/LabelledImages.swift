@@ -19,12 +19,15 @@ public struct LabelledImages: Sendable {
   /// Files that are no images' or can't be read, and folders without any.
   public let ignored: Int
   public let emptyClasses: [String]
+  /// A hash of what training depends on: paths, labels and splits of the images that are not for the test, in order, with the hash of
+  /// the content where the split is drawn by it.
+  public let identity: String
 
   /// Walks the folder. Where its folders do not say which split an image belongs to, the rule does, by the hash of the content.
   ///
   /// - Throws: `FileError`, `DataSetError` if there is no image.
   public init(_ folder: ImageFolder, rule: SplitRule = .default) throws {
-    var (images, problems): ([Image], Int) = ([], 0)
+    var (images, problems): ([Image], Int) = ([], 0), hash = TextListHash()
     let places = Dictionary(uniqueKeysWithValues: folder.classNames.enumerated().map { ($1, $0) })
     let tally = try folder.forEachImage { entry in
       guard entry.problem == nil, let name = entry.label, let label = places[name] else {
@@ -32,12 +35,14 @@ public struct LabelledImages: Sendable {
         return
       }
       let path = folder.path + "/" + entry.path
-      images.append(Image(path: path, label: label, split: try entry.split ?? rule.split(groupKey: ContentHash.ofFile(path))))
+      let content = entry.split == nil ? try ContentHash.ofFile(path) : "", split = entry.split ?? rule.split(groupKey: content)
+      images.append(Image(path: path, label: label, split: split))
+      if split != "test" { hash.add(entry.path, name, split, content) }
     }
     guard !images.isEmpty else { throw DataSetError(path: folder.path, reason: "there is no image in it", remedy: "Name another folder.") }
     (classNames, self.images) = (folder.classNames, images)
     packed = folder.packed
-    (ignored, emptyClasses) = (tally.ignored + problems, tally.emptyClasses)
+    (ignored, emptyClasses, identity) = (tally.ignored + problems, tally.emptyClasses, hash.finish())
   }
 
   public func images(split: String) -> [Image] { images.filter { $0.split == split } }

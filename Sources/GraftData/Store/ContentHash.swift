@@ -45,7 +45,7 @@ public enum ContentHash {
     return try ofFile(descriptor: file.descriptor, path: file.temporaryPath)
   }
 
-  private static func hexadecimal(_ digest: SHA256.Digest) -> String {
+  fileprivate static func hexadecimal(_ digest: SHA256.Digest) -> String {
     let digits = Array("0123456789abcdef".utf8)
     return String(unsafeUninitializedCapacity: 64) { target in
       for (index, byte) in digest.enumerated() {
@@ -55,4 +55,19 @@ public enum ContentHash {
       return 64
     }
   }
+}
+
+/// The hash of a list of texts, given one after the other: of what a run is trained on, say.
+struct TextListHash {
+  private var hash = SHA256()
+
+  mutating func add(_ texts: String?...) {
+    for text in texts {
+      // None of ours has a zero byte: lists that differ stay so.
+      var text = (text ?? "") + "\0"
+      text.withUTF8 { hash.update(bufferPointer: UnsafeRawBufferPointer($0)) }
+    }
+  }
+
+  func finish() -> String { ContentHash.hexadecimal(hash.finalize()) }
 }

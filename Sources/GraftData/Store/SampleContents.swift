@@ -39,4 +39,17 @@ extension FeatureStore {
     }
     return result
   }
+
+  /// A hash of what training on some samples depends on besides their rows: contents, labels and splits, in order.
+  public func identity(of samples: some Collection<StoredSample>) throws -> String {
+    var hash = TextListHash()
+    try index.read { db in
+      let statement = try db.cachedStatement(sql: "SELECT content_sha256, label, split FROM sample WHERE id = ?")
+      for sample in samples {
+        let row = try Row.fetchOne(statement, arguments: [sample.id])
+        hash.add(row?.text(0), row?.text(1), row?.text(2))
+      }
+    }
+    return hash.finish()
+  }
 }
