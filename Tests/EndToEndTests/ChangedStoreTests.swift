@@ -110,4 +110,27 @@ import Testing
     try swap("grass", "red brick")
     #expect(try run(pretrain).messages.contains("going on after epoch"))
   }
+
+  /// What is computed at the new cut are the store's samples, not all that its folder holds.
+  @Test func someOfTheClassesAreFinetuned() throws {
+    try Photos.write(to: folder["photos"], count: 8)
+    try extract(["--classes", "grass,red brick"])
+    try train()
+    let cutStore = try #require(try finetune("1").json()["cut_store"] as? String)
+    let (samples, rows) = (try FeatureStore.open(reading: store), try FeatureStore.open(reading: cutStore))
+    #expect(rows.classNames == ["grass", "red brick"])
+    for split in ["train", "test"] { #expect(rows.samples(split: split).count == samples.samples(split: split).count) }
+    #expect(try evaluate().samples == samples.samples(split: "test").count)
+  }
+
+  @Test func theTableOfLabelsMayBeGone() throws {
+    try Photos.write(to: folder["photos"], count: 8)
+    let lines = Photos.classes.flatMap { name in (0..<8).map { "\(name)/0-\($0).tiff,\(name == "grass" ? "green" : "other")" } }
+    try (["path,label"] + lines).joined(separator: "\n").write(toFile: folder["labels.csv"], atomically: true, encoding: .utf8)
+    try extract(["--labels", folder["labels.csv"]])
+    try train()
+    try FileManager.default.removeItem(atPath: folder["labels.csv"])
+    _ = try finetune("1")
+    #expect(try evaluate().top1 > 0.8)
+  }
 }

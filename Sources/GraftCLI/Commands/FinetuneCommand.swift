@@ -236,7 +236,7 @@ struct FinetuneCommand: ReportingCommand {
         extractionSeconds: extractionSeconds, seconds: seconds))
   }
 
-  /// The store at the new cut, brought up to date with the pictures.
+  /// The store at the new cut, brought up to date with the samples of the one that the head was trained on.
   private func storeAtCut(
     _ cut: MovedCut, _ path: String, _ model: Backbone, _ store: FeatureStore, _ preprocessing: Preprocessing, _ type: ElementType,
     _ device: any Device, _ console: Console
@@ -250,11 +250,8 @@ struct FinetuneCommand: ReportingCommand {
     options.split = store.splitRule
     options.facts = store.entries.filter { ["backbone_path", "backbone_file"].contains($0.key) }
     options.facts["graft_version"] = GraftVersion.text
-    let root = try ImageInputs.root(of: store, given: data)
-    let folder =
-      try store.entries["label_file"].map { try ImageFolder(path: root, labels: LabelTable(path: $0, task: store.labelling.task)) }
-      ?? ImageFolder(path: root)
-    let run = try FeatureExtraction(data: folder, store: path, key: key, preprocessing: preprocessing, options: options)
+    let samples = try ImageFolder(path: ImageInputs.root(of: store, given: data), samplesOf: store)
+    let run = try FeatureExtraction(data: samples, store: path, key: key, preprocessing: preprocessing, options: options)
     let line = ProgressLine(console)
     defer { line.finish() }
     let summary = try Interruption.shared.deferring { flag in

@@ -65,6 +65,8 @@ public struct ImageFolder: Sendable {
 
   /// The classes asked for; `nil`: all.
   private let wanted: Set<String>?
+  /// What says which images there are, in place of the folders.
+  private let store: FeatureStore?
 
   /// Looks at the top level.
   ///
@@ -72,7 +74,7 @@ public struct ImageFolder: Sendable {
   /// - Throws: `FileError` if a folder cannot be read; `DataSetError` if there are no class folders, or one of `classes` is none.
   public init(path: String, classes: [String]? = nil) throws {
     self.path = path
-    (labelling, table, wanted) = (.classes, nil, classes.map(Set.init))
+    (labelling, table, wanted, store) = (.classes, nil, classes.map(Set.init), nil)
     packed = try IDXDataSet.open(path)
     if let packed {
       (classNames, parts) = (try Self.chosen(packed.classNames, classes, path: path), [])
@@ -116,10 +118,20 @@ public struct ImageFolder: Sendable {
   public init(path: String, labels table: LabelTable) throws {
     self.path = path
     (labelling, classNames, self.table) = (table.labelling, table.classNames, table)
-    (packed, parts, wanted) = (nil, [], nil)
+    (packed, parts, wanted, store) = (nil, [], nil, nil)
     guard case .success(let status) = FileStatus.of(Array(path.utf8)), status.isFolder else {
       throw FileError(path: path, action: "read the folder", code: access(path, F_OK) == 0 ? ENOTDIR : errno)
     }
+  }
+
+  /// The images below a path that a store has features of, with the labels and splits it gives them: however it came to know them, by
+  /// some of the folders or a table that is elsewhere now.
+  ///
+  /// - Throws: `FileError`, `DataSetError` for IDX files that cannot be read.
+  public init(path: String, samplesOf store: FeatureStore) throws {
+    self.path = path
+    (labelling, classNames, packed) = (store.labelling, store.classNames, try IDXDataSet.open(path))
+    (self.store, table, parts, wanted) = (store, nil, [], nil)
   }
 
   private static func chosen(_ found: [String], _ classes: [String]?, path: String) throws(DataSetError) -> [String] {
@@ -138,6 +150,16 @@ public struct ImageFolder: Sendable {
   /// - Throws: `FileError` if a folder cannot be read; what `body` throws.
   package func forEachImage(_ body: (Entry) throws -> Void) throws -> Tally {
     var tally = Tally()
+    if let store {
+      try store.forEachSample { path, label, split in
+        tally.images += 1
+        var entry = Entry(path: path, label: label, split: split)
+        // What has gone is told by who reads it.
+        entry.stamp = packed.map { $0.file(path)?.stamp } ?? (try? FileStatus.of(Array("\(self.path)/\(path)".utf8)).get())?.stamp
+        try body(entry)
+      }
+      return tally
+    }
     if let packed {
       _ = try packed.forEachImage { entry in
         guard wanted == nil || entry.label.map(classNames.contains) == true else { return }

@@ -52,4 +52,12 @@ extension FeatureStore {
     }
     return hash.finish()
   }
+
+  /// Visits samples with features, by path, with what the index says of them.
+  func forEachSample(_ body: (_ path: String, _ label: String?, _ split: String?) throws -> Void) throws {
+    try index.read { db in
+      let rows = try Row.fetchCursor(db, sql: "SELECT path, label, split FROM sample WHERE status = 'ok' ORDER BY path")
+      while let row = try rows.next() { try body(row.text(0) ?? "", row.text(1), row.text(2)) }
+    }
+  }
 }
