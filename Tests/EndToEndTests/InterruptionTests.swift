@@ -61,6 +61,33 @@ import Testing
     #expect(try unfinishedFiles(in: folder) == [])
   }
 
+  /// Images come in the order of their folders: what a store holds before its end is not what anyone meant to train on.
+  @Test func anUnfinishedStoreIsTold() throws {
+    let folder = try TemporaryFolder()
+    try Photos.write(to: folder["photos"], count: 100, side: 200)
+    let extract = [
+      "extract", "--backbone", model, "--data", folder["photos"], "--output", folder["store"], "--device", "cpu", "--shard-rows", "8",
+    ]
+    let train = ["train", folder["store"], "--output", folder["head.safetensors"], "--device", "cpu", "--quiet"]
+    let process = try GraftProcess(extract, folder: folder), deadline = ContinuousClock.now + .seconds(60)
+    while !FileManager.default.fileExists(atPath: folder["store/shards/000002.npy"]), ContinuousClock.now < deadline {
+      Thread.sleep(forTimeInterval: 0.001)
+    }
+    // While it runs, and once it was killed.
+    kill(process.process.processIdentifier, SIGSTOP)
+    #expect(try GraftProcess(train, folder: folder).wait().messages.contains("store is unfinished"))
+    kill(process.process.processIdentifier, SIGKILL)
+    _ = try process.wait()
+    for command in [train, ["curve", folder["store"], "--output", folder["curve.svg"], "--device", "cpu"]] {
+      let outcome = try GraftProcess(command, folder: folder).wait()
+      #expect(outcome.messages.contains("of 300 samples"), "\(outcome.messages)")
+    }
+    // The same command again ends it, and what has a row already is not marked.
+    #expect(try GraftProcess(extract, folder: folder).wait().status == 0)
+    let outcome = try GraftProcess(train, folder: folder).wait()
+    #expect(outcome.status == 0 && !outcome.messages.contains("unfinished"), "\(outcome.messages)")
+  }
+
   /// Someone who does not wait: whenever the signals come, the store is whole and the next run goes on with it.
   @Test func severalSignals() throws {
     let folder = try TemporaryFolder()

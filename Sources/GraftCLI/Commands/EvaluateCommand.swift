@@ -52,7 +52,7 @@ struct EvaluateCommand: ReportingCommand {
   func execute() throws {
     let console = output.console
     let file = try SafetensorsFile(path: self.head)
-    let store = try FeatureStore.open(reading: self.store)
+    let store = try FeatureStore.open(reading: self.store, warningOn: console)
     let task = store.labelling.task
     guard task == .classification || (precisionTarget == nil && plots == nil) else {
       throw ValidationError("--precision-target and --plots are for classes, and \(self.store) is a store for \(task.rawValue).")

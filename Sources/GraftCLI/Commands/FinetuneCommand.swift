@@ -119,7 +119,7 @@ struct FinetuneCommand: ReportingCommand {
     if let outputPath { try AtomicFile.check(creating: outputPath) }
     // validate() has seen that only a search for a rate goes without.
     let outputPath = outputPath ?? ""
-    let store = try FeatureStore.open(reading: self.store)
+    let store = try FeatureStore.open(reading: self.store, warningOn: console)
     let task = store.labelling.task, head = try Head(path: self.head)
     try head.check(against: store, file: self.head)
     guard let hash = head.metadata.backboneSHA256, let feature = head.metadata.cut, let preprocessing = head.preprocessing else {

@@ -58,6 +58,7 @@ struct ScanTable {
           """)
       // What a label is has changed: of images that are looked at again, too, no label of the other kind may stay until then.
       if hasChanged { try db.execute(sql: "UPDATE sample SET label = scan.label FROM temp.scan WHERE scan.path = sample.path") }
+      if unchanged < tally.images { try writer.markUnfinished(db, count: tally.images) }
       return (tally, unchanged, removed)
     }
   }

@@ -45,6 +45,7 @@ extension FeatureStore {
     try writer.declare(labels.labelling) { db, hasChanged in
       // Labels of another kind go; the rows stay, and each gets its sample again below.
       if hasChanged { try db.execute(sql: "DELETE FROM sample") }
+      try writer.markUnfinished(db, count: features.count)
     }
     var summary = ImportSummary()
     (summary.labelling, summary.hasWholeTargets) = (labels.labelling, labels.hasWholeTargets)

@@ -39,6 +39,9 @@ public final class FeatureStore: Sendable {
   public let samplesBySplit: [String: [StoredSample]]
   /// How many images were skipped as unreadable.
   public let skippedCount: Int
+  /// How many samples the run that fills the store set out to have, where it is under way or was interrupted; `nil`: it came to its end.
+  public var unfinishedCount: Int? { entries[Self.unfinishedKey].flatMap(Int.init) }
+  static let unfinishedKey = "unfinished"
 
   let index: StoreIndex
   let shards: [Shard]

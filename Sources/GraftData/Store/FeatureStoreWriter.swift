@@ -144,9 +144,15 @@ final class FeatureStoreWriter {
     }
   }
 
-  /// Ends the writing; what was not committed is lost.
+  /// Says, until `close`, that samples are on their way: readers see what is there so far, and it may lack whole classes.
+  func markUnfinished(_ db: Database, count: Int) throws {
+    try db.execute(sql: "INSERT OR REPLACE INTO store VALUES (?, ?)", arguments: [FeatureStore.unfinishedKey, String(count)])
+  }
+
+  /// Ends the writing of a run that came to its end; what was not committed is lost.
   func close() throws {
     shard = nil
+    try index.write { db in try db.execute(sql: "DELETE FROM store WHERE key = ?", arguments: [FeatureStore.unfinishedKey]) }
     try index.close()
   }
 
