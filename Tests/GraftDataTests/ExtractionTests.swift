@@ -153,6 +153,33 @@ import Testing
     #expect(summary.skippedImages.allSatisfy { $0.reason.contains("float16 cannot hold") })
   }
 
+  /// Where no picture has features the network is at fault, or the format; and what failed is not in the way of the next try.
+  @Test(arguments: [(Float.nan, ElementType.float32, "check its weights"), (1e5, .float16, "--feature-type float32")])
+  func featuresOfNoImageCanBeStored(_ value: Float, _ type: ElementType, _ remedy: String) throws {
+    final class Constant: FeatureComputing {
+      let (batchSize, featureShape) = (2, [1])
+      let value: Float
+      init(_ value: Float) { self.value = value }
+      func features(ofBatch bytes: UnsafeRawBufferPointer, count: Int, into rows: UnsafeMutableBufferPointer<Float>) throws {
+        rows.update(repeating: value)
+      }
+    }
+    let photos = try TestPhotos()
+    try photos.fill(4)
+    try photos.addBroken("ant/00000.jpg")
+    let store = photos.folder.path + "-store"
+    defer { try? FileManager.default.removeItem(atPath: store) }
+    let extraction = FeatureExtraction(
+      data: try photos.data(), store: store, key: testKey(shape: [1], type: type), imageByteCount: 12, prepare: TestBackbone.prepare)
+    let error = try #require(throws: StoreError.self) { try extraction.run { Constant(value) } }
+    #expect(error.description.contains("ant/00000.png: its feature 0 is") && error.description.contains(remedy), "\(error)")
+    #expect(!error.description.contains("JPEG"))
+    // With another key, as it may be after what was said.
+    let (summary, _) = try extract(photos, to: store, key: testKey(cut: "another"))
+    #expect((summary.extracted, summary.skipped) == (4, 1))
+    #expect(throws: StoreError.self) { try extract(photos, to: store, key: testKey(cut: "a third")) }
+  }
+
   @Test func cancellationKeepsWhatIsCompleteAndSaysHowToGoOn() throws {
     let photos = try TestPhotos()
     try photos.fill(30)

@@ -158,10 +158,9 @@ struct FinetuneCommand: ReportingCommand {
     let loss = try HeadFlags.loss(self.loss, for: task)
     let data: TuningData
     if cut.name != nil {
-      let rows = try storeAtCut(cut, cutPath, model, store, preprocessing, type, device, console)
+      let (rows, remedy) = try storeAtCut(cut, cutPath, model, store, preprocessing, type, device, console)
       data = try TuningData(head, store, loss: loss) { samples, labels, targets, _ in
-        let rowsOfSamples = try store.samples(
-          samples, withRowsOf: rows, remedy: "Its pictures have changed since: run the 'graft extract' that made \(self.store) again.")
+        let rowsOfSamples = try store.samples(samples, withRowsOf: rows, remedy: remedy)
         return StoredInputs(rows, samples: rowsOfSamples, labels: labels, targets: targets, seed: self.training.seed)
       }
     } else {
@@ -240,7 +239,7 @@ struct FinetuneCommand: ReportingCommand {
   private func storeAtCut(
     _ cut: MovedCut, _ path: String, _ model: Backbone, _ store: FeatureStore, _ preprocessing: Preprocessing, _ type: ElementType,
     _ device: any Device, _ console: Console
-  ) throws -> FeatureStore {
+  ) throws -> (rows: FeatureStore, remedyIfMissing: String) {
     Interruption.shared.setRemedy("What was computed at the new cut is kept; run the same command again.")
     let key = FeatureKey(
       backboneSHA256: store.key.backboneSHA256, cut: cut.name ?? "", cutShape: cut.shape, preprocessing: preprocessing.canonicalJSON,
@@ -265,6 +264,9 @@ struct FinetuneCommand: ReportingCommand {
     line.finish()
     console.note(
       String(format: "%@: %d computed, %d there already, %.1f s", path, summary.extracted, summary.reused, summary.seconds))
-    return try FeatureStore.open(reading: path)
+    let remedy =
+      summary.unstorable.map { "Of \($0.image.path) \($0.image.reason). \($0.remedy)" }
+      ?? "Its pictures have changed since: run the 'graft extract' that made \(self.store) again."
+    return (try FeatureStore.open(reading: path), remedy)
   }
 }

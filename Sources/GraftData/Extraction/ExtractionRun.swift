@@ -188,6 +188,7 @@ final class ExtractionRun {
       if let wrong = row.firstIndex(where: { !isStorable($0) }) {
         let reason = "its feature \(wrong % writer.key.featureCount) is \(row[wrong]), which \(writer.key.featureType) cannot hold"
         if refusals.count < Self.mostRefusals { refusals[hash] = reason }
+        counts.unstorable = counts.unstorable ?? (SkippedImage(path: sample.path, reason: reason), remedy(for: row[wrong]))
         try skip(sample, reason)
         continue
       }
@@ -213,6 +214,12 @@ final class ExtractionRun {
     }
     batch.empty()
     spare.append(batch)
+  }
+
+  private func remedy(for value: Float) -> String {
+    if value.isFinite { return "Store features as float32 (--feature-type float32)." }
+    let precision = writer.key.precision == "float32" ? "" : ", or compute in float32 (--precision float32)"
+    return "The numbers are the network's: check its weights and the preprocessing\(precision)."
   }
 
   private func isStorable(_ value: Float) -> Bool {

@@ -95,6 +95,8 @@ public struct ExtractionSummary: Sendable {
   public internal(set) var skipped = 0
   /// The first of those, in the data set's order; the index has them all.
   public internal(set) var skippedImages: [SkippedImage] = []
+  /// The first image whose features the store's format cannot hold, which is no fault of the image, and what to do about it.
+  public internal(set) var unstorable: (image: SkippedImage, remedy: String)?
   /// Samples that left the index because their file has gone. Their rows stay and cost nothing if they come back.
   public internal(set) var removed = 0
   /// Files passed over: no image's extension, or outside the class folders.

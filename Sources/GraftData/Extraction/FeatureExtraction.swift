@@ -113,6 +113,10 @@ public struct FeatureExtraction {
     try writer.close()
     var summary = run.summary
     guard summary.extracted + summary.reused > 0 else {
+      if let (image, remedy) = summary.unstorable {
+        throw StoreError(
+          .values, path: storePath, reason: "no image has features that can be stored; the first, \(image.path): \(image.reason)", remedy: remedy)
+      }
       throw DataSetError(
         path: data.path,
         reason: "none of its \(summary.skipped) images can be read; the first, \(summary.skippedImages[0].path): \(summary.skippedImages[0].reason)",

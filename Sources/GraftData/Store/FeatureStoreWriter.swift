@@ -96,9 +96,12 @@ final class FeatureStoreWriter {
     self.shardRows = max(1, min(shardRows ?? 2048, Self.largestShardByteCount / rowByteCount))
     let index = index
     let stored = try index.read { db in try index.entries(db, store: path) }
+    // A store without a single row holds features of nothing: a run that failed must not stand in the way of the next one.
+    var isReplaced = false
     if let stored {
       let differences = key.differences(from: stored)
-      guard differences.isEmpty else {
+      isReplaced = try !differences.isEmpty && index.shards().isEmpty
+      guard differences.isEmpty || isReplaced else {
         throw StoreError(
           .stale, path: path, reason: "the store holds other features: \(differences.joined(separator: "; "))",
           remedy: "Give another --output to keep both, or --rebuild to replace these.")
@@ -112,6 +115,7 @@ final class FeatureStoreWriter {
     nextShard = 0
     try index.write { db in
       if stored == nil { try db.execute(sql: StoreIndex.schema) }
+      if isReplaced { try db.execute(sql: "DELETE FROM store; DELETE FROM sample") }
       let entries = [("format_version", StoreIndex.formatVersion)] + key.entries.map { ($0.key, $0.value) } + rule.entries + facts.map { ($0, $1) }
       for (key, value) in entries {
         try db.execute(sql: "INSERT INTO store VALUES (?, ?) ON CONFLICT(key) DO UPDATE SET value = excluded.value", arguments: [key, value])
