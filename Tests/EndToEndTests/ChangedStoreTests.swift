@@ -133,4 +133,34 @@ import Testing
     _ = try finetune("1")
     #expect(try evaluate().top1 > 0.8)
   }
+
+  /// What is trained on, and scored, are the pictures that the store was made of.
+  @Test func picturesThatChangedAreRefused() throws {
+    try Photos.write(to: folder["photos"], count: 8)
+    try extract()
+    try train()
+    _ = try finetune("all")
+    let files = FileManager.default, opened = try FeatureStore.open(reading: store)
+    for (split, command) in [("train", "finetune"), ("test", "evaluate")] {
+      let sample = try #require(opened.samples(split: split).first), last = try #require(opened.samples(split: "train").last)
+      let name = try #require(try opened.path(of: sample)), other = try #require(try opened.path(of: last))
+      func check(_ words: String, status: Int32) throws {
+        let outcome =
+          command == "finetune" ? try finetune("all", status: status) : try run(["evaluate", tuned, store], status: status)
+        #expect(outcome.messages.contains(name) && outcome.messages.contains(words), "\(outcome.messages)")
+        #expect(outcome.messages.contains("graft extract"), "\(outcome.messages)")
+      }
+      try files.moveItem(atPath: folder["photos/\(name)"], toPath: folder["aside"])
+      try check("cannot read it", status: 74)
+      try files.copyItem(atPath: folder["photos/\(other)"], toPath: folder["photos/\(name)"])
+      try check("another picture", status: 65)
+      // At a cut, a row that is to be computed now.
+      if command == "finetune" {
+        let outcome = try finetune("1", status: 65)
+        #expect(outcome.messages.contains(name) && outcome.messages.contains("graft extract"), "\(outcome.messages)")
+      }
+      try files.removeItem(atPath: folder["photos/\(name)"])
+      try files.moveItem(atPath: folder["aside"], toPath: folder["photos/\(name)"])
+    }
+  }
 }

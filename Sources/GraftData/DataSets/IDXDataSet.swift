@@ -108,11 +108,16 @@ public final class IDXDataSet: Sendable {
   /// Decodes a picture by its path with the data set's folder before it.
   ///
   /// - Throws: `ImageError`.
-  public func decode(path: String, with decoder: ImageDecoder) throws(ImageError) -> DecodedImage {
+  public func decode(path: String, contentHash: String? = nil, with decoder: ImageDecoder) throws(ImageError) -> DecodedImage {
     guard path.hasPrefix(self.path + "/"), let file = file(String(path.dropFirst(self.path.count + 1))) else {
       throw ImageError(path: path, kind: .unreadable, what: "the data set has no such picture", remedy: "Extract it again.")
     }
-    let result = file.bytes.withUnsafeBytes { bytes in Result { () throws(ImageError) in try decoder.decode(bytes, path: path) } }
+    let result = file.bytes.withUnsafeBytes { bytes in
+      Result { () throws(ImageError) in
+        try ImageError.check(bytes, contentHash: contentHash, path: path)
+        return try decoder.decode(bytes, path: path)
+      }
+    }
     return try result.get()
   }
 }

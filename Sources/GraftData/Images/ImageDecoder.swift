@@ -28,11 +28,17 @@ public struct ImageDecoder: Sendable, Hashable {
 
   /// Reads and decodes a file.
   ///
+  /// - Parameter contentHash: what the file must be, by `ContentHash`; `nil`: any.
   /// - Throws: `ImageError`.
-  public func decode(path: String) throws(ImageError) -> DecodedImage {
+  public func decode(path: String, contentHash: String? = nil) throws(ImageError) -> DecodedImage {
     let bytes = try ImageFile.read(path: path)
     // Array's own method would lose the type of the error.
-    let result = bytes.withUnsafeBytes { bytes in Result { () throws(ImageError) in try decode(bytes, path: path) } }
+    let result = bytes.withUnsafeBytes { bytes in
+      Result { () throws(ImageError) in
+        try ImageError.check(bytes, contentHash: contentHash, path: path)
+        return try decode(bytes, path: path)
+      }
+    }
     return try result.get()
   }
 

@@ -15,6 +15,8 @@ public struct ImageError: Error, Sendable, Equatable, CustomStringConvertible {
     case outOfMemory
     /// The file could not be opened or read.
     case unreadable
+    /// The file is another one than was asked for.
+    case changed
   }
 
   public let path: String
@@ -26,6 +28,12 @@ public struct ImageError: Error, Sendable, Equatable, CustomStringConvertible {
 
   public init(path: String, kind: Kind, what: String, remedy: String) {
     (self.path, self.kind, self.what, self.remedy) = (path, kind, what, remedy)
+  }
+
+  /// - Throws: if a file's bytes are not those of the hash.
+  static func check(_ bytes: UnsafeRawBufferPointer, contentHash: String?, path: String) throws(ImageError) {
+    guard let contentHash, ContentHash.of(bytes) != contentHash else { return }
+    throw ImageError(path: path, kind: .changed, what: "it is another picture than it was", remedy: "Restore it.")
   }
 
   public var description: String { "\(path): \(what). \(remedy)" }

@@ -60,4 +60,13 @@ extension FeatureStore {
       while let row = try rows.next() { try body(row.text(0) ?? "", row.text(1), row.text(2)) }
     }
   }
+
+  /// The file that a sample was made of: its path in the data set and its content's hash; `nil` if the sample has gone since.
+  public func source(of sample: StoredSample) throws -> (path: String, contentHash: String)? {
+    try index.read { db in
+      let statement = try db.cachedStatement(sql: "SELECT path, content_sha256 FROM sample WHERE id = ?")
+      guard let row = try Row.fetchOne(statement, arguments: [sample.id]), let path = row.text(0), let hash = row.text(1) else { return nil }
+      return (path, hash)
+    }
+  }
 }

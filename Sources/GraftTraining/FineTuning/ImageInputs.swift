@@ -9,6 +9,7 @@ import Synchronization
 /// Pictures that are not changed at random and fit the memory limit together are kept once they are prepared.
 public final class ImageInputs: TrainingSamples {
   private let paths: [String]
+  private let expected: (contents: [String], store: String)?
   public let labels: [Int]
   public let targets: [Float]?
   private let preprocessing: Preprocessing
@@ -19,15 +20,18 @@ public final class ImageInputs: TrainingSamples {
   private let kept: PreparedImages?
 
   /// - Parameters:
+  ///   - expected: the hashes of what the files are to hold, and the store that says so; `nil`: they hold what they may.
   ///   - labels: one a path, or none where there are targets.
   ///   - targets: `[N, T]`, what is to be said of each picture in place of a class.
   ///   - packed: the data set that the paths are of, where they are no files.
   ///   - views: how pictures are changed in training; `nil`: not at all.
   ///   - keptByteLimit: the most that prepared pictures may take in memory.
   public init(
-    paths: [String], labels: [Int], targets: [Float]? = nil, packed: IDXDataSet? = nil, preprocessing: Preprocessing,
-    pixelLimit: Int = ImageDecoder.defaultPixelLimit, views: (any ViewDrawing)? = nil, seed: UInt64 = 0, keptByteLimit: Int = 1 << 30
+    paths: [String], expected: (contents: [String], store: String)? = nil, labels: [Int], targets: [Float]? = nil, packed: IDXDataSet? = nil,
+    preprocessing: Preprocessing, pixelLimit: Int = ImageDecoder.defaultPixelLimit, views: (any ViewDrawing)? = nil, seed: UInt64 = 0,
+    keptByteLimit: Int = 1 << 30
   ) {
+    self.expected = expected
     (self.paths, self.labels, self.preprocessing, self.views, self.seed) = (paths, labels, preprocessing, views, seed)
     (self.targets, self.packed) = (targets, packed)
     decoder = preprocessing.decoder(pixelLimit: pixelLimit)
@@ -35,7 +39,8 @@ public final class ImageInputs: TrainingSamples {
     kept = fits ? PreparedImages(count: paths.count, byteCount: preprocessing.byteCount) : nil
   }
 
-  /// The pictures of a store's samples.
+  /// The pictures of a store's samples. A file that is another one than the store was made of is refused when it is read: its label may
+  /// be wrong by now.
   ///
   /// - Parameters:
   ///   - root: the data set's folder; `nil`: where it was when the store was made.
@@ -47,14 +52,15 @@ public final class ImageInputs: TrainingSamples {
     preprocessing: Preprocessing, views: (any ViewDrawing)? = nil, seed: UInt64 = 0
   ) throws {
     let folder = try Self.root(of: store, given: root)
-    let paths = try samples.map { sample in
-      guard let path = try store.path(of: sample) else {
+    let files = try samples.map { sample in
+      guard let file = try store.source(of: sample) else {
         throw TrainingDataError(message: "\(store.path) does not say where the picture of sample \(sample.id) is")
       }
-      return folder + "/" + path
+      return file
     }
     self.init(
-      paths: paths, labels: targets == nil ? labels ?? samples.map(\.label) : [], targets: targets, packed: try IDXDataSet.open(folder),
+      paths: files.map { folder + "/" + $0.path }, expected: (files.map(\.contentHash), store.path),
+      labels: targets == nil ? labels ?? samples.map(\.label) : [], targets: targets, packed: try IDXDataSet.open(folder),
       preprocessing: preprocessing, views: views, seed: seed)
   }
 
@@ -86,7 +92,7 @@ public final class ImageInputs: TrainingSamples {
       let draws = views != nil && epoch != nil
       if !draws, let kept, kept.copy(sample, to: own) { return }
       do {
-        let image = try packed?.decode(path: paths[sample], with: decoder) ?? decoder.decode(path: paths[sample])
+        let image = try picture(sample)
         if draws, let views, let epoch {
           views.draw(image, preprocessing: preprocessing, seed: viewSeed(sample, epoch), into: own)
         } else {
@@ -98,6 +104,20 @@ public final class ImageInputs: TrainingSamples {
       }
     }
     if let error = failure.withLock({ $0 }) { throw error }
+  }
+
+  private func picture(_ sample: Int) throws(ImageError) -> DecodedImage {
+    let path = paths[sample], hash = expected?.contents[sample]
+    do throws(ImageError) {
+      guard let packed else { return try decoder.decode(path: path, contentHash: hash) }
+      return try packed.decode(path: path, contentHash: hash, with: decoder)
+    } catch {
+      // It could be decoded when the store was made.
+      guard let expected else { throw error }
+      throw ImageError(
+        path: path, kind: error.kind, what: error.what,
+        remedy: "\(error.remedy) If the picture is gone or another one now, run the 'graft extract' that made \(expected.store) again.")
+    }
   }
 
   private func viewSeed(_ sample: Int, _ epoch: Int) -> UInt64 {
