@@ -163,4 +163,15 @@ import Testing
       try files.moveItem(atPath: folder["aside"], toPath: folder["photos/\(name)"])
     }
   }
+
+  @Test func rowsInAnotherFormatAreNotMixed() throws {
+    try Photos.write(to: folder["photos"], count: 8)
+    try extract()
+    try train()
+    _ = try finetune("1", ["--feature-type", "float32"])
+    let outcome = try finetune("1", status: 65)
+    #expect(outcome.messages.contains("number format") && outcome.messages.contains("--cut-store"), "\(outcome.messages)")
+    #expect(!outcome.messages.contains("--rebuild"))
+    _ = try finetune("1", ["--cut-store", folder["half"]])
+  }
 }

@@ -247,6 +247,7 @@ struct FinetuneCommand: ReportingCommand {
       views: store.key.views, viewDrawing: store.key.viewDrawing, featureType: type)
     var options = ExtractionOptions()
     options.split = store.splitRule
+    options.advice = ("--cut-store", "remove the folder")
     options.facts = store.entries.filter { ["backbone_path", "backbone_file"].contains($0.key) }
     options.facts["graft_version"] = GraftVersion.text
     let samples = try ImageFolder(path: ImageInputs.root(of: store, given: data), samplesOf: store)

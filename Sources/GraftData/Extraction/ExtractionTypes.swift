@@ -57,6 +57,8 @@ public struct ExtractionOptions: Sendable {
   public var opening: StoreOpening = .resuming
   /// Further rows of the table `store`, which features do not depend on: the backbone's path, the program's version.
   public var facts: [String: String] = [:]
+  /// How messages call the option that names the store, and what replaces one that holds other features.
+  public var advice = (option: "--output", replacing: "give --rebuild")
   /// A file larger than this is skipped, unread.
   public var largestFileByteCount = 1 << 30
 

@@ -87,7 +87,8 @@ public struct FeatureExtraction {
     var facts = options.facts
     facts["data_root"] = URL(fileURLWithPath: data.path).standardizedFileURL.path
     let writer = try FeatureStoreWriter(
-      path: storePath, key: key, opening: options.opening, split: options.split, shardRows: options.shardRows, facts: facts)
+      path: storePath, key: key, opening: options.opening, split: options.split, shardRows: options.shardRows, facts: facts,
+      advice: options.advice)
     writer.onStep = onStep
     writer.longestWait = options.longestUncommitted
     let scan = try ScanTable(data, writer: writer, strict: options.strict, cancellation: cancellation)

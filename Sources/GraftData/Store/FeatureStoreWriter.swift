@@ -75,9 +75,11 @@ final class FeatureStoreWriter {
   ///   - split: the rule to use from now on; `nil` keeps the store's.
   ///   - shardRows: rows committed at a time; `nil`: 2048. Never more than 64 MiB.
   ///   - facts: further rows of the table `store`, which features do not depend on.
+  ///   - advice: how messages call the option that names the store, and what replaces one that holds other features.
   /// - Throws: `StoreError`, `FileError`.
   init(
-    path: String, key: FeatureKey, opening: StoreOpening = .resuming, split: SplitRule? = nil, shardRows: Int? = nil, facts: [String: String] = [:]
+    path: String, key: FeatureKey, opening: StoreOpening = .resuming, split: SplitRule? = nil, shardRows: Int? = nil, facts: [String: String] = [:],
+    advice: (option: String, replacing: String) = ExtractionOptions().advice
   ) throws {
     guard key.isUsable else {
       throw StoreError(
@@ -88,8 +90,8 @@ final class FeatureStoreWriter {
       throw StoreError(.values, path: path, reason: "a test fraction of \(split.testFraction) is none", remedy: "Give a number from 0 to 1.")
     }
     (self.path, self.key) = (path, key)
-    try Self.makeFolder(path)
-    lock = try StoreLock(folder: path)
+    try Self.makeFolder(path, option: advice.option)
+    lock = try StoreLock(folder: path, option: advice.option)
     if opening == .rebuilding { try Self.removeIndex(path) }
     index = try StoreIndex(writingInto: path)
     let rowByteCount = key.featureCount * key.featureType.byteCount
@@ -104,7 +106,7 @@ final class FeatureStoreWriter {
       guard differences.isEmpty || isReplaced else {
         throw StoreError(
           .stale, path: path, reason: "the store holds other features: \(differences.joined(separator: "; "))",
-          remedy: "Give another --output to keep both, or --rebuild to replace these.")
+          remedy: "Give another \(advice.option) to keep both, or \(advice.replacing) to replace these.")
       }
       guard let rule = SplitRule(entries: stored) else { throw StoreError.damagedIndex(index.path, "the rule of the split is missing") }
       splitRule = split ?? rule
@@ -254,13 +256,13 @@ final class FeatureStoreWriter {
 
   // MARK: Opening
 
-  private static func makeFolder(_ path: String) throws {
+  private static func makeFolder(_ path: String, option: String) throws {
     try FolderListing.make(path)
     let names = try FolderListing(path: path).names.map { String(decoding: $0, as: UTF8.self) }
     let ours = ["index.sqlite", "index.sqlite-wal", "index.sqlite-shm", "index.sqlite-journal", StoreLock.fileName, Shard.folderName]
     guard names.contains(StoreIndex.fileName) || names.allSatisfy(ours.contains) else {
       throw StoreError(
-        .notAStore, path: path, reason: "the folder is not empty and is not a feature store", remedy: "Give --output a new or an empty folder.")
+        .notAStore, path: path, reason: "the folder is not empty and is not a feature store", remedy: "Give \(option) a new or an empty folder.")
     }
     let shards = path + "/" + Shard.folderName
     try FolderListing.make(shards)

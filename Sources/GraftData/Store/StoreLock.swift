@@ -9,7 +9,7 @@ final class StoreLock {
   private let descriptor: Int32
 
   /// - Throws: `StoreError` if another writer holds it, `FileError` if the file cannot be made.
-  init(folder: String) throws {
+  init(folder: String, option: String = "--output") throws {
     let path = folder + "/" + Self.fileName
     descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o644)
     guard descriptor >= 0 else { throw FileError(path: path, action: "open", code: errno) }
@@ -20,7 +20,7 @@ final class StoreLock {
       guard code == EWOULDBLOCK else { throw FileError(path: path, action: "lock", code: code) }
       throw StoreError(
         .locked, path: folder, reason: "another process is writing to this store\(Self.holder(descriptor))",
-        remedy: "Wait for it to end, or give another --output.")
+        remedy: "Wait for it to end, or give another \(option).")
     }
     // For the message above only; a name that cannot be written does no harm.
     let holder = Array("\(getpid())\n".utf8)
