@@ -174,4 +174,16 @@ import Testing
     #expect(!outcome.messages.contains("--rebuild"))
     _ = try finetune("1", ["--cut-store", folder["half"]])
   }
+
+  @Test func picturesMayHaveMoved() throws {
+    try Photos.write(to: folder["photos"], count: 8)
+    try extract()
+    try train()
+    _ = try finetune("all")
+    let before = try evaluate()
+    try FileManager.default.moveItem(atPath: folder["photos"], toPath: folder["moved"])
+    #expect(try run(["evaluate", tuned, store], status: 65).messages.contains("--data"))
+    #expect(try evaluate(["--data", folder["moved"]]) == before)
+    _ = try finetune("1", ["--data", folder["moved"]])
+  }
 }

@@ -18,6 +18,7 @@ struct EvaluateCommand: ReportingCommand {
   @Option(help: ArgumentHelp("Find the confidence from which predictions have this precision on validation data.", valueName: "share"))
   var precisionTarget: Double?
   @Option(help: ArgumentHelp("Draw the confusion matrix and the reliability diagram into this folder.", valueName: "folder")) var plots: String?
+  @Option(help: ArgumentHelp("For a model trained from pictures, their folder (default: where they were).", valueName: "path")) var data: String?
   @OptionGroup var computing: DeviceOptions
   @OptionGroup var output: OutputOptions
 
@@ -147,7 +148,7 @@ struct EvaluateCommand: ReportingCommand {
     return Scorer(store: given, metadata: head.metadata, places: try head.places(ofOutputsIn: given)) { samples, body in
       let inputs: any TrainingSamples
       if model.cut == nil {
-        inputs = try ImageInputs(given, samples: samples, preprocessing: preprocessing)
+        inputs = try ImageInputs(given, samples: samples, root: self.data, preprocessing: preprocessing)
       } else if cutRows === given {
         inputs = StoredInputs(given, samples: samples)
       } else {
