@@ -131,6 +131,19 @@ import Testing
     #expect(error.description.contains("ant/1.png") && error.description.contains("none of its 2 images"))
   }
 
+  /// Errors that name the file, as a decoder's, do so once.
+  @Test func aSkippedImageIsNamedOnce() throws {
+    let photos = try TestPhotos()
+    try photos.fill(1)
+    let store = photos.folder.path + "-store"
+    defer { try? FileManager.default.removeItem(atPath: store) }
+    let extraction = FeatureExtraction(
+      data: try photos.data(), store: store, key: testKey(), imageByteCount: 12,
+      prepare: { _, path, _ in throw ImageError(path: path, kind: .damaged, what: "it is damaged", remedy: "Get it again.") })
+    let error = try #require(throws: DataSetError.self) { try extraction.run { TestBackbone() } }
+    #expect(error.reason.hasSuffix("the first, ant/00000.png: it is damaged. Get it again."), "\(error.reason)")
+  }
+
   @Test func featuresThatCannotBeStoredAreSkipped() throws {
     let photos = try TestPhotos()
     try photos.fill(4)

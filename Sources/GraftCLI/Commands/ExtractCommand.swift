@@ -62,7 +62,7 @@ struct ExtractCommand: ReportingCommand {
   @OptionGroup var output: OutputOptions
 
   func validate() throws {
-    guard batchSize > 0, batchSize <= 65536 else { throw ValidationError("--batch-size takes a positive number, not \(batchSize).") }
+    guard (1...65536).contains(batchSize) else { throw ValidationError("--batch-size takes 1 to 65536, not \(batchSize).") }
     if let shardRows, shardRows < 1 { throw ValidationError("--shard-rows takes a positive number, not \(shardRows).") }
     if let decodingThreads, !(1...1024).contains(decodingThreads) {
       throw ValidationError("--decoding-threads takes 1 to 1024, not \(decodingThreads).")

@@ -54,7 +54,7 @@ struct FinetuneCommand: ReportingCommand {
   func validate() throws {
     guard outputPath != nil || training.findsRate else { throw ValidationError("Missing expected argument '--output <tuned.safetensors>'") }
     guard Unfreezing(unfreeze) != nil else { throw ValidationError("--unfreeze takes a positive number, a pattern or all, not '\(unfreeze)'.") }
-    guard (1...65536).contains(batchSize) else { throw ValidationError("--batch-size takes a positive number, not \(batchSize).") }
+    guard (1...65536).contains(batchSize) else { throw ValidationError("--batch-size takes 1 to 65536, not \(batchSize).") }
     guard !(augmenting.isGiven || mixing.mixing.isOn) || unfreeze == "all" else {
       throw ValidationError(
         "pictures are changed at random where they are trained on, with --unfreeze all; stored rows are varied by 'graft extract --views'.")
@@ -149,13 +149,24 @@ struct FinetuneCommand: ReportingCommand {
     } else {
       console.note("everything is trained, from the pictures: \(cut.parameterNames.count) parameters and the head, \(numbers) numbers")
     }
+    let loss = try HeadFlags.loss(self.loss, for: task), trainingSamples = store.samples(split: "train"), isOfClasses = task == .classification
+    let places = isOfClasses ? try head.places(ofOutputsIn: store) : []
+    var options = try self.training.options(
+      batchSize: min(batchSize, trainingSamples.count), precision: format.precision,
+      labels: isOfClasses ? trainingSamples.map { places[$0.label] } : [], classes: head.classCount)
+    (options.mixing, options.loss) = (mixing.mixing, loss)
+    options.planOptions = computing.planOptions(format.precision)
+    if normalisation == .batch { options.normalization = .batch(momentum: 0.1) }
+    // The head was fitted with this penalty: without it training would first of all undo that.
+    options.penalties = ["head.weight": head.metadata.l2]
+    // Before anything is computed.
+    try options.validate()
     if dryRun { return }
 
     let device = try computing.make(console)
     let started = ContinuousClock.now
     let cutPath = cutStore ?? FineTunedModel.cutStorePath(of: self.store, cut: cut.name ?? "")
     let augmentation = augmenting.augmentation(default: .standard, for: preprocessing)
-    let loss = try HeadFlags.loss(self.loss, for: task)
     let data: TuningData
     if cut.name != nil {
       let (rows, remedy) = try storeAtCut(cut, cutPath, model, store, preprocessing, type, device, console)
@@ -173,13 +184,6 @@ struct FinetuneCommand: ReportingCommand {
     let training = data.training
     let extractionSeconds = (ContinuousClock.now - started) / .seconds(1)
 
-    var options = try self.training.options(
-      batchSize: min(batchSize, training.count), precision: format.precision, labels: training.labels, classes: head.classCount)
-    (options.mixing, options.loss) = (mixing.mixing, loss)
-    options.planOptions = computing.planOptions(format.precision)
-    if normalisation == .batch { options.normalization = .batch(momentum: 0.1) }
-    // The head was fitted with this penalty: without it training would first of all undo that.
-    options.penalties = ["head.weight": head.metadata.l2]
     let whole = FineTunedModel(head: head, cut: cut.name, parameters: [:]), base = try data.targets?.begin(whole) ?? whole
     let program = try model.namingFile {
       try TrainingProgram(base.network(model, preprocessing: preprocessing, unfreezing: unfreezing), options: options, device: device)

@@ -39,7 +39,7 @@ struct PretrainCommand: ReportingCommand {
     guard ResNet.known.contains(architecture) else {
       throw ValidationError("--architecture takes \(ResNet.known.joined(separator: ", ")), not '\(architecture)'.")
     }
-    guard (1...65536).contains(batchSize) else { throw ValidationError("--batch-size takes a positive number, not \(batchSize).") }
+    guard (1...65536).contains(batchSize) else { throw ValidationError("--batch-size takes 1 to 65536, not \(batchSize).") }
     if let testFraction, !(0...1).contains(testFraction) { throw ValidationError("--test-fraction takes a number from 0 to 1, not \(testFraction).") }
     guard outputPath?.hasSuffix(".safetensors") ?? true else {
       throw ValidationError("--output takes a name that ends in .safetensors, not '\(outputPath ?? "")'.")

@@ -170,7 +170,11 @@ final class DecodingPool: @unchecked Sendable {
           item.outcome = .known
           return
         }
-        do { try prepare(bytes, job.path, hash, pixels) } catch { item.outcome = .broken("\(error)") }
+        do { try prepare(bytes, job.path, hash, pixels) } catch {
+          // Whoever shows the reason names the image before it, as the error does.
+          let reason = "\(error)", name = job.path + ": "
+          item.outcome = .broken(reason.hasPrefix(name) ? String(reason.dropFirst(name.count)) : reason)
+        }
       }
     } catch ImageFileReader.Failure.file(let reason) {
       item.outcome = .broken(reason)

@@ -49,7 +49,8 @@ public struct TrainingOptions: Sendable {
     (self.normalization, self.patience, self.precision, self.seed) = (normalization, patience, precision, seed)
   }
 
-  func validate() throws(TrainingOptionError) {
+  /// Whether a run with these options is possible at all; `TrainingProgram` looks too.
+  public func validate() throws(TrainingOptionError) {
     func check(_ holds: Bool, _ message: @autoclosure () -> String) throws(TrainingOptionError) {
       if !holds { throw TrainingOptionError(message: message()) }
     }
