@@ -144,6 +144,22 @@ import Testing
     #expect(error.reason.hasSuffix("the first, ant/00000.png: it is damaged. Get it again."), "\(error.reason)")
   }
 
+  /// Neither the store nor the folders above it, unless they were there; a store that was stays as it is.
+  @Test func aRunThatFindsNoImageLeavesNothing() throws {
+    let (photos, place) = (try TestPhotos(), try TemporaryFolder())
+    try photos.folder.write("ant/notes.txt", Array("no image".utf8))
+    #expect(throws: DataSetError.self) { try extract(photos, to: place.path + "/some/where/store") }
+    #expect(try place.names() == [])
+    try FileManager.default.createDirectory(atPath: place.path + "/empty", withIntermediateDirectories: true)
+    #expect(throws: DataSetError.self) { try extract(photos, to: place.path + "/empty") }
+    #expect(try place.names() == ["empty"] && place.names("empty") == [])
+    try photos.fill(3)
+    try extract(photos, to: place.path + "/store")
+    for name in ["ant/00000.png", "bee/00001.png", "cat/00002.png"] { try photos.folder.remove(name) }
+    #expect(throws: DataSetError.self) { try extract(photos, to: place.path + "/store") }
+    #expect(try rows(place.path + "/store").count == 3)
+  }
+
   @Test func featuresThatCannotBeStoredAreSkipped() throws {
     let photos = try TestPhotos()
     try photos.fill(4)

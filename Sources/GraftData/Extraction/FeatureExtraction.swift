@@ -91,7 +91,11 @@ public struct FeatureExtraction {
       advice: options.advice)
     writer.onStep = onStep
     writer.longestWait = options.longestUncommitted
-    let scan = try ScanTable(data, writer: writer, strict: options.strict, cancellation: cancellation)
+    let scan: ScanTable
+    do { scan = try ScanTable(data, writer: writer, strict: options.strict, cancellation: cancellation) } catch {
+      writer.removeIfNew()
+      throw error
+    }
     let run = ExtractionRun(scan: scan, writer: writer, cancellation: cancellation, strict: options.strict, start: start)
     let firstPage = try scan.page(after: 0)
     if !firstPage.isEmpty {

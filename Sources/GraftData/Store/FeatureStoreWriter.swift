@@ -57,6 +57,9 @@ final class FeatureStoreWriter {
   var onStep: ((StoreStep) throws -> Void)?
 
   private let lock: StoreLock
+  /// Whether there was no index, and the folders that were not there, the innermost first.
+  private let isNew: Bool
+  private let madeFolders: [String]
   private var nextShard: Int
   private var shard: ShardWriter?
   private var shardStart = ContinuousClock.now
@@ -90,6 +93,7 @@ final class FeatureStoreWriter {
       throw StoreError(.values, path: path, reason: "a test fraction of \(split.testFraction) is none", remedy: "Give a number from 0 to 1.")
     }
     (self.path, self.key) = (path, key)
+    madeFolders = Self.missingFolders(path)
     try Self.makeFolder(path, option: advice.option)
     lock = try StoreLock(folder: path, option: advice.option)
     if opening == .rebuilding { try Self.removeIndex(path) }
@@ -100,6 +104,7 @@ final class FeatureStoreWriter {
     let stored = try index.read { db in try index.entries(db, store: path) }
     // A store without a single row holds features of nothing: a run that failed must not stand in the way of the next one.
     var isReplaced = false
+    isNew = stored == nil
     if let stored {
       let differences = key.differences(from: stored)
       isReplaced = try !differences.isEmpty && index.shards().isEmpty
@@ -160,6 +165,16 @@ final class FeatureStoreWriter {
     shard = nil
     try index.write { db in try db.execute(sql: "DELETE FROM store WHERE key = ?", arguments: [FeatureStore.unfinishedKey]) }
     try index.close()
+  }
+
+  /// Takes back what opening has made, where there was no store before: a run that found nothing leaves nothing.
+  func removeIfNew() {
+    guard isNew, (try? index.close()) != nil else { return }
+    try? Self.removeIndex(path)
+    rmdir(path + "/" + Shard.folderName)
+    unlink(path + "/" + StoreLock.fileName)
+    // Folders that hold something stay.
+    for folder in madeFolders { rmdir(folder) }
   }
 
   // MARK: Rows and samples
@@ -266,6 +281,15 @@ final class FeatureStoreWriter {
     }
     let shards = path + "/" + Shard.folderName
     try FolderListing.make(shards)
+  }
+
+  private static func missingFolders(_ path: String) -> [String] {
+    var (missing, folder): ([String], String) = ([], path)
+    while !folder.isEmpty, access(folder, F_OK) != 0 {
+      missing.append(folder)
+      folder = (folder as NSString).deletingLastPathComponent
+    }
+    return missing
   }
 
   private static func removeIndex(_ store: String) throws {
