@@ -156,8 +156,10 @@ import Testing
     try photos.fill(3)
     try extract(photos, to: place.path + "/store")
     for name in ["ant/00000.png", "bee/00001.png", "cat/00002.png"] { try photos.folder.remove(name) }
-    #expect(throws: DataSetError.self) { try extract(photos, to: place.path + "/store") }
-    #expect(try rows(place.path + "/store").count == 3)
+    for opening in [StoreOpening.resuming, .rebuilding] {
+      #expect(throws: DataSetError.self) { try extract(photos, to: place.path + "/store", options: testOptions(opening: opening)) }
+      #expect(try rows(place.path + "/store").count == 3)
+    }
   }
 
   @Test func featuresThatCannotBeStoredAreSkipped() throws {

@@ -84,6 +84,8 @@ public struct FeatureExtraction {
     onStep: ((StoreStep) throws -> Void)?
   ) throws -> ExtractionSummary {
     let start = ContinuousClock.now
+    // What is there goes only where there is something to put in its place.
+    if options.opening == .rebuilding { try ScanTable.requireImages(in: data, strict: options.strict) }
     var facts = options.facts
     facts["data_root"] = URL(fileURLWithPath: data.path).standardizedFileURL.path
     let writer = try FeatureStoreWriter(

@@ -46,7 +46,10 @@ package struct MatrixAttentionGradientTile: Sendable, Hashable {
     // both products in registers are too many beside a long head's sums.
     let most: Int, keeps: Bool
     switch kind {
-    case .nvidia, .hopper, .turing, .mfma: (most, warps, warpRows, stepsAtOnce, keeps) = (128, 4, 16, 2, result.sides * head <= 128)
+    // Both sides of a long head for 64 rows are more local memory than NVIDIA's have.
+    case .nvidia, .hopper, .turing:
+      (most, warps, warpRows, stepsAtOnce, keeps) = (128, result.sides == 2 && head > 96 ? 2 : 4, 16, 2, result.sides * head <= 128)
+    case .mfma: (most, warps, warpRows, stepsAtOnce, keeps) = (128, 4, 16, 2, result.sides * head <= 128)
     case .wmma: (most, warps, warpRows, stepsAtOnce, keeps) = (result == .keys && hasMask ? 48 : 64, 4, 16, 1, false)
     case .xmx8: (most, warps, warpRows, stepsAtOnce, keeps) = (32, 8, 8, 1, false)
     case .xmx16: (most, warps, warpRows, stepsAtOnce, keeps) = (128, 8, 8, 1, false)
