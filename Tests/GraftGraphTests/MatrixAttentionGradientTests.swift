@@ -136,6 +136,7 @@ import Testing
     #expect(
       try kernels(Self.sample(.tokens, heads: 1, queries: 9, size: 64), .float16)
         == ["attention_gradient_queries", "attention_gradient_keys", "matrix_attention_gradient_values"])
+    traits.localMemoryByteCount = 47 << 10
     // A unit whose attention agreed with the host's and whose gradients did not.
     traits.matrixUnit = MatrixUnit(.nvidia, formats: [.float16, .bfloat16], attentionGradientFormats: [.bfloat16])
     #expect(try kernels(Self.packed, .float16) == Self.plainKernels && kernels(Self.packed, .bfloat16) == Self.kernels)
