@@ -22,7 +22,7 @@ package enum MatrixUnits {
     /// Why groups of warps cannot multiply together where they should.
     package var groupFailures: [String] = []
     /// Whether something failed that need not fail the next time: memory that another program holds, say.
-    var mayPass = false
+    package var mayPass = false
   }
 
   /// How often a candidate may end the process that tries it.
@@ -61,13 +61,13 @@ package enum MatrixUnits {
   package static func look(
     for kinds: [MatrixUnit.Kind], on info: OpenCLDeviceInfo, journal: TrialJournal?, isEmulated: Bool = false
   ) throws(DeviceError) -> Finding {
-    var finding = Finding()
+    var finding = Finding(), passedOver: [String] = []
     for kind in kinds {
       let trial = trial(kind, on: info)
       if let journal, journal.unfinishedCount(trial) >= mostUnfinishedTrials {
         let obstacle =
           "\(kind.name) is not tried: graft ended \(mostUnfinishedTrials) times while it was. Remove \(journal.path(trial)) to have it tried again."
-        if kind == .hopper { finding.groupFailures = [obstacle] } else { finding.failures.append(obstacle) }
+        if kind == .hopper { finding.groupFailures = [obstacle] } else { passedOver.append(obstacle) }
         continue
       }
       let found: Finding
@@ -88,12 +88,13 @@ package enum MatrixUnits {
       }
       finding.failures += found.failures
       guard found.unit != nil else { continue }
-      // Of the candidates before it nothing was to be expected.
-      finding.failures = found.failures
+      // Of the candidates before it that were tried nothing was to be expected.
+      finding.failures = passedOver + found.failures
       (finding.unit, finding.attentionFailures) = (found.unit, found.attentionFailures)
       finding.attentionGradientFailures = found.attentionGradientFailures
       return finding
     }
+    finding.failures = passedOver + finding.failures
     return finding
   }
 
