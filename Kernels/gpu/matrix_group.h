@@ -11,7 +11,7 @@
 // Chunks of 16 bytes are turned as PLACE turns them: in rows of 128 bytes by the address's bits 7 to 9, in rows of 64 by 7 and 8.
 //
 // A compiler of OpenCL C knows wgmma as little as the target that has it, sm_90a. The instructions are therefore comments of its PTX,
-// in lines that begin with //!, and the host makes instructions of them (PTXProgram.swift): the driver's own binary of a program is
+// in lines that begin with //!, and the host makes instructions of them (PTXText.swift): the driver's own binary of a program is
 // PTX, which it takes back as well.
 #ifndef GRAFT_GPU_MATRIX_GROUP_H
 #define GRAFT_GPU_MATRIX_GROUP_H
@@ -80,50 +80,46 @@ EMULATED_FUNCTION void multiply_group(__local const uchar *memory, uint a, uint 
 #define GROUP_SHAPE "m64n64k16"
 #define GROUP_A "%32"
 #define GROUP_B "%33"
+#define GROUP_STEP_A "%34"
+#define GROUP_STEP_B "%35"
 #elif TILE_N == 128
 #define GROUP_SUMS GROUP_SUMS_64(0)
 #define GROUP_NAMES GROUP_NAMES_64
 #define GROUP_SHAPE "m64n128k16"
 #define GROUP_A "%64"
 #define GROUP_B "%65"
+#define GROUP_STEP_A "%66"
+#define GROUP_STEP_B "%67"
 #else
 #error "blocks of 64 or 128 columns"
 #endif
 #if A_ALONG_K
 #define GROUP_TURN_A "0"
-#define GROUP_NEXT_A "2"
 #else
 #define GROUP_TURN_A "1"
-#define GROUP_NEXT_A "128"
 #endif
 #if B_ALONG_K
 #define GROUP_TURN_B "0"
-#define GROUP_NEXT_B "2"
 #else
 #define GROUP_TURN_B "1"
-#define GROUP_NEXT_B "128"
 #endif
 
 // One step: the product of what the descriptors a and b name is added to the sums.
 #define GROUP_MULTIPLY                                                                                                               \
   "//! wgmma.mma_async.sync.aligned." GROUP_SHAPE ".f32." PTX_TYPE "." PTX_TYPE " {" GROUP_NAMES "}, a, b, add, 1, 1, " GROUP_TURN_A \
   ", " GROUP_TURN_B ";\n"
-#define GROUP_NEXT "//! add.s64 a, a, " GROUP_NEXT_A ";\n//! add.s64 b, b, " GROUP_NEXT_B ";\n" GROUP_MULTIPLY
-#if STEPS_K == 2
-#define GROUP_OTHERS GROUP_NEXT
-#elif STEPS_K == 4
-#define GROUP_OTHERS GROUP_NEXT GROUP_NEXT GROUP_NEXT
-#else
-#error "two or four steps in a block"
+#define GROUP_NEXT "//! add.s64 a, a, " GROUP_STEP_A ";\n//! add.s64 b, b, " GROUP_STEP_B ";\n" GROUP_MULTIPLY
+#if STEPS_K != 2
+#error "two steps in a block"
 #endif
 
 // Starts the multiplication of a stage, and waits until all that were started are done: nothing in between may touch the sums.
 #define MULTIPLY_START(stage)                                                                                                    \
   PTX("//! { .reg .b64 a, b; .reg .pred add;\n//! mov.b64 a, " GROUP_A ";\n//! mov.b64 b, " GROUP_B ";\n"                         \
-      "//! setp.eq.u32 add, 1, 1;\n//! wgmma.fence.sync.aligned;\n" GROUP_MULTIPLY GROUP_OTHERS                                   \
+      "//! setp.eq.u32 add, 1, 1;\n//! wgmma.fence.sync.aligned;\n" GROUP_MULTIPLY GROUP_NEXT                                   \
       "//! wgmma.commit_group.sync.aligned; }\n"                                                                                 \
       : GROUP_SUMS                                                                                                               \
-      : "l"(groupA + ((stage) >> 4)), "l"(groupB + ((stage) >> 4))                                                               \
+      : "l"(groupA + ((stage) >> 4)), "l"(groupB + ((stage) >> 4)), "n"(GROUP_STEP(A_ALONG_K)), "n"(GROUP_STEP(B_ALONG_K))         \
       : "memory");
 #define MULTIPLY_WAIT PTX("//! wgmma.wait_group.sync.aligned 0;\n" : GROUP_SUMS::"memory");
 

@@ -117,13 +117,13 @@ public struct OpenCLDeviceInfo: Sendable {
     platformName == "Portable Computing Language" && environment["POCL_KERNEL_CACHE"] != "0"
   }
 
-  /// Local memory that a kernel can have. NVIDIA's compiler of OpenCL C keeps address 0 for itself, and with it as many bytes as the
-  /// first array is aligned to: an array of all that the device reports is refused ("uses too much shared data").
+  /// Local memory that a kernel can have. Of NVIDIA's compiler of OpenCL C others report that arrays of all that there is are refused
+  /// ("uses too much shared data"): as if address 0 were its own, and with it as many bytes as the first array is aligned to.
   private var usableLocalByteCount: Int {
     platformName.uppercased().contains("NVIDIA") ? max(0, localMemoryByteCount - Self.reservedLocalByteCount) : localMemoryByteCount
   }
   /// The largest alignment of an array in local memory.
-  package static let reservedLocalByteCount = 1024
+  private static let reservedLocalByteCount = 1024
 
   /// The description shared by all devices.
   public func traits(family: KernelFamily? = nil) -> DeviceTraits {
