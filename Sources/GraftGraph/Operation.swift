@@ -119,6 +119,26 @@ public struct ReferenceTensor: Sendable, Equatable {
     self.init(shape, values)
   }
 
+  /// A tensor whose elements are functions of those of one or two others, which each dimension moves along by its strides.
+  init(
+    _ shape: [Int], _ a: (start: Int, strides: [Int]), _ b: (start: Int, strides: [Int]) = (0, []), _ body: (_ a: Int, _ b: Int) -> Double
+  ) {
+    let count = shape.reduce(1, *), length = shape.last ?? 1
+    let (stepA, stepB) = (a.strides.last ?? 0, b.strides.last ?? 0)
+    var (index, values) = ([Int](repeating: 0, count: max(0, shape.count - 1)), [Double]())
+    values.reserveCapacity(count)
+    while values.count < count {
+      let firstA = zip(index, a.strides).reduce(a.start) { $0 + $1.0 * $1.1 }, firstB = zip(index, b.strides).reduce(b.start) { $0 + $1.0 * $1.1 }
+      for i in 0..<length { values.append(body(firstA + i * stepA, firstB + i * stepB)) }
+      for d in index.indices.reversed() {
+        index[d] += 1
+        if index[d] < shape[d] { break }
+        index[d] = 0
+      }
+    }
+    self.init(shape, values)
+  }
+
   public subscript(_ index: [Int]) -> Double { values[zip(index, strides).reduce(0) { $0 + $1.0 * $1.1 }] }
 }
 

@@ -51,6 +51,59 @@ import Testing
     return try onImage(&graph, Conv2D(padding: Padding2D(size / 2)), [x, w])
   }
 
+  /// A number as a constant.
+  private func number(_ graph: inout Graph, _ value: Float) -> ValueID { graph.addConstant(HostTensor([], [value])) }
+
+  /// x / 2 (1 + erf(x/√2)), in the order PyTorch's exporter writes it, with another root where one is given.
+  private func gelu(_ graph: inout Graph, _ x: ValueID, root: Float = Float(2).squareRoot()) throws -> ValueID {
+    let erf = try graph.add(Unary(.erf), [try graph.add(Binary(.divide), [x, number(&graph, root)])])
+    let gate = try graph.add(Binary(.add), [erf, number(&graph, 1)])
+    return try graph.add(Binary(.multiply), [try graph.add(Binary(.multiply), [x, gate]), number(&graph, 0.5)])
+  }
+
+  /// An activation in single steps becomes the end of the convolution before it.
+  @Test func activationsInStepsAreJoined() throws {
+    var graph = Graph()
+    var x = graph.addInput(TensorType([2, 3, 8, 8]), name: "image")
+    x = try convolution(&graph, x, 8, seed: 1)
+    x = try graph.add(Binary(.multiply), [x, try graph.add(Unary(.sigmoid), [x])])
+    x = try convolution(&graph, x, 8, seed: 2)
+    x = try gelu(&graph, x)
+    graph.outputs = [try convolution(&graph, x, 4, seed: 3)]
+    let activations = try graph.optimized().nodes.compactMap { ($0.operation as? Conv2D)?.activation }
+    #expect(activations == [.silu, .gelu, .none])
+    #expect(try !graph.optimized().nodes.contains { $0.operation is Unary || $0.operation is Binary })
+    #expect(try graph.preparedForTraining().nodes.compactMap { ($0.operation as? Unary)?.activation } == [.silu, .gelu])
+  }
+
+  /// What only looks like one, or has a step that something else reads, stays.
+  @Test func otherProductsAreNotJoined() throws {
+    func activations(_ build: (inout Graph, ValueID) throws -> [ValueID]) throws -> [Activation] {
+      var graph = Graph()
+      let x = graph.addInput(TensorType([2, 6]), name: "x")
+      graph.outputs = try build(&graph, x)
+      return try graph.joiningActivations().nodes.compactMap { ($0.operation as? Unary)?.activation }
+    }
+    #expect(try activations { graph, x in [try gelu(&graph, x)] } == [.gelu])
+    #expect(try activations { graph, x in [try gelu(&graph, x, root: 1.5)] } == [.erf])
+    #expect(
+      try activations { graph, x in
+        let gate = try graph.add(Unary(.sigmoid), [x])
+        return [try graph.add(Binary(.multiply), [x, gate]), gate]
+      } == [.sigmoid])
+    #expect(
+      try activations { graph, x in
+        let other = try graph.add(Unary(.tanh), [x])
+        return [try graph.add(Binary(.multiply), [other, try graph.add(Unary(.sigmoid), [x])])]
+      } == [.tanh, .sigmoid])
+    // [1, 6] by [2, 6]: the product is no function of one of them.
+    #expect(
+      try activations { graph, x in
+        let row = try graph.add(Slice(starts: [0, 0], sizes: [1, 6], steps: [1, 1]), [x])
+        return [try graph.add(Binary(.multiply), [row, try graph.add(Unary(.sigmoid), [x])])]
+      } == [.sigmoid])
+  }
+
   /// Of two transpositions an operation, one is left: the image's own.
   @Test func transpositionsVanish() throws {
     var graph = Graph()
@@ -109,6 +162,21 @@ import Testing
     #expect(copies.isEmpty, "\(copies.map(\.label))")
     let expected = graph.reference([input])[0].values
     #expect(largestError(try plan.read(plan.graph.outputs[0]), expected) < 1e-5 * expected.reduce(1) { max($0, abs($1)) })
+  }
+
+  /// A value that is joined to itself is computed in place once, and copied.
+  @Test(arguments: TestDevices.all)
+  func repeatedPartsAreCopied(_ device: TestDevice) throws {
+    var graph = Graph()
+    let x = graph.addInput(TensorType([3, 64]), name: "x")
+    let part = try graph.add(Unary(.tanh), [x])
+    graph.outputs = [try graph.add(Unary(.negate), [try graph.add(Concat(axis: 1), [part, part, x, part])])]
+    var generator = Generator(11)
+    let input = ReferenceTensor([3, 64], &generator)
+    let plan = try Plan(graph, device: device.make())
+    try plan.write(input.tensor.floats(), to: plan.graph.inputs[0])
+    try plan.run()
+    #expect(largestError(try plan.read(plan.graph.outputs[0]), graph.reference([input])[0].values) < 1e-5)
   }
 
   /// Axes that lie apart, in every combination: what channels last makes of batch and channels, for one.

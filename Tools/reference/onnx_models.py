@@ -16,7 +16,7 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 # IR versions that came with the opsets; older runtimes read them so.
-IR_VERSION = {7: 3, 9: 4, 10: 5, 11: 6, 12: 7, 13: 7, 14: 7, 15: 8, 17: 8, 18: 8, 19: 9, 20: 9, 21: 10}
+IR_VERSION = {7: 3, 9: 4, 10: 5, 11: 6, 12: 7, 13: 7, 14: 7, 15: 8, 16: 8, 17: 8, 18: 8, 19: 9, 20: 9, 21: 10, 22: 10, 23: 11}
 
 folder = pathlib.Path(sys.argv[1])
 folder.mkdir(parents=True, exist_ok=True)
@@ -37,10 +37,11 @@ def node(kind, inputs="x", outputs="y", name=None, **attributes):
 
 
 def model(nodes, opset, shape, constants, output="y", domains=()):
+    read = {name for node in nodes for name in node.input}
     graph = helper.make_graph(
         nodes, "test", [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
         [helper.make_tensor_value_info(output, TensorProto.FLOAT, None)],
-        [numpy_helper.from_array(value, name) for name, value in constants.items()])
+        [numpy_helper.from_array(value, name) for name, value in constants.items() if name in read])
     opsets = [helper.make_opsetid("", opset)] + [helper.make_opsetid(domain, 1) for domain in domains]
     return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION[opset], producer_name="onnx_models.py")
 
@@ -218,7 +219,8 @@ case("dense", 13, [
 # What is not read is refused by name, before anything else is looked at: the first node would fail by its shape.
 bad = node("Conv", "x w", "c", name="bad shape")
 refused("convtranspose", 11, [bad, node("ConvTranspose", "c w", name="up")], image, w=weights(2, 5, 1, 1))
-refused("resize", 13, [bad, helper.make_node("Resize", ["c", "", "w"], ["y"], name="larger")], image, w=weights(2, 5, 1, 1))
+refused("resize", 13, [helper.make_node("Resize", ["x", "r", "s"], ["y"], name="larger", coordinate_transformation_mode="tf_crop_and_resize")],
+        image, r=weights(10)[:8], s=np.array([1, 1, 2, 2], np.float32))
 refused("domain", 13, [bad, helper.make_node("Relu", ["c"], ["y"], name="foreign", domain="com.example")], image, domains=["com.example"],
         w=weights(2, 5, 1, 1))
 refused("shape", 13, [node("Conv", "x w", name="bad shape")], image, w=weights(2, 5, 1, 1))
@@ -229,6 +231,152 @@ refused("data-dependent", 13, [node("Cast", "x", "s", to=TensorProto.INT64, name
 case("topk-11", 11, node("TopK", "x k", "y i"), (3, 2, 7), k=ints(4))
 case("topk-10-indices", 10, [
     node("TopK", "x k", "v i", axis=-1), node("Cast", "i", "f", to=TensorProto.FLOAT), node("Concat", "f v", axis=1)], (3, 7), k=ints(7))
+
+# Sequences.
+case("conv-sequence", 13, node("Conv", "x w b", pads=[1, 2], strides=[2], dilations=[2]), (2, 3, 11), w=weights(4, 3, 3), b=weights(4))
+case("conv-sequence-same", 11, node("Conv", "x w", auto_pad="SAME_LOWER", strides=[2]), (2, 3, 8), w=weights(3, 3, 4))
+case("maxpool-sequence", 12, node("MaxPool", kernel_shape=[3], strides=[2], pads=[1, 0]), (2, 3, 8))
+case("avgpool-sequence", 13, node("AveragePool", kernel_shape=[3], pads=[1, 1]), (2, 3, 8))
+
+# More ways to normalise.
+case("instancenorm", 7, node("InstanceNormalization", "x s b", epsilon=1e-3), image, s=weights(3), b=weights(3))
+case("instancenorm-plain", 13, node("InstanceNormalization", "x s b"), (2, 3, 8), s=np.ones(3, np.float32), b=np.zeros(3, np.float32))
+case("groupnorm-21", 21, node("GroupNormalization", "x s b", num_groups=2), (2, 6, 3, 2), s=weights(6), b=weights(6))
+case("rmsnorm-23", 23, node("RMSNormalization", "x s", axis=-2, epsilon=1e-3), (2, 3, 4), s=weights(3, 4))
+case("batchnorm-of-weights", 15, [  # Weights that are standardised before they are used.
+    node("BatchNormalization", "w s b m v", "n a c", training_mode=1), node("Reshape", "n to", "k"), node("Conv", "x k")
+], image, w=weights(1, 4, 27), s=weights(4), b=weights(4), m=weights(4), v=np.abs(weights(4)), to=ints(4, 3, 3, 3))
+
+# More functions of one element.
+for kind, opset, attributes in [("Mish", 18, {}), ("Selu", 7, {}), ("Selu", 22, {"alpha": 1.2, "gamma": 0.9}), ("Celu", 12, {"alpha": 0.6}),
+                                ("Softsign", 7, {})]:
+    case(f"{kind.lower()}-{opset}", opset, node(kind, **attributes), (3, 11), -5, 5)
+
+case("pow-whole", 13, [node("Pow", "x two", "a"), node("Pow", "a three", "b"), node("Pow", "b half", "c"), node("Pow", "c one")], (3, 11),
+     two=np.float32(2), three=ints(3), half=np.array([0.5], np.float32), one=np.float32(1))
+
+# Functions of one element in single steps, and what only looks like them.
+halves = dict(half=np.float32(0.5), one=np.float32(1), root=np.float32(np.sqrt(2)), three=np.float32(3), six=np.float32(6))
+case("silu-steps", 13, [node("Sigmoid", "x", "s"), node("Mul", "s x")], (3, 11), -5, 5)
+case("silu-read-twice", 13, [node("Sigmoid", "x", "s"), node("Mul", "s x", "p"), node("Add", "p s")], (3, 11), -5, 5)
+case("silu-steeper", 13, [node("Mul", "x three", "t"), node("Sigmoid", "t", "s"), node("Mul", "s x")], (3, 11), -5, 5, **halves)
+case("gelu-steps", 13, [node("Div", "x root", "d"), node("Erf", "d", "e"), node("Add", "e one", "f"), node("Mul", "x f", "g"), node("Mul", "g half")],
+     (3, 11), -5, 5, **halves)
+case("gelu-steps-half-first", 13, [
+    node("Mul", "x half", "h"), node("Mul", "x r", "d"), node("Erf", "d", "e"), node("Add", "one e", "f"), node("Mul", "h f")
+], (3, 11), -5, 5, r=np.float32(np.sqrt(0.5)), **halves)
+case("gelu-steps-double", 13, [node("Div", "x root", "d"), node("Erf", "d", "e"), node("Add", "e one", "f"), node("Mul", "x f")], (3, 11), -5, 5, **halves)
+case("gelu-tanh-steps", 13, [
+    node("Pow", "x three", "c"), node("Mul", "c k", "d"), node("Add", "x d", "e"), node("Mul", "e r", "f"), node("Tanh", "f", "t"), node("Add", "t one", "u"),
+    node("Mul", "x half", "h"), node("Mul", "h u")
+], (3, 11), -5, 5, k=np.float32(0.044715), r=np.float32(np.sqrt(2 / np.pi)), **halves)
+case("gelu-tanh-steps-square", 13, [
+    node("Mul", "x x", "c"), node("Mul", "c k", "d"), node("Add", "one d", "e"), node("Mul", "r x", "w"), node("Mul", "w e", "f"), node("Tanh", "f", "t"),
+    node("Add", "t one", "u"), node("Mul", "x u", "v"), node("Mul", "v half")
+], (3, 11), -5, 5, k=np.float32(0.044715), r=np.float32(np.sqrt(2 / np.pi)), **halves)
+case("hardswish-steps", 13, [
+    node("Add", "x three", "a"), node("Clip", "a zero six", "c"), node("Div", "c six", "d"), node("Mul", "x d")
+], (3, 11), -5, 5, zero=np.float32(0), **halves)
+case("hardswish-gate", 13, [node("HardSigmoid", "x", "g", alpha=1 / 6), node("Mul", "x g")], (3, 11), -5, 5)
+
+# Conditions, of data and of what is known.
+to_float = {"to": TensorProto.FLOAT}
+for kind in ["Equal", "Greater", "Less", "GreaterOrEqual", "LessOrEqual"]:
+    case(f"{kind.lower()}-data", 16, [node("Clip", "x least most", "k"), node(kind, "k least", "c"), node("Cast", "c", **to_float)], (3, 11),
+         least=np.float32(-0.5), most=np.float32(1))
+    case(f"{kind.lower()}-known", 16, [node(kind, "a b", "c"), node("Cast", "c", "f", **to_float), node("Mul", "x f")], (3, 4),
+         a=ints(0, 1, 2, 3), b=ints(3, 1, 2, 0))
+case("logic-data", 13, [
+    node("Greater", "x a", "p"), node("Less", "x b", "q"), node("And", "p q", "r"), node("Or", "p r", "s"), node("Xor", "s q", "t"), node("Not", "t", "u"),
+    node("Cast", "u", **to_float)], (4, 9), a=np.float32(-1), b=np.float32(1))
+case("logic-known", 13, [
+    node("Greater", "a zero", "p"), node("Less", "a two", "q"), node("And", "p q", "r"), node("Or", "p r", "s"), node("Xor", "s q", "t"),
+    node("Not", "t", "u"), node("Where", "u x b")], (2, 4), a=ints(-1, 1, 2, 3), zero=ints(0), two=ints(2), b=weights(4))
+case("where-data", 13, [node("Greater", "x a", "p"), node("Neg", "x", "n"), node("Where", "p x n")], (3, 5), a=weights(5))
+case("where-mask", 13, [node("Neg", "x", "n"), node("Where", "m x n")], (3, 5), m=np.array([[1], [0], [1]], bool))
+case("where-all", 13, node("Where", "m x c"), (1, 5), m=np.array([[1], [1], [1]], bool), c=weights(5))
+case("where-none", 13, node("Where", "m x c"), (3, 5), m=np.zeros(1, bool), c=weights(5))
+case("where-infinite", 13, [node("Where", "m x i", "z"), node("Softmax", "z")], (2, 4, 4), m=np.tril(np.ones((4, 4), bool)), i=np.float32(-np.inf))
+
+# What exporters compute in the graph although it is known.
+case("known-numbers", 13, [
+    node("Shape", "x", "s"), node("Gather", "s one", "w"), node("Range", "zero w two", "r"), node("Cast", "r", "f", **to_float), node("Sin", "f", "a"),
+    node("Cos", "f", "b"), node("Mul", "a b", "c"), node("Floor", "c", "d"), node("Ceil", "c", "e"), node("Round", "f", "g"), node("Sign", "a", "h"),
+    node("Sum", "c d e g h", "k"), node("Concat", "k k", "l", axis=0), node("Add", "x l")
+], (2, 8), zero=np.array(0, np.int64), one=np.array(1, np.int64), two=np.array(2, np.int64))
+case("known-positions", 13, [  # Positions from a mask, as detection networks write them.
+    node("Shape", "x", "s"), node("ConstantOfShape", "s", "z", value=numpy_helper.from_array(np.zeros(1, bool))), node("Not", "z", "m"),
+    node("Cast", "m", "f", **to_float), node("CumSum", "f two", "c"), node("CumSum", "f one", "d", exclusive=1, reverse=1), node("Add", "c d", "e"),
+    node("Add", "x e")], (1, 3, 4), one=np.array(1, np.int64), two=np.array(2, np.int64))
+case("known-remainders", 13, [
+    node("Mod", "a b", "c"), node("Mod", "a b", "d", fmod=1), node("Add", "c d", "e"), node("Cast", "e", "f", **to_float), node("Mul", "x f")
+], (2, 6), a=ints(7, -7, 7, -7, 6, 0), b=ints(3, 3, -3, -3, 3, 5))
+case("known-places", 13, [
+    node("NonZero", "a", "p"), node("Transpose", "p", "q", perm=[1, 0]), node("GatherND", "t q", "g"), node("OneHot", "i depth values", "h"),
+    node("MatMul", "x h", "k"), node("Add", "k g")
+], (2, 3), a=np.array([[0, 2, 0], [1, 0, 3]], np.float32), t=weights(2, 3), i=ints(2, -1, 0), depth=ints(3), values=np.array([0.5, 2], np.float32))
+case("known-table", 16, [  # A table of relative positions, and a window's mask.
+    node("Sub", "c r", "d"), node("Add", "d shift", "e"), node("Gather", "table e", "bias"), node("Reshape", "bias grid", "b"),
+    node("ConstantOfShape", "grid", "z", value=numpy_helper.from_array(np.zeros(1, np.float32))), node("ScatterND", "z at new", "m"),
+    node("Trilu", "m", "u", upper=1), node("Add", "b u", "n"), node("Add", "x n")
+], (2, 3, 3), c=np.arange(3)[None, :], r=np.arange(3)[:, None], shift=ints(2), table=weights(5), grid=ints(3, 3), at=np.array([[0, 2], [2, 0], [1, -1]]),
+     new=weights(3))
+case("known-elements", 13, [node("GatherElements", "t i", "g", axis=1), node("Add", "x g")], (2, 3), t=weights(2, 4), i=np.array([[0, 3, -1], [2, 1, 0]]))
+case("known-product", 13, [  # A network over constants.
+    node("MatMul", "c w", "h"), node("Relu", "h", "r"), node("MatMul", "r v", "t"), node("Sigmoid", "t", "g"), node("Gather", "g i", "b", axis=0),
+    node("Add", "x b")], (3, 2), c=weights(5, 2), w=weights(2, 8), v=weights(8, 2), i=ints(4, 0, 2))
+case("known-parts", 13, [
+    node("Shape", "x", "s"), node("Split", "s", "n hw", axis=0), node("ReduceProd", "hw", "p"), node("Concat", "n p", "to", axis=0), node("Reshape", "x to"),
+], (2, 3, 4, 5))
+case("known-least", 13, [
+    node("Shape", "x", "s"), node("ReduceMin", "s", "l", keepdims=0), node("Size", "x", "z"), node("Div", "z l", "r"), node("Tile", "l one", "t"),
+    node("Unsqueeze", "r axis", "u"), node("Concat", "l1 u", "to", axis=0), node("Reshape", "x to")
+], (6, 2, 3), one=np.zeros(0, np.int64), axis=ints(0), l1=ints(2))
+
+# More movement.
+case("tile", 13, node("Tile", "x r"), (2, 1, 3), r=ints(1, 4, 2))
+case("depthtospace", 13, node("DepthToSpace", blocksize=2), (2, 8, 2, 3))
+case("depthtospace-crd", 11, node("DepthToSpace", blocksize=2, mode="CRD"), (1, 8, 2, 3))
+case("spacetodepth", 13, node("SpaceToDepth", blocksize=2), (2, 3, 4, 6))
+case("gather-steps", 13, node("Gather", "x i", axis=1), (2, 90, 3), i=np.concatenate([np.arange(0, 90, 2), np.arange(80, 3, -3), [5, 5, 7]]))
+case("pad-reflect", 11, node("Pad", "x p", mode="reflect"), image, p=ints(0, 0, 2, 1, 0, 0, 3, 2))
+case("pad-edge", 11, node("Pad", "x p", mode="edge"), image, p=ints(1, 0, 2, 1, 0, 0, 0, 7))
+case("pad-wrap", 19, node("Pad", "x p", mode="wrap"), image, p=ints(0, 0, 2, 1, 0, 0, 0, 3))
+for kind in ["ReduceMin", "ReduceL1", "ReduceL2", "ReduceSumSquare"]:
+    case(f"{kind.lower()}-13", 13, node(kind, axes=[-1, 1], keepdims=0), image)
+    case(f"{kind.lower()}-18", 18, node(kind, "x a"), image, a=ints(1))
+for name, equation, shape, other in [
+    ("heads", "bnhd,bmhd->bhnm", (2, 3, 2, 4), (2, 5, 2, 4)), ("grid", "b i j d , d e -> b e i j", (2, 3, 2, 4), (4, 5)),
+    ("sums", "abc,cd->bd", (2, 3, 4), (4, 5)), ("outer", "i,j->ji", (3,), (4,)), ("implied", "ba,bc", (3, 4), (3, 2))]:
+    case(f"einsum-{name}", 12, node("Einsum", "x w", equation=equation), shape, w=weights(*other))
+case("einsum-one", 12, node("Einsum", "x", equation="abc->ca"), (2, 3, 4))
+
+
+# Images of another size.
+def resized(name, opset, scales=None, sizes=None, shape=(1, 2, 5, 4), **attributes):
+    inputs, constants = ["x"] + ([""] if opset > 10 else []), {}
+    if scales is not None:
+        inputs, constants = inputs + ["s"], {"s": np.array(scales, np.float32)}
+    else:
+        inputs, constants = inputs + ["", "n"], {"n": ints(*sizes)}
+    case(f"resize-{name}", opset, helper.make_node("Resize", inputs, ["y"], **attributes), shape, **constants)
+
+
+resized("10", 10, [1, 1, 2, 1.5], mode="linear")
+resized("twice", 13, [1, 1, 2, 2], mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor")
+resized("sizes", 13, sizes=[1, 2, 7, 9], mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor")
+for rounding in ["round_prefer_floor", "round_prefer_ceil", "floor", "ceil"]:
+    resized(f"nearest-{rounding}", 13, [1, 1, 1.6, 0.7], mode="nearest", nearest_mode=rounding)
+for coordinates in ["half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric"]:
+    for mode in ["linear", "cubic"]:
+        resized(f"{mode}-{coordinates}", 13, sizes=[1, 2, 8, 3], mode=mode, coordinate_transformation_mode=coordinates)
+resized("symmetric", 19, [1, 1, 2.3, 0.6], mode="linear", coordinate_transformation_mode="half_pixel_symmetric")
+resized("cubic-outside", 13, [1, 1, 1.7, 2], mode="cubic", cubic_coeff_a=-0.5, exclude_outside=1)
+resized("antialias", 18, [0.4, 0.55], mode="linear", antialias=1, axes=[2, 3], shape=(1, 2, 15, 11))
+resized("antialias-cubic", 18, [1, 1, 0.4, 0.55], mode="cubic", antialias=1, shape=(1, 2, 15, 11))
+resized("sequence", 13, [1, 1, 2.5], mode="linear", shape=(2, 3, 6))
+case("upsample-7", 7, node("Upsample", mode="nearest", scales=[1.0, 1.0, 2.0, 3.0]), image)
+case("upsample-9", 9, node("Upsample", "x s", mode="linear"), image, s=np.array([1, 1, 2, 2], np.float32))
 
 header, offset = {}, 0
 for name, tensor in tensors.items():

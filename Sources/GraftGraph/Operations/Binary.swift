@@ -14,7 +14,7 @@ public struct Binary: Operation {
     /// 1 where a = b (a > b), else 0: no gradient flows through them.
     case equal, greater
 
-    func callAsFunction(_ a: Double, _ b: Double) -> Double {
+    package func callAsFunction(_ a: Double, _ b: Double) -> Double {
       switch self {
       case .add: a + b
       case .subtract: a - b
@@ -46,10 +46,8 @@ public struct Binary: Operation {
   public func reference(_ inputs: [ReferenceTensor]) -> ReferenceTensor {
     let shape = broadcastShape(inputs[0].shape, inputs[1].shape)!
     let strides = inputs.map { broadcastStrides($0.shape, to: shape) }
-    return ReferenceTensor(shape) { i in
-      let at = strides.map { zip(i, $0).reduce(0) { $0 + $1.0 * $1.1 } }
-      return activation(function(inputs[0].values[at[0]], inputs[1].values[at[1]]))
-    }
+    let (a, b) = (inputs[0].values, inputs[1].values)
+    return ReferenceTensor(shape, (0, strides[0]), (0, strides[1])) { activation(function(a[$0], b[$1])) }
   }
 
   public func acceptsRowStride(input: Int) -> Bool { true }

@@ -13,7 +13,7 @@ public func broadcastShape(_ a: [Int], _ b: [Int]) -> [Int]? {
 }
 
 /// Strides with which a dense (or row-strided) tensor of `shape` is read as `target`: 0 where it repeats.
-func broadcastStrides(_ shape: [Int], to target: [Int], rowStride: Int? = nil) -> [Int] {
+package func broadcastStrides(_ shape: [Int], to target: [Int], rowStride: Int? = nil) -> [Int] {
   var dense = rowMajorStrides(shape)
   if let rowStride, shape.count > 1 {
     let last = shape[shape.count - 1]

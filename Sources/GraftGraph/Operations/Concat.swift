@@ -39,12 +39,12 @@ public struct Concat: Operation {
 
   public func lower(_ context: inout LoweringContext) throws {
     let to = context.strides(of: context.output)
-    var position = 0
+    var (position, placed) = (0, Set<ValueID>())
     for input in context.inputs {
       let extent = context.shape(input)[axis]
       defer { position += extent }
-      // Already in place: the planner made it a slice of the result.
-      if context.sharesMemory(input, context.output) { continue }
+      // Already in place: the planner made it a slice of the result, where it comes first.
+      if context.sharesMemory(input, context.output), placed.insert(input).inserted { continue }
       try context.copy(
         dims: context.shape(input), from: .value(input), fromStrides: context.strides(of: input), to: .value(context.output), toStrides: to,
         toOffset: position * to[axis])

@@ -26,11 +26,12 @@ public struct LayerNorm: Operation {
     var y = inputs[0]
     let c = y.shape.last!
     for row in 0..<(c == 0 ? 0 : y.values.count / c) {
-      let x = y.values[row * c..<(row + 1) * c]
+      let x = inputs[0].values[row * c..<(row + 1) * c]
       let mean = x.reduce(0, +) / Double(c)
       let variance = x.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / Double(c)
+      let deviation = (variance + Double(epsilon)).squareRoot()
       for i in 0..<c {
-        var value = (y.values[row * c + i] - mean) / (variance + Double(epsilon)).squareRoot()
+        var value = (inputs[0].values[row * c + i] - mean) / deviation
         if hasScale { value *= inputs[1].values[i] }
         if hasShift { value += inputs[inputs.count - 1].values[i] }
         y.values[row * c + i] = value

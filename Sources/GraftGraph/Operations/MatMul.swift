@@ -46,16 +46,22 @@ public struct MatMul: Operation {
     let (a, b) = (inputs[0], inputs[1])
     let k = sizes(a.shape, b.shape).ka
     let type = try! outputType(inputs.map { TensorType($0.shape) })
-    func at(_ t: ReferenceTensor, _ index: [Int], _ row: Int, _ column: Int, _ transposed: Bool) -> Double {
+    // Where the matrix of a batch begins that belongs to this element.
+    func start(_ t: ReferenceTensor, _ strides: [Int], _ index: [Int]) -> Int {
       let batch = t.shape.count - 2
-      let lead = index.dropLast(2).suffix(batch)
-      let full = zip(lead, t.shape).map { $1 == 1 ? 0 : $0 } + (transposed ? [column, row] : [row, column])
-      return t[full]
+      return (0..<batch).reduce(0) { $0 + (t.shape[$1] == 1 ? 0 : index[index.count - 2 - batch + $1]) * strides[$1] }
     }
+    func steps(_ t: ReferenceTensor, _ isTransposed: Bool) -> (outer: Int, inner: Int) {
+      let width = t.shape[t.shape.count - 1]
+      return isTransposed ? (1, width) : (width, 1)
+    }
+    let (alongA, alongB) = (steps(a, transposeA), steps(b, !transposeB))
+    let (stridesA, stridesB) = (a.strides, b.strides)
     return ReferenceTensor(type.shape) { i in
       let (row, column) = (i[i.count - 2], i[i.count - 1])
+      let (firstA, firstB) = (start(a, stridesA, i) + row * alongA.outer, start(b, stridesB, i) + column * alongB.outer)
       var sum = 0.0
-      for e in 0..<k { sum += at(a, i, row, e, transposeA) * at(b, i, e, column, transposeB) }
+      for e in 0..<k { sum += a.values[firstA + e * alongA.inner] * b.values[firstB + e * alongB.inner] }
       if hasBias { sum += inputs[2].values[column] }
       if hasResidual { sum += inputs[inputs.count - 1][i] }
       return activation(sum)

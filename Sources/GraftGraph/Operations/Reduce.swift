@@ -28,16 +28,11 @@ public struct Reduce: Operation {
     let x = inputs[0]
     let kept = x.shape.indices.map { axes.contains($0) ? 1 : x.shape[$0] }
     var result = ReferenceTensor(kept, Array(repeating: function == .maximum ? -.infinity : 0, count: kept.reduce(1, *)))
-    let strides = broadcastStrides(kept, to: x.shape)
-    var index = [Int](repeating: 0, count: x.shape.count)
-    for value in x.values {
-      let at = zip(index, strides).reduce(0) { $0 + $1.0 * $1.1 }
+    // Where each element goes, and what goes there.
+    let places = ReferenceTensor(x.shape, (0, broadcastStrides(kept, to: x.shape))) { place, _ in Double(place) }
+    for (place, value) in zip(places.values, x.values) {
+      let at = Int(place)
       result.values[at] = function == .maximum ? max(result.values[at], value) : result.values[at] + value
-      for d in x.shape.indices.reversed() {
-        index[d] += 1
-        if index[d] < x.shape[d] { break }
-        index[d] = 0
-      }
     }
     if function == .mean {
       let count = Double(axes.reduce(1) { $0 * x.shape[$1] })

@@ -18,7 +18,9 @@ public struct Slice: Operation {
   }
 
   public func reference(_ inputs: [ReferenceTensor]) -> ReferenceTensor {
-    ReferenceTensor(sizes) { i in inputs[0][i.indices.map { starts[$0] + i[$0] * steps[$0] }] }
+    let strides = inputs[0].strides, values = inputs[0].values
+    let start = zip(starts, strides).reduce(0) { $0 + $1.0 * $1.1 }
+    return ReferenceTensor(sizes, (start, zip(steps, strides).map { $0 * $1 })) { place, _ in values[place] }
   }
 
   public func flops(_ inputs: [TensorType], _ output: TensorType) -> Double { 0 }

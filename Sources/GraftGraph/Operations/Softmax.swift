@@ -18,6 +18,7 @@ public struct Softmax: Operation {
 
   public func reference(_ inputs: [ReferenceTensor]) -> ReferenceTensor {
     var y = inputs[0]
+    if y.values.isEmpty { return y }
     let (length, inner) = (y.shape[axis], y.shape[(axis + 1)...].reduce(1, *))
     for outer in 0..<y.shape[..<axis].reduce(1, *) {
       for i in 0..<inner {

@@ -12,10 +12,8 @@ public struct Transpose: Operation {
   }
 
   public func reference(_ inputs: [ReferenceTensor]) -> ReferenceTensor {
-    let strides = inputs[0].strides
-    return ReferenceTensor(permutation.map { inputs[0].shape[$0] }) { i in
-      inputs[0].values[zip(i, permutation).reduce(0) { $0 + $1.0 * strides[$1.1] }]
-    }
+    let strides = inputs[0].strides, values = inputs[0].values
+    return ReferenceTensor(permutation.map { inputs[0].shape[$0] }, (0, permutation.map { strides[$0] })) { place, _ in values[place] }
   }
 
   public func flops(_ inputs: [TensorType], _ output: TensorType) -> Double { 0 }

@@ -62,8 +62,8 @@ struct Rewriter {
 extension Graph {
   /// The graph after every pass, ready to be lowered.
   public func optimized() throws -> Graph {
-    try removingDeadNodes().foldingConstants().fusingAttention().straighteningViews().sinkingTransposes().foldingConstants().foldingNormalization()
-      .joiningAffineSums().fusing().removingDeadNodes()
+    try removingDeadNodes().foldingConstants().joiningActivations().fusingAttention().straighteningViews().sinkingTransposes().foldingConstants()
+      .foldingNormalization().joiningAffineSums().fusing().removingDeadNodes()
   }
 
   /// Without the nodes that no output depends on.

@@ -55,7 +55,7 @@ public struct HostTensor: Sendable {
     return HostTensor(unchecked: shape, elementType, storage, byteOffset)
   }
 
-  private init(unchecked shape: [Int], _ elementType: ElementType, _ storage: HostBytes, _ byteOffset: Int) {
+  init(unchecked shape: [Int], _ elementType: ElementType, _ storage: HostBytes, _ byteOffset: Int) {
     (self.shape, self.elementType, self.storage, self.byteOffset) = (shape, elementType, storage, byteOffset)
   }
 

@@ -25,7 +25,7 @@ extension ONNXImporter {
     "Sub": { try $0.binary($1, .subtract) },
     "Mul": { try $0.binary($1, .multiply) },
     "Div": { try $0.binary($1, .divide) },
-    "Pow": { try $0.binary($1, .power) },
+    "Pow": { try $0.power($1) },
     "Sum": { try $0.variadic($1, .add) },
     "Max": { try $0.variadic($1, .maximum) },
     "Min": { try $0.variadic($1, .minimum) },
@@ -33,6 +33,11 @@ extension ONNXImporter {
     "Dropout": { try $0.identity($1) },
     "Identity": { try $0.identity($1) },
     "Cast": { try $0.cast($1) },
+    "Mish": { try $0.mish($1) },
+    "Swish": { try $0.swish($1) },
+    "Selu": { try $0.selu($1) },
+    "Celu": { try $0.celu($1) },
+    "Softsign": { try $0.softsign($1) },
     "Softmax": { try $0.softmax($1, logarithm: false) },
     "LogSoftmax": { try $0.softmax($1, logarithm: true) },
   ]
@@ -70,37 +75,30 @@ extension ONNXImporter {
   }
 
   mutating func binary(_ node: ONNXNode, _ function: Binary.Function) throws {
-    if let tensors = allHost(node), tensors.count == 2, isSmall(tensors) || !tensors[0].elementType.isFloatingPoint {
-      return define(node, host: try hostBinary(node, tensors, function))
+    if let tensors = allHost(node), tensors.count == 2 {
+      // Integers divide towards zero, as ONNX says. What is large and not of integers becomes a node.
+      let isOfIntegers = !tensors[0].elementType.isFloatingPoint
+      if isOfIntegers || broadcastShape(tensors[0].shape, tensors[1].shape)?.reduce(1, *) ?? 0 <= Self.hostLimit {
+        return define(node, host: try elementwise(node, tensors, like: tensors[0]) { function($0, $1) })
+      }
     }
     try define(node, try add(Binary(function), [try value(node, 0), try value(node, 1)], node))
   }
 
-  /// Whether what two tensors broadcast to is computed here; larger results of floats become nodes.
-  private func isSmall(_ tensors: [HostTensor]) -> Bool {
-    broadcastShape(tensors[0].shape, tensors[1].shape)?.reduce(1, *) ?? 0 <= Self.hostLimit
-  }
-
-  /// Arithmetic of shapes: integers divide towards zero, as ONNX says.
-  private func hostBinary(_ node: ONNXNode, _ tensors: [HostTensor], _ function: Binary.Function) throws -> HostTensor {
-    let a = ReferenceTensor(tensors[0]), b = ReferenceTensor(tensors[1])
-    _ = try checked(node, try Binary(function).outputType([TensorType(a.shape), TensorType(b.shape)]).shape)
-    return try hostTensor(Binary(function).reference([a, b]), like: tensors[0], node)
-  }
-
-  private func hostTensor(_ result: ReferenceTensor, like other: HostTensor, _ node: ONNXNode) throws -> HostTensor {
-    try hostTensor(result.shape, result.values, like: other, node)
-  }
-
-  func hostTensor(_ shape: [Int], _ values: [Double], like other: HostTensor, _ node: ONNXNode) throws -> HostTensor {
-    if other.elementType.isFloatingPoint { return HostTensor(shape, values.map(Float.init)) }
-    let integers = try values.map { value -> Int64 in
-      guard let integer = Int64(exactly: value.rounded(.towardZero)) else {
-        throw node.error("it computes \(value), which is no integer", remedy: ImportError.fetchAgain)
-      }
-      return integer
+  /// Powers that are products or roots are those; others go through a logarithm.
+  mutating func power(_ node: ONNXNode) throws {
+    let exponent = try known(node, 1).flatMap { $0.elementCount == 1 ? $0.doubles()[0] : nil }
+    // The exponent's dimensions count for the result's.
+    let ranks = try (0...1).map { shape(of: try imported(node, $0)).count }
+    guard let exponent, [0.5, 1, 2, 3].contains(exponent), allHost(node) == nil, ranks[1] <= ranks[0] else { return try binary(node, .power) }
+    let x = try value(node, 0)
+    switch exponent {
+    case 0.5: try define(node, try add(Unary(.sqrt), [x], node))
+    case 1: try identity(node)
+    default:
+      let square = try add(Binary(.multiply), [x, x], node)
+      try define(node, exponent == 2 ? square : try add(Binary(.multiply), [square, x], node))
     }
-    return HostTensor(shape, integers: integers)
   }
 
   mutating func variadic(_ node: ONNXNode, _ function: Binary.Function) throws {
@@ -127,18 +125,65 @@ extension ONNXImporter {
 
   /// Between floating-point formats a cast is nothing here; integers stay on the host.
   mutating func cast(_ node: ONNXNode) throws {
+    let target = try node.integer("to").flatMap { ElementType(onnx: Int32(truncatingIfNeeded: $0)) }
     switch try imported(node, 0) {
     case .value(let id):
-      guard let code = try node.integer("to"), let target = ElementType(onnx: Int32(truncatingIfNeeded: code)), target.isFloatingPoint else {
+      if let target, target.isFloatingPoint { return try define(node, id) }
+      guard let tensor = try known(node, 0) else {
         throw node.error("it turns values that depend on the data into integers", remedy: "Export the model without it.")
       }
-      try define(node, id)
-    case .host(let tensor):
-      guard let code = try node.integer("to"), let target = ElementType(onnx: Int32(truncatingIfNeeded: code)) else {
-        throw node.error("the type it casts to is not known", remedy: ImportError.fetchAgain)
-      }
-      define(node, host: target.isFloatingPoint ? HostTensor(tensor.shape, tensor.floats()) : HostTensor(tensor.shape, integers: tensor.integers()))
+      try cast(node, tensor, to: target)
+    case .host(let tensor): try cast(node, tensor, to: target)
     }
+  }
+
+  private mutating func cast(_ node: ONNXNode, _ tensor: HostTensor, to target: ElementType?) throws {
+    guard let target else { throw node.error("the type it casts to is not known", remedy: ImportError.fetchAgain) }
+    let integers = target == .bool ? tensor.doubles().map { $0 == 0 ? 0 : 1 } : target.isFloatingPoint ? [] : tensor.integers()
+    define(node, host: target.isFloatingPoint ? HostTensor(tensor.shape, tensor.floats()) : HostTensor(tensor.shape, integers: integers))
+  }
+
+  // MARK: In several steps
+
+  /// x tanh(log(1 + exp x)) (Misra 2019).
+  mutating func mish(_ node: ONNXNode) throws {
+    let x = try value(node, 0)
+    let gate = try add(Unary(.tanh), [try add(Unary(.softplus), [x], node)], node)
+    try define(node, try add(Binary(.multiply), [x, gate], node))
+  }
+
+  /// x sigmoid(α x).
+  mutating func swish(_ node: ONNXNode) throws {
+    let x = try value(node, 0), alpha = try node.float("alpha") ?? 1
+    let gate = try add(Unary(.sigmoid), [try scaled(x, by: alpha, node)], node)
+    try define(node, try add(Binary(.multiply), [x, gate], node))
+  }
+
+  /// γ x, and γ α (exp x − 1) below zero (Klambauer et al. 2017).
+  mutating func selu(_ node: ONNXNode) throws {
+    let elu = try add(Unary(.elu(try node.float("alpha") ?? 1.673263192176818848)), [try value(node, 0)], node)
+    try define(node, try scaled(elu, by: try node.float("gamma") ?? 1.050700987355480493, node))
+  }
+
+  /// x, and α (exp(x/α) − 1) below zero (Barron 2017).
+  mutating func celu(_ node: ONNXNode) throws {
+    let alpha = try node.float("alpha") ?? 1
+    guard alpha != 0 else { throw node.error("its alpha is 0", remedy: ImportError.fetchAgain) }
+    let elu = try add(Unary(.elu(1)), [try scaled(try value(node, 0), by: 1 / alpha, node)], node)
+    try define(node, try scaled(elu, by: alpha, node))
+  }
+
+  /// x / (1 + |x|).
+  mutating func softsign(_ node: ONNXNode) throws {
+    let x = try value(node, 0)
+    let one = graph.addConstant(HostTensor([1], [1]))
+    let size = try add(Binary(.add), [try add(Unary(.absolute), [x], node), one], node)
+    try define(node, try add(Binary(.divide), [x, size], node))
+  }
+
+  /// A value times a number.
+  mutating func scaled(_ x: ValueID, by factor: Float, _ node: ONNXNode) throws -> ValueID {
+    factor == 1 ? x : try add(Binary(.multiply), [x, graph.addConstant(HostTensor([1], [factor]))], node)
   }
 
   /// Before opset 13 softmax runs over all dimensions from the axis on.

@@ -19,16 +19,22 @@ struct ONNXImporter {
   let file: ONNXFile
   var graph = Graph()
   var names: [String: Imported] = [:]
-  /// Elements that nodes have made out of nothing.
-  var filledCount = 0
+  /// Bytes of what has been computed here.
+  private var computedByteCount = 0
+  /// Whether a value depends on no input, by its index; as far as that has been asked.
+  private var isFixed: [Bool] = []
+  /// Values that depend on no input and have been computed.
+  private var computed: [ValueID: HostTensor] = [:]
   /// Values that have a name of the file.
   private var defined: Set<ValueID> = []
   /// The graph's value for a host tensor that has been used as one.
   private var constants: [String: ValueID] = [:]
 
   /// Every operator that is read, by its ONNX name.
-  static let handlers: [String: Handler] = convolutionHandlers.merging(elementwiseHandlers) { a, _ in a }.merging(shapeHandlers) { a, _ in a }
-    .merging(productHandlers) { a, _ in a }
+  static let handlers: [String: Handler] = [
+    convolutionHandlers, normalizationHandlers, elementwiseHandlers, shapeHandlers, movementHandlers, reductionHandlers, productHandlers,
+    resizeHandlers, knownHandlers,
+  ].reduce(into: [:]) { $0.merge($1) { _, _ in preconditionFailure("an operator has two handlers") } }
 
   /// - Parameter shapes: the inputs' shapes by name.
   /// - Throws: `ImportError` that names the node, for an operator, an attribute or a shape that is not supported.
@@ -79,9 +85,9 @@ struct ONNXImporter {
   static func checkOperators(_ file: ONNXFile) throws {
     let unknown = file.nodes.filter { !$0.domain.isEmpty || handlers[$0.opType] == nil }
     guard let first = unknown.first else {
-      guard (7...21).contains(file.opsetVersion) else {
+      guard (7...24).contains(file.opsetVersion) else {
         throw ImportError(
-          file: file.path, what: "it uses opset \(file.opsetVersion), and opsets 7 to 21 are read", remedy: "Export it with one of those.")
+          file: file.path, what: "it uses opset \(file.opsetVersion), and opsets 7 to 24 are read", remedy: "Export it with one of those.")
       }
       return
     }
@@ -118,33 +124,90 @@ struct ONNXImporter {
   }
 
   /// An input that has to be known now.
-  func host(_ node: ONNXNode, _ index: Int, _ role: String) throws -> HostTensor {
-    switch try imported(node, index) {
-    case .host(let tensor): return tensor
-    case .value(let id):
-      if let tensor = graph.constant(id) { return tensor }
-      throw node.error("its \(role) depends on the data, and has to be a constant of the model", remedy: "Export the model with constant shapes.")
-    }
+  mutating func host(_ node: ONNXNode, _ index: Int, _ role: String) throws -> HostTensor {
+    if let tensor = try known(node, index) { return tensor }
+    throw node.error("its \(role) depends on the data, and has to be a constant of the model", remedy: "Export the model with constant shapes.")
   }
 
   /// An input as integers, from an attribute in older opsets and from an input in newer ones.
-  func integers(_ node: ONNXNode, attribute: String, input: Int) throws -> [Int]? {
+  mutating func integers(_ node: ONNXNode, attribute: String, input: Int) throws -> [Int]? {
     if let values = try node.integers(attribute) { return values }
     guard has(node, input) else { return nil }
     return try host(node, input, attribute).integers().map { Int($0) }
   }
 
-  /// The inputs if all of them are known now, and few enough to compute with here; what is larger becomes nodes.
+  /// The inputs if they are of integers, or few numbers, and known now: what is computed with here. Larger ones become nodes.
   func allHost(_ node: ONNXNode) -> [HostTensor]? {
     var tensors: [HostTensor] = []
     for name in node.inputs where !name.isEmpty {
-      guard case .host(let tensor)? = names[name], tensor.elementCount <= Self.hostLimit else { return nil }
+      guard case .host(let tensor)? = names[name], !tensor.elementType.isFloatingPoint || tensor.elementCount <= Self.hostLimit else { return nil }
       tensors.append(tensor)
     }
     return tensors.isEmpty ? nil : tensors
   }
 
+  // MARK: What is known
+
+  /// An input that depends on no input of the model, computed; nil for one that does.
+  mutating func known(_ node: ONNXNode, _ index: Int) throws -> HostTensor? {
+    switch try imported(node, index) {
+    case .host(let tensor): tensor
+    case .value(let id): try known(id, node)
+    }
+  }
+
+  private mutating func known(_ id: ValueID, _ node: ONNXNode) throws -> HostTensor? {
+    while isFixed.count <= id.index {
+      let next = ValueID(isFixed.count)
+      let producer = graph.producer(of: next)
+      isFixed.append(producer?.inputs.allSatisfy { isFixed[$0.index] } ?? (graph.constant(next) != nil))
+    }
+    guard isFixed[id.index] else { return nil }
+    // What is missing, each before what needs it: values are numbered in an order in which they can be computed.
+    var missing: Set<ValueID> = [], pending = [id]
+    while let next = pending.popLast() {
+      guard graph.constant(next) == nil, computed[next] == nil, missing.insert(next).inserted else { continue }
+      pending += graph.producer(of: next)?.inputs ?? []
+    }
+    func tensor(_ id: ValueID) -> HostTensor? { graph.constant(id) ?? computed[id] }
+    for next in missing.sorted(by: { $0.index < $1.index }) {
+      guard let producer = graph.producer(of: next) else { continue }
+      let inputs = producer.inputs.compactMap(tensor)
+      if let reshape = producer.operation as? Reshape {
+        computed[next] = inputs[0].reshaped(reshape.shape)
+      } else {
+        try reserve(node, shape(next), .float32, limit: Self.largestComputed)
+        computed[next] = producer.operation.reference(inputs.map(ReferenceTensor.init)).tensor
+      }
+    }
+    return tensor(id)
+  }
+
+  /// Elements a tensor of floats may have that is computed with here where a node could do it.
+  static let hostLimit = 1 << 16
+  /// Elements that arithmetic here makes at a time.
+  static let largestComputed = 1 << 22
+  /// Bytes that are made here, all together: masks and tables are small, and a hostile file should not fill memory.
+  private static let computedLimit = 1 << 29
+
+  /// Says that a tensor of this shape is going to be made here; refused if that is no shape, or out of proportion.
+  mutating func reserve(_ node: ONNXNode, _ shape: [Int], _ elementType: ElementType, limit: Int = .max) throws {
+    guard let count = try? TensorError.byteCount(shape: shape, elementType: .uint8), count <= limit,
+      count * elementType.byteCount <= Self.computedLimit - computedByteCount
+    else { throw node.error("the shape \(shape) it asks for is not one it can have", remedy: ImportError.fetchAgain) }
+    computedByteCount += count * elementType.byteCount
+  }
+
+  // MARK: Shapes
+
   func shape(_ id: ValueID) -> [Int] { graph.type(of: id).shape }
+
+  func shape(of imported: Imported) -> [Int] {
+    switch imported {
+    case .value(let id): shape(id)
+    case .host(let tensor): tensor.shape
+    }
+  }
 
   /// An axis as the file gives it (negative ones count from the end), checked.
   func axis(_ node: ONNXNode, _ value: Int, rank: Int) throws -> Int {

@@ -5,6 +5,7 @@ extension ONNXImporter {
   static let productHandlers: [String: Handler] = [
     "MatMul": { try $0.matMul($1) },
     "Gemm": { try $0.gemm($1) },
+    "Einsum": { try $0.einsum($1) },
   ]
 
   mutating func matMul(_ node: ONNXNode) throws {
@@ -36,12 +37,8 @@ extension ONNXImporter {
     // Before opset 9 some exporters fed whole images to it.
     if shape(a).count > 2, !transposeA { a = try add(Reshape([shape(a)[0], shape(a).dropFirst().reduce(1, *)]), [a], node) }
     var y = try add(MatMul(transposeA: transposeA, transposeB: transposeB), [a, try value(node, 1)], node)
-    if alpha != 1 { y = try add(Binary(.multiply), [y, graph.addConstant(HostTensor([1], [alpha]))], node) }
-    if has(node, 2), beta != 0 {
-      var c = try value(node, 2)
-      if beta != 1 { c = try add(Binary(.multiply), [c, graph.addConstant(HostTensor([1], [beta]))], node) }
-      y = try add(Binary(.add), [y, c], node)
-    }
+    y = try scaled(y, by: alpha, node)
+    if has(node, 2), beta != 0 { y = try add(Binary(.add), [y, try scaled(try value(node, 2), by: beta, node)], node) }
     try define(node, y)
   }
 }

@@ -1,0 +1,108 @@
+import GraftGraph
+
+/// Operators that normalise.
+extension ONNXImporter {
+  static let normalizationHandlers: [String: Handler] = [
+    "BatchNormalization": { try $0.batchNorm($1) },
+    "InstanceNormalization": { try $0.instanceNorm($1) },
+    "GroupNormalization": { try $0.groupNorm($1) },
+    "LayerNormalization": { try $0.layerNorm($1) },
+    "RMSNormalization": { try $0.rootMeanSquareNorm($1) },
+    "LRN": { try $0.localResponseNorm($1) },
+  ]
+
+  mutating func batchNorm(_ node: ONNXNode) throws {
+    try refuseOutputs(node, after: 1)
+    let x = try value(node, 0)
+    // Statistics of a batch of one are that sample's own: weights are standardised so.
+    let usesBatch = try node.integer("training_mode") ?? 0 != 0
+    if usesBatch, shape(x).count >= 3, shape(x)[0] == 1 { return try normalised(node, x, groups: shape(x)[1], scale: 1, shift: 2) }
+    guard !usesBatch, try node.integer("spatial") ?? 1 == 1 else {
+      throw node.error("it normalises with the statistics of a batch", remedy: "Export the model in inference mode.")
+    }
+    guard shape(x).count >= 2 else { throw node.error("its input has shape \(shape(x)), and [N, C, …] is expected", remedy: ImportError.fetchAgain) }
+    let vectors = try (1...4).map { try value(node, $0) }
+    let norm = BatchNorm(epsilon: Double(try node.float("epsilon") ?? 1e-5))
+    if shape(x).count == 2 {
+      try define(node, try add(norm, [x] + vectors, node))
+    } else {
+      try define(node, try channelsFirst(try add(norm, [try channelsLast(x)] + vectors, node)))
+    }
+  }
+
+  mutating func localResponseNorm(_ node: ONNXNode) throws {
+    guard let size = try node.integer("size"), (1...1 << 20).contains(size) else {
+      throw node.error("its size is missing or not positive", remedy: ImportError.fetchAgain)
+    }
+    let norm = LocalResponseNorm(
+      size: size, alpha: try node.float("alpha") ?? 1e-4, beta: try node.float("beta") ?? 0.75, k: try node.float("bias") ?? 1)
+    let x = try value(node, 0)
+    guard shape(x).count >= 3 else { throw node.error("its input has shape \(shape(x)), and [N, C, …] is expected", remedy: ImportError.fetchAgain) }
+    try define(node, try channelsFirst(try add(norm, [try channelsLast(x)], node)))
+  }
+
+  mutating func layerNorm(_ node: ONNXNode) throws {
+    try refuseOutputs(node, after: 1)
+    let x = try value(node, 0), dimensions = shape(x)
+    let first = try axis(node, try node.integer("axis") ?? -1, rank: dimensions.count)
+    let inner = dimensions[first...].reduce(1, *)
+    let norm = LayerNorm(epsilon: try node.float("epsilon") ?? 1e-5, hasScale: true, hasShift: has(node, 2))
+    var inputs = [x, try value(node, 1)] + (has(node, 2) ? [try value(node, 2)] : [])
+    if first != dimensions.count - 1 {
+      inputs[0] = try add(Reshape([dimensions[..<first].reduce(1, *), inner]), [x], node)
+    }
+    for index in inputs.indices.dropFirst() where shape(inputs[index]) != [inner] { inputs[index] = try add(Reshape([inner]), [inputs[index]], node) }
+    let y = try add(norm, inputs, node)
+    try define(node, shape(y) == dimensions ? y : try add(Reshape(dimensions), [y], node))
+  }
+
+  mutating func instanceNorm(_ node: ONNXNode) throws {
+    let x = try value(node, 0)
+    guard shape(x).count >= 3 else { throw node.error("its input has shape \(shape(x)), and [N, C, …] is expected", remedy: ImportError.fetchAgain) }
+    try normalised(node, x, groups: shape(x)[1], scale: 1, shift: 2)
+  }
+
+  /// Until opset 20 a scale and a shift are a group's, from 21 on a channel's.
+  mutating func groupNorm(_ node: ONNXNode) throws {
+    let x = try value(node, 0)
+    guard let groups = try node.integer("num_groups"), shape(x).count >= 3, groups > 0, shape(x)[1] % groups == 0 else {
+      throw node.error("its num_groups does not divide the channels of \(shape(x))", remedy: ImportError.fetchAgain)
+    }
+    try normalised(node, x, groups: groups, scale: 1, shift: 2)
+  }
+
+  /// Each group of channels of each sample normalised by its own statistics, then each channel times its scale and plus its shift.
+  private mutating func normalised(_ node: ONNXNode, _ x: ValueID, groups: Int, scale: Int, shift: Int) throws {
+    let dimensions = shape(x), channels = dimensions[1]
+    guard !dimensions.contains(0) else { throw node.error("its input has shape \(dimensions)", remedy: ImportError.fetchAgain) }
+    let flat = try add(Reshape([dimensions[0] * groups, dimensions[1...].reduce(1, *) / groups]), [x], node)
+    let norm = LayerNorm(epsilon: try node.float("epsilon") ?? 1e-5, hasScale: false, hasShift: false)
+    var y = try add(Reshape(dimensions), [try add(norm, [flat], node)], node)
+    for (input, function, neutral) in [(scale, Binary.Function.multiply, 1.0), (shift, .add, 0)] {
+      // Exporters that scale elsewhere write ones and zeros.
+      if case .host(let vector) = try imported(node, input), vector.doubles().allSatisfy({ $0 == neutral }) { continue }
+      var vector = try value(node, input)
+      let count = shape(vector).reduce(1, *)
+      guard count == channels || count == groups else {
+        throw node.error("its vectors \(shape(vector)) do not fit \(channels) channels", remedy: ImportError.fetchAgain)
+      }
+      vector = try add(Reshape([count, 1]), [vector], node)
+      if count != channels { vector = try add(Expand([count, channels / count]), [vector], node) }
+      vector = try add(Reshape([channels] + dimensions.dropFirst(2).map { _ in 1 }), [vector], node)
+      y = try add(Binary(function), [y, vector], node)
+    }
+    try define(node, y)
+  }
+
+  /// x / √(mean x² + ε) times a scale (Zhang and Sennrich 2019).
+  mutating func rootMeanSquareNorm(_ node: ONNXNode) throws {
+    let x = try value(node, 0), rank = shape(x).count
+    let first = try axis(node, try node.integer("axis") ?? -1, rank: rank)
+    let square = try add(Binary(.multiply), [x, x], node)
+    let mean = try add(Reduce(.mean, axes: Array(first..<rank), keepsDimensions: true), [square], node)
+    let epsilon = graph.addConstant(HostTensor([1], [try node.float("epsilon") ?? 1e-5]))
+    let size = try add(Unary(.sqrt), [try add(Binary(.add), [mean, epsilon], node)], node)
+    let normal = try add(Binary(.divide), [x, size], node)
+    try define(node, try add(Binary(.multiply), [normal, try value(node, 1)], node))
+  }
+}
