@@ -29,6 +29,25 @@ INLINE void store_smooth(floatv sum, const DepthwiseRow row, GLOBAL const elemen
   store_part(activate_smooth(sum, epilogue.activation, epilogue.alpha, epilogue.beta), y, count);
 }
 
+// PIXELS pixels of whole vectors.
+INLINE void store_simple_pixels(
+    const floatv *sums, const DepthwiseRow row, GLOBAL const element *residual, GLOBAL element *y, const GraftConvParams p) {
+  _Pragma("unroll") for (int q = 0; q < PIXELS; ++q)
+    store_simple(sums[q] + row.bias, row, residual + (ptrdiff_t)q * p.ldr, y + (ptrdiff_t)q * p.ldy, VW, p.epilogue);
+}
+OUTLINE void depthwise_finish(float *kept, GLOBAL const element *residual, GLOBAL element *y, int ldr, int ldy, const GraftEpilogue epilogue) {
+  if (epilogue.hasResidual)
+    for (int q = 0; q < PIXELS; ++q) STOREV_PRIVATE(LOADV_PRIVATE(kept + q * VW) + LOADE(residual + (ptrdiff_t)q * ldr), kept + q * VW);
+  activate_vectors(kept, PIXELS, epilogue.activation, epilogue.alpha, epilogue.beta);
+  for (int q = 0; q < PIXELS; ++q) STOREE(LOADV_PRIVATE(kept + q * VW), y + (ptrdiff_t)q * ldy);
+}
+INLINE void store_smooth_pixels(
+    const floatv *sums, const DepthwiseRow row, GLOBAL const element *residual, GLOBAL element *y, const GraftConvParams p) {
+  float kept[PIXELS * VW];
+  _Pragma("unroll") for (int q = 0; q < PIXELS; ++q) STOREV_PRIVATE(sums[q] + row.bias, kept + q * VW);
+  depthwise_finish(kept, residual, y, p.ldr, p.ldy, p.epilogue);
+}
+
 // One pixel of `count` channels, with any window. `line`: the image's column `left` in the window's first row.
 INLINE floatv depthwise_pixel(GLOBAL const element *line, GLOBAL const float *w, int rounded, int left, const DepthwiseRow row, int count, const GraftConvParams p) {
   int firstW = left < 0 ? (-left + p.dilationW - 1) / p.dilationW : 0, taps = min(p.kw, (p.w - left + p.dilationW - 1) / p.dilationW) - firstW;
@@ -65,8 +84,7 @@ INLINE floatv depthwise_pixel(GLOBAL const element *line, GLOBAL const float *w,
       GLOBAL const element *next = from + nextStep + (ptrdiff_t)i * row.lineStep;                                           \
       _Pragma("unroll") for (int q = 0; q < PIXELS * STRIDE; ++q) PREFETCH(next + (ptrdiff_t)q * p.ldx);                    \
     }                                                                                                                       \
-    _Pragma("unroll") for (int q = 0; q < PIXELS; ++q)                                                                      \
-      STORE(sums[q] + row.bias, row, added + (ptrdiff_t)q * p.ldr, to + (ptrdiff_t)q * p.ldy, VW, p.epilogue);              \
+    STORE##_pixels(sums, row, added, to, p);                                                                                \
     from += PIXELS * STRIDE * (ptrdiff_t)p.ldx;                                                                             \
     added += PIXELS * (ptrdiff_t)p.ldr;                                                                                     \
     to += PIXELS * (ptrdiff_t)p.ldy;                                                                                        \

@@ -156,6 +156,21 @@ OUTLINE floatv activate_smooth(floatv x, int kind, float alpha, float beta) {
   }
 }
 
+// The same for `count` vectors in place, with one loop an activation: its constants stay in registers, and vectors overlap.
+#define LOOP_OF_CASE(kind, value)                     \
+  case kind:                                          \
+    for (int i = 0; i < count; ++i) {                 \
+      floatv x = LOADV_PRIVATE(values + i * VW);      \
+      STOREV_PRIVATE(value, values + i * VW);         \
+    }                                                 \
+    break;
+OUTLINE void activate_vectors(float *values, int count, int kind, float alpha, float beta) {
+  switch (kind) {
+    SMOOTH_ACTIVATIONS(LOOP_OF_CASE)
+  default: break;
+  }
+}
+
 // Comparisons rather than max: a NaN has to stay visible.
 INLINE floatv activate_simple(floatv x, int kind, float alpha, float beta) {
   if (kind == GRAFT_ACTIVATION_RELU) return SELECTV(x, fill(0.0f), x < fill(0.0f));

@@ -134,8 +134,9 @@ INLINE void separable_expand(
   }
 
 // The other activations: a call among the sums would spill them all.
-OUTLINE void separable_finish(const float *kept, GLOBAL element *to, int pixels, int ld, const GraftEpilogue epilogue) {
-  for (int q = 0; q < pixels; ++q) STOREE(activate_smooth(LOADV_PRIVATE(kept + q * VW), epilogue.activation, epilogue.alpha, epilogue.beta), to + q * ld);
+OUTLINE void separable_finish(float *kept, GLOBAL element *to, int pixels, int ld, const GraftEpilogue epilogue) {
+  activate_vectors(kept, pixels, epilogue.activation, epilogue.alpha, epilogue.beta);
+  for (int q = 0; q < pixels; ++q) STOREE(LOADV_PRIVATE(kept + q * VW), to + q * ld);
 }
 
 // `rows` rows of u, of which the first kernel's first row is row `top` of t. What lies beyond e channels is stored too, whole vectors

@@ -141,16 +141,22 @@ INLINE void tile_store(
 // The rest, from sums that were put aside, rows `width` apart: the other activations, since a call among the sums would spill
 // them all, and parts of vectors where they take more than a masked instruction.
 OUTLINE void tile_finish(
-    const float *kept, int width, GLOBAL const float *bias, GLOBAL const element *residual, GLOBAL element *y, int rows, int ldr, int ldy,
+    float *kept, int width, GLOBAL const float *bias, GLOBAL const element *residual, GLOBAL element *y, int rows, int ldr, int ldy,
     int channels, const GraftEpilogue epilogue) {
+  const bool isSimple = is_simple(epilogue.activation);
   for (int m = 0; m < rows; ++m)
     for (int c = 0; c < channels; c += VW) {
       int count = min(VW, channels - c);
       floatv sum = LOADV_PRIVATE(kept + m * width + c);
       if (epilogue.hasBias) sum += float_part(bias + c, count);
       if (epilogue.hasResidual) sum += load_part(residual + (size_t)m * ldr + c, count);
-      store_part(activate(sum, epilogue.activation, epilogue.alpha, epilogue.beta), y + (size_t)m * ldy + c, count);
+      if (isSimple) store_part(activate_simple(sum, epilogue.activation, epilogue.alpha, epilogue.beta), y + (size_t)m * ldy + c, count);
+      else STOREV_PRIVATE(sum, kept + m * width + c);
     }
+  if (isSimple) return;
+  activate_vectors(kept, rows * width / VW, epilogue.activation, epilogue.alpha, epilogue.beta);
+  for (int m = 0; m < rows; ++m)
+    for (int c = 0; c < channels; c += VW) store_part(LOADV_PRIVATE(kept + m * width + c), y + (size_t)m * ldy + c, min(VW, channels - c));
 }
 
 #if defined(STORE_FIRST_FLOATS) && (GRAFT_STORAGE == GRAFT_FLOAT32 || defined(STORE_FIRST_BITS))

@@ -36,13 +36,18 @@ extension Graph {
   }
 
   /// The input of the classifier: of the last product or convolution with weights before the first output, if it works on
-  /// one vector a sample; the output itself if the network ends without one.
+  /// one vector a sample, or of several whose results are averaged; the output itself if the network ends without one.
   ///
   /// An output that is called "features" is taken at its word.
   public func defaultCut() -> ValueID? {
     if let named = outputs.first(where: { self[$0].name == "features" }) { return named }
-    guard var value = outputs.first else { return nil }
-    let end = value
+    guard let end = outputs.first else { return nil }
+    let input = classifierInput(before: end)
+    return input == end ? sharedClassifierInput(before: end) ?? end : input
+  }
+
+  private func classifierInput(before end: ValueID) -> ValueID {
+    var value = end
     while let node = producer(of: value) {
       switch node.operation {
       case is MatMul where node.inputs.count > 1 && constant(node.inputs[1]) != nil: return flattened(node.inputs[0])
@@ -58,6 +63,26 @@ extension Graph {
       }
     }
     return end
+  }
+
+  /// The last vector a sample from which several classifiers, and nothing that is not linear, lead to the output.
+  private func sharedClassifierInput(before end: ValueID) -> ValueID? {
+    var (hasWeights, place) = (false, nodes.count)
+    for cut in cuts().reversed() {
+      while place > 0, nodes[place - 1].output.index > cut.value.index {
+        place -= 1
+        switch nodes[place].operation {
+        case is MatMul: hasWeights = hasWeights || nodes[place].inputs.contains { constant($0) != nil }
+        case is BatchNorm, is Reshape, is Transpose, is Concat: break
+        case let reduce as Reduce where reduce.function != .maximum: break
+        case let unary as Unary where unary.activation == .none: break
+        case let binary as Binary where [.add, .subtract, .multiply, .divide].contains(binary.function): break
+        default: return nil
+        }
+      }
+      if hasWeights, cut.value != end, cut.shape.count == 1 { return flattened(cut.value) }
+    }
+    return nil
   }
 
   /// The cuts between the blocks of a network, up to a value: where branches have met again, and between layers in a row where the
