@@ -76,6 +76,79 @@ import Testing
     #expect(try graph.preparedForTraining().nodes.compactMap { ($0.operation as? Unary)?.activation } == [.silu, .gelu])
   }
 
+  /// A layer's branches, as RepVGG's and MobileOne's are: windows of several sizes, a normalisation and the value itself.
+  @Test(arguments: TestDevices.all, [1, 2, 8])
+  func branchesOfALayerAreOneConvolution(_ device: TestDevice, _ groups: Int) throws {
+    var generator = Generator(6)
+    var graph = Graph()
+    let x = graph.addInput(TensorType([2, 7, 6, 8]), name: "x")
+    func branch(_ rows: Int, _ columns: Int, top: Int, left: Int) throws -> ValueID {
+      let w = graph.addConstant(HostTensor([8, 8 / groups, rows, columns], &generator))
+      let padding = Padding2D(top: top, left: left, bottom: rows - 1 - top, right: columns - 1 - left)
+      return try graph.add(Conv2D(padding: padding, groups: groups), [x, w])
+    }
+    let vectors = (0..<2).map { _ in graph.addConstant(HostTensor([8], &generator)) }
+    var sum = try branch(1, 1, top: 0, left: 0)
+    for other in [
+      try branch(3, 5, top: 1, left: 2), try graph.add(Unary(.none, hasScale: true, hasShift: true), [x] + vectors),
+      try branch(3, 3, top: 1, left: 1), try branch(2, 1, top: 1, left: 0), x,
+    ] { sum = try graph.add(Binary(.add), [sum, other]) }
+    graph.outputs = [try graph.add(Unary(.relu), [sum])]
+    let convolutions = try graph.optimized().nodes.compactMap { $0.operation as? Conv2D }
+    // In groups of several channels the value itself is added to the sums.
+    #expect(convolutions.map(\.hasResidual) == [groups != 8])
+    #expect(try graph.optimized().nodes.count == 1)
+    let input = ReferenceTensor([2, 7, 6, 8], &generator)
+    let plan = try Plan(graph, device: device.make())
+    try plan.write(input.tensor.floats(), to: plan.graph.inputs[0])
+    try plan.run()
+    let expected = graph.reference([input])[0].values
+    #expect(largestError(try plan.read(plan.graph.outputs[0]), expected) < 2e-5 * expected.reduce(1) { max($0, abs($1)) })
+  }
+
+  /// Other strides, other values, windows that lie apart, or a branch that something else reads.
+  @Test func otherSumsOfConvolutionsStay() throws {
+    func count(_ build: (inout Graph, ValueID, ValueID) throws -> [ValueID]) throws -> Int {
+      var graph = Graph()
+      let x = graph.addInput(TensorType([1, 8, 8, 4]), name: "x"), other = graph.addInput(TensorType([1, 8, 8, 4]), name: "other")
+      graph.outputs = try build(&graph, x, other)
+      return try graph.joiningParallelConvolutions().nodes.count(where: { $0.operation is Conv2D })
+    }
+    func convolution(_ graph: inout Graph, _ x: ValueID, size: Int, padding: Padding2D, dilation: Int = 1) throws -> ValueID {
+      let w = graph.addConstant(HostTensor([4, 4, size, size], Array(repeating: 0.5, count: 16 * size * size)))
+      return try graph.add(Conv2D(padding: padding, dilation: Pair(dilation)), [x, w])
+    }
+    func sum(_ graph: inout Graph, _ a: ValueID, _ b: ValueID) throws -> ValueID { try graph.add(Binary(.add), [a, b]) }
+    func pair(_ graph: inout Graph, _ a: ValueID, _ b: ValueID) throws -> [ValueID] {
+      [try convolution(&graph, a, size: 3, padding: Padding2D(1)), try convolution(&graph, b, size: 1, padding: Padding2D())]
+    }
+    #expect(
+      try count { graph, x, _ in
+        let parts = try pair(&graph, x, x)
+        return [try sum(&graph, parts[0], parts[1])]
+      } == 1)
+    #expect(
+      try count { graph, x, other in
+        let parts = try pair(&graph, x, other)
+        return [try sum(&graph, parts[0], parts[1])]
+      } == 2)
+    #expect(
+      try count { graph, x, _ in
+        let parts = try pair(&graph, x, x)
+        return [try sum(&graph, parts[0], parts[1]), parts[1]]
+      } == 2)
+    #expect(
+      try count { graph, x, _ in
+        let wide = try convolution(&graph, x, size: 3, padding: Padding2D(2), dilation: 2)
+        return [try sum(&graph, wide, try convolution(&graph, x, size: 3, padding: Padding2D(1)))]
+      } == 2)
+    #expect(
+      try count { graph, x, _ in
+        let corner = try convolution(&graph, x, size: 2, padding: Padding2D(top: 1, left: 1))
+        return [try sum(&graph, corner, try convolution(&graph, x, size: 2, padding: Padding2D(bottom: 1, right: 1)))]
+      } == 2)
+  }
+
   /// What only looks like one, or has a step that something else reads, stays.
   @Test func otherProductsAreNotJoined() throws {
     func activations(_ build: (inout Graph, ValueID) throws -> [ValueID]) throws -> [Activation] {

@@ -8,6 +8,8 @@ normalisations those of random images, the batch is left open in the file. Print
 and exits with 1 if one is above 1e-4 or a file is refused. Needs torch, torchvision, timm, onnxscript and onnxruntime.
 """
 import argparse
+import contextlib
+import io
 import logging
 import pathlib
 import subprocess
@@ -117,7 +119,9 @@ def main():
                 path.parent.mkdir(parents=True, exist_ok=True)
                 try:
                     if not path.exists():
-                        export(network, side, exporter, str(path))
+                        # An exporter that fails prints the whole graph first.
+                        with contextlib.redirect_stdout(io.StringIO()):
+                            export(network, side, exporter, str(path))
                 except Exception as error:  # Exporters fail in many ways; that is no fault of the file's reader.
                     outcome, text = "are not exported", str(error).splitlines()[0][:120] if str(error) else type(error).__name__
                 else:
