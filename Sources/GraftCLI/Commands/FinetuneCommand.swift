@@ -255,7 +255,8 @@ struct FinetuneCommand: ReportingCommand {
     options.facts = store.entries.filter { ["backbone_path", "backbone_file"].contains($0.key) }
     options.facts["graft_version"] = GraftVersion.text
     let samples = try ImageFolder(path: ImageInputs.root(of: store, given: data), samplesOf: store)
-    let run = try FeatureExtraction(data: samples, store: path, key: key, preprocessing: preprocessing, options: options)
+    // How many pixels a picture may have was asked when it came into the store.
+    let run = try FeatureExtraction(data: samples, store: path, key: key, preprocessing: preprocessing, pixelLimit: .max, options: options)
     let line = ProgressLine(console)
     defer { line.finish() }
     let summary = try Interruption.shared.deferring { flag in

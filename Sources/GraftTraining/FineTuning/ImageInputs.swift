@@ -61,7 +61,8 @@ public final class ImageInputs: TrainingSamples {
     self.init(
       paths: files.map { folder + "/" + $0.path }, expected: (files.map(\.contentHash), store.path),
       labels: targets == nil ? labels ?? samples.map(\.label) : [], targets: targets, packed: try IDXDataSet.open(folder),
-      preprocessing: preprocessing, views: views, seed: seed)
+      // How many pixels a picture may have was asked when it came into the store, and it is the same one.
+      preprocessing: preprocessing, pixelLimit: .max, views: views, seed: seed)
   }
 
   /// The folder of a store's pictures.
