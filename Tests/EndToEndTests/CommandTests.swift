@@ -77,6 +77,22 @@ import Testing
     #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path).isEmpty)
   }
 
+  /// Files and folders may have names of one letter, as one types them: a place that Foundation traps at.
+  @Test func namesOfOneLetter() throws {
+    let folder = try TemporaryFolder(), process = Process(), messages = Pipe()
+    try Npy.write(HostTensor([40, 4], (0..<160).map { Float($0 % 7) - Float($0 % 3) }), to: folder["x"])
+    try Npy.write(HostTensor([40], integers: (0..<40).map { Int64($0 % 2) }), to: folder["y"])
+    (process.executableURL, process.currentDirectoryURL) = (URL(fileURLWithPath: "/bin/sh"), URL(fileURLWithPath: folder.path))
+    process.arguments = [
+      "-c", "\"$0\" import --features x --labels y --output f && \"$0\" train f --output h && \"$0\" evaluate h f", GraftProcess.executable.path,
+    ]
+    (process.standardError, process.standardOutput) = (messages, FileHandle.nullDevice)
+    try process.run()
+    let text = String(decoding: messages.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+    process.waitUntilExit()
+    #expect(process.terminationStatus == 0, "\(text)")
+  }
+
   /// Names in JSON are in one style, in lists too.
   @Test func namesInJSONAreInOneStyle() throws {
     let folder = try TemporaryFolder()

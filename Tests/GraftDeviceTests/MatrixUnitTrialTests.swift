@@ -15,7 +15,7 @@ import Testing
     try dead.run()
     dead.waitUntilExit()
     let line = TrialJournal.line(of: dead.processIdentifier)
-    let trials = (paths[0] as NSString).deletingLastPathComponent
+    let trials = FilePath.folder(of: paths[0])
     try FileManager.default.createDirectory(atPath: trials, withIntermediateDirectories: true)
     for path in paths { try "\(line)\n\(line)\n".write(toFile: path, atomically: true, encoding: .utf8) }
 

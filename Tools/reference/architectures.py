@@ -1,20 +1,25 @@
 #!/usr/bin/env python3
 """Architectures of torchvision and timm, as PyTorch's two exporters write them, by graft and by ONNX Runtime.
 
-    architectures.py GRAFT [--exporter torchscript|dynamo|both] [--device D] [--keep FOLDER] [NAME ...]
+    architectures.py GRAFT [--exporter torchscript|dynamo|both] [--device D] [--keep FOLDER] [--speed] [NAME ...]
 
 NAME is torchvision/ARCHITECTURE or timm/ARCHITECTURE; without one, a list of all kinds is taken. Weights are random, statistics of
 normalisations those of random images, the batch is left open in the file. Prints the relative error of two random images' outputs,
-and exits with 1 if one is above 1e-4 or a file is refused. Needs torch, torchvision, timm, onnxscript and onnxruntime.
+and exits with 1 if one is above 1e-4 or a file is refused; with --speed also images a second at batch 8 of both on every core, one
+after the other, and the ratio. Needs torch, torchvision, timm, onnxscript and onnxruntime.
 """
 import argparse
 import contextlib
 import io
+import json
 import logging
+import os
 import pathlib
+import statistics
 import subprocess
 import sys
 import tempfile
+import time
 import warnings
 
 import numpy as np
@@ -98,6 +103,25 @@ def compared(graft, device, path, side, folder):
     return float(np.linalg.norm(found - expected) / np.linalg.norm(expected)) if found.shape == expected.shape else f"shape {found.shape}"
 
 
+def rates(graft, device, path, side, seconds=1.2, batch=8):
+    """Images a second by graft and by ONNX Runtime, the median of as many runs as fit the time."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = os.cpu_count()
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    x = {"input": np.random.default_rng(2).standard_normal((batch, 3, side, side)).astype(np.float32)}
+    session.run(["output"], x)
+    times, begin = [], time.monotonic()
+    while len(times) < 3 or time.monotonic() - begin < seconds:
+        start = time.monotonic()
+        session.run(["output"], x)
+        times.append(time.monotonic() - start)
+    del session
+    run = [graft, "bench", path, "--batch-size", str(batch), "--seconds", str(seconds), "--device", device, "--json"]
+    done = subprocess.run(run, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)["images_per_second"]["median"], batch / statistics.median(times)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("graft")
@@ -105,10 +129,12 @@ def main():
     parser.add_argument("--exporter", choices=["torchscript", "dynamo", "both"], default="both")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--keep", metavar="FOLDER", help="keep the files here, and take those that are there")
-    options = parser.parse_args()
+    parser.add_argument("--speed", action="store_true", help="measure both as well")
+    options = parser.parse_intermixed_args()
     warnings.filterwarnings("ignore")
     logging.disable(logging.WARNING)
     exporters = ["torchscript", "dynamo"] if options.exporter == "both" else [options.exporter]
+    ratios = []
     outcomes = {"agree": 0, "differ": 0, "are refused": 0, "are not exported": 0}
     for name in options.names or listed():
         torch.manual_seed(0)
@@ -128,9 +154,16 @@ def main():
                     result = compared(options.graft, options.device, str(path), side, folder)
                     outcome = "are refused" if isinstance(result, str) else "agree" if result <= 1e-4 else "differ"
                     text = result if isinstance(result, str) else f"{result:.2e}"
+                    if options.speed and outcome == "agree":
+                        ours, theirs = rates(options.graft, options.device, str(path), side)
+                        ratios.append(ours / theirs)
+                        text += f"  {ours:7.1f} and {theirs:7.1f} images/s, {ours / theirs:.2f}"
             outcomes[outcome] += 1
             print(f"{name:44s} {exporter:12s} {text}{'' if outcome == 'agree' else f'  ({outcome[4:]})'}", flush=True)
     print(", ".join(f"{count} {outcome}" for outcome, count in outcomes.items()))
+    if ratios:
+        faster = sum(ratio >= 1 for ratio in ratios)
+        print(f"ratio {min(ratios):.2f} to {max(ratios):.2f}, median {statistics.median(ratios):.2f}; at least as fast with {faster} of {len(ratios)}")
     return outcomes["differ"] + outcomes["are refused"] > 0
 
 

@@ -1,4 +1,5 @@
 import Foundation
+import GraftDevice
 import GraftGraph
 
 /// What an import did.
@@ -40,7 +41,7 @@ extension FeatureStore {
 
     let key = FeatureKey(
       source: .imported, backboneSHA256: "", cut: "", cutShape: features.rowShape, preprocessing: "", precision: "", featureType: features.storedType)
-    let facts = ["label_order": labels.isNumeric ? "numeric" : "bytes", "data_root": (featuresPath as NSString).lastPathComponent]
+    let facts = ["label_order": labels.isNumeric ? "numeric" : "bytes", "data_root": FilePath.name(of: featuresPath)]
     let writer = try FeatureStoreWriter(path: output, key: key, opening: opening, split: rule, shardRows: shardRows, facts: facts)
     try writer.declare(labels.labelling) { db, hasChanged in
       // Labels of another kind go; the rows stay, and each gets its sample again below.

@@ -1,5 +1,6 @@
 import Foundation
 import GRDB
+import GraftDevice
 import GraftGraph
 
 /// What a writer does with a store that is already there.
@@ -287,7 +288,7 @@ final class FeatureStoreWriter {
     var (missing, folder): ([String], String) = ([], path)
     while !folder.isEmpty, access(folder, F_OK) != 0 {
       missing.append(folder)
-      folder = (folder as NSString).deletingLastPathComponent
+      folder = FilePath.folder(of: folder)
     }
     return missing
   }

@@ -16,7 +16,7 @@ enum AtomicFile {
     case EEXIST:
       guard isDirectory(path) else { throw Failure(code: ENOTDIR) }
     case ENOENT:
-      let parent = (path as NSString).deletingLastPathComponent
+      let parent = FilePath.folder(of: path)
       guard !parent.isEmpty, parent != path else { throw Failure(code: code) }
       try makeDirectory(parent)
       // Another process may have been quicker.

@@ -179,7 +179,7 @@ package struct KernelTuningFile: Sendable {
       format: header.format, platform: header.platform, device: header.device, driver: header.driver, kernels: header.kernels, entries: sorted)
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-    let folder = (path as NSString).deletingLastPathComponent
+    let folder = FilePath.folder(of: path)
     do {
       try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
     } catch {
