@@ -123,23 +123,32 @@ public struct ReferenceTensor: Sendable, Equatable {
   init(
     _ shape: [Int], _ a: (start: Int, strides: [Int]), _ b: (start: Int, strides: [Int]) = (0, []), _ body: (_ a: Int, _ b: Int) -> Double
   ) {
-    let count = shape.reduce(1, *), length = shape.last ?? 1
-    let (stepA, stepB) = (a.strides.last ?? 0, b.strides.last ?? 0)
-    var (index, values) = ([Int](repeating: 0, count: max(0, shape.count - 1)), [Double]())
-    values.reserveCapacity(count)
-    while values.count < count {
-      let firstA = zip(index, a.strides).reduce(a.start) { $0 + $1.0 * $1.1 }, firstB = zip(index, b.strides).reduce(b.start) { $0 + $1.0 * $1.1 }
-      for i in 0..<length { values.append(body(firstA + i * stepA, firstB + i * stepB)) }
-      for d in index.indices.reversed() {
-        index[d] += 1
-        if index[d] < shape[d] { break }
-        index[d] = 0
-      }
-    }
+    var values: [Double] = []
+    values.reserveCapacity(shape.reduce(1, *))
+    walk(shape, a, b) { values.append(body($0, $1)) }
     self.init(shape, values)
   }
 
   public subscript(_ index: [Int]) -> Double { values[zip(index, strides).reduce(0) { $0 + $1.0 * $1.1 }] }
+}
+
+/// Calls `body` once an index of a shape, in row-major order, with two places that each dimension moves along by its strides.
+package func walk(
+  _ shape: [Int], _ a: (start: Int, strides: [Int]), _ b: (start: Int, strides: [Int]), _ body: (_ a: Int, _ b: Int) -> Void
+) {
+  guard !shape.contains(0) else { return }
+  let length = shape.last ?? 1, rows = shape.dropLast().reduce(1, *)
+  let (stepA, stepB) = (a.strides.last ?? 0, b.strides.last ?? 0)
+  var index = [Int](repeating: 0, count: max(0, shape.count - 1))
+  for _ in 0..<rows {
+    let firstA = zip(index, a.strides).reduce(a.start) { $0 + $1.0 * $1.1 }, firstB = zip(index, b.strides).reduce(b.start) { $0 + $1.0 * $1.1 }
+    for i in 0..<length { body(firstA + i * stepA, firstB + i * stepB) }
+    for d in index.indices.reversed() {
+      index[d] += 1
+      if index[d] < shape[d] { break }
+      index[d] = 0
+    }
+  }
 }
 
 /// Distances between neighbours in each dimension of a dense row-major tensor.

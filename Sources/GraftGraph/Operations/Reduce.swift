@@ -28,11 +28,9 @@ public struct Reduce: Operation {
     let x = inputs[0]
     let kept = x.shape.indices.map { axes.contains($0) ? 1 : x.shape[$0] }
     var result = ReferenceTensor(kept, Array(repeating: function == .maximum ? -.infinity : 0, count: kept.reduce(1, *)))
-    // Where each element goes, and what goes there.
-    let places = ReferenceTensor(x.shape, (0, broadcastStrides(kept, to: x.shape))) { place, _ in Double(place) }
-    for (place, value) in zip(places.values, x.values) {
-      let at = Int(place)
-      result.values[at] = function == .maximum ? max(result.values[at], value) : result.values[at] + value
+    walk(x.shape, (0, x.strides), (0, broadcastStrides(kept, to: x.shape))) { from, to in
+      let value = x.values[from]
+      result.values[to] = function == .maximum ? max(result.values[to], value) : result.values[to] + value
     }
     if function == .mean {
       let count = Double(axes.reduce(1) { $0 * x.shape[$1] })

@@ -71,24 +71,24 @@ extension ONNXImporter {
   }
 
   mutating func convolution(_ node: ONNXNode) throws {
-    let x = try image(node, try value(node, 0)), given = try value(node, 1), rank = shape(given).count, w = try image(node, given)
-    let weights = shape(given)
+    let source = try value(node, 0), given = try value(node, 1), weights = shape(given)
+    let x = try image(node, source), w = try image(node, given)
     if let size = try node.integers("kernel_shape"), size != Array(weights[2...]) {
       throw node.error("its kernel_shape \(size) is not that of its weights \(weights)", remedy: ImportError.fetchAgain)
     }
-    guard rank == shape(try value(node, 0)).count else {
-      throw node.error("its weights \(weights) do not fit its input \(shape(try value(node, 0)))", remedy: ImportError.fetchAgain)
+    guard weights.count == shape(source).count else {
+      throw node.error("its weights \(weights) do not fit its input \(shape(source))", remedy: ImportError.fetchAgain)
     }
     let window = try window(node, size: Array(weights[2...]), input: shape(x))
     let conv = Conv2D(
       stride: window.stride, padding: window.padding, dilation: window.dilation, groups: try node.integer("group") ?? 1, hasBias: has(node, 2))
     let y = try add(conv, [try channelsLast(x), w] + (has(node, 2) ? [try value(node, 2)] : []), node)
-    try defineImage(node, y, rank: rank)
+    try defineImage(node, y, rank: weights.count)
   }
 
   mutating func pool(_ node: ONNXNode, _ function: Pool2D.Function) throws {
     try refuseOutputs(node, after: 1)
-    let rank = shape(try value(node, 0)).count, x = try image(node, try value(node, 0))
+    let source = try value(node, 0), rank = shape(source).count, x = try image(node, source)
     guard let size = try node.integers("kernel_shape"), size.count == rank - 2 else {
       throw node.error("it has no kernel_shape for its input", remedy: ImportError.fetchAgain)
     }

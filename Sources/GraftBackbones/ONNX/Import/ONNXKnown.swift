@@ -155,7 +155,7 @@ extension ONNXImporter {
   private mutating func select(_ node: ONNXNode) throws {
     guard let condition = try known(node, 0) else { return try selectByData(node) }
     let choices = try (1...2).map { try imported(node, $0) }
-    if let chosen = isAlone(condition).map({ $0 ? 1 : 2 }) {
+    if let chosen = onlyOutcome(of: condition).map({ $0 ? 1 : 2 }) {
       // One of them as a whole.
       let target = choices.reduce(Optional(condition.shape)) { shape, choice in shape.flatMap { broadcastShape($0, self.shape(of: choice)) } }
       guard let target else { throw node.error("its inputs do not broadcast", remedy: ImportError.fetchAgain) }
@@ -167,7 +167,7 @@ extension ONNXImporter {
       let values = operands[0].indices.map { operands[operands[0][$0] != 0 ? 1 : 2][$0] }
       return define(node, host: try hostTensor(shape, values, like: a, node))
     }
-    // What is not chosen becomes 0, and the sum of both is the result.
+    // What is not chosen becomes 0, and the sum of both is the result: data has to be finite there.
     var parts: [ValueID] = []
     for (position, tensor) in tensors.enumerated() {
       let isFirst = position == 0
@@ -184,8 +184,8 @@ extension ONNXImporter {
     try define(node, try add(Binary(.add), parts, node))
   }
 
-  /// The one value that all elements have; nil if they differ, or there are none.
-  private func isAlone(_ condition: HostTensor) -> Bool? {
+  /// Whether the condition holds everywhere or nowhere; nil if elements differ, or there are none.
+  private func onlyOutcome(of condition: HostTensor) -> Bool? {
     let holds = condition.doubles().map { $0 != 0 }
     return holds.first.flatMap { first in holds.allSatisfy { $0 == first } ? first : nil }
   }

@@ -136,11 +136,12 @@ extension ONNXImporter {
     let axis = try axis(node, try node.integer("axis") ?? 0, rank: dimensions.count)
     let wanted = try indices.integers().map { try place(node, $0, dimensions[axis], in: dimensions) }
     let result = Array(dimensions[..<axis]) + indices.shape + dimensions[(axis + 1)...]
-    func isTable(_ source: Imported) -> HostTensor? {
-      if case .host(let tensor) = source, !tensor.elementType.isFloatingPoint || tensor.elementCount <= Self.hostLimit { tensor } else { nil }
+    var table: HostTensor?
+    if case .host(let tensor) = source, !tensor.elementType.isFloatingPoint || tensor.elementCount <= Self.hostLimit {
+      table = tensor
+    } else if runs(wanted).count > Self.largestPartCount {
+      table = try known(node, 0)
     }
-    var table = isTable(source)
-    if table == nil, runs(wanted).count > Self.largestPartCount { table = try known(node, 0) }
     if let table {
       let strides = rowMajorStrides(dimensions)
       let found = try picked(node, result, from: table) {

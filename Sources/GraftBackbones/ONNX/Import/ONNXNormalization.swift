@@ -16,7 +16,7 @@ extension ONNXImporter {
     let x = try value(node, 0)
     // Statistics of a batch of one are that sample's own: weights are standardised so.
     let usesBatch = try node.integer("training_mode") ?? 0 != 0
-    if usesBatch, shape(x).count >= 3, shape(x)[0] == 1 { return try normalised(node, x, groups: shape(x)[1], scale: 1, shift: 2) }
+    if usesBatch, shape(x).count >= 3, shape(x)[0] == 1 { return try normalised(node, x, groups: shape(x)[1]) }
     guard !usesBatch, try node.integer("spatial") ?? 1 == 1 else {
       throw node.error("it normalises with the statistics of a batch", remedy: "Export the model in inference mode.")
     }
@@ -59,7 +59,7 @@ extension ONNXImporter {
   mutating func instanceNorm(_ node: ONNXNode) throws {
     let x = try value(node, 0)
     guard shape(x).count >= 3 else { throw node.error("its input has shape \(shape(x)), and [N, C, …] is expected", remedy: ImportError.fetchAgain) }
-    try normalised(node, x, groups: shape(x)[1], scale: 1, shift: 2)
+    try normalised(node, x, groups: shape(x)[1])
   }
 
   /// Until opset 20 a scale and a shift are a group's, from 21 on a channel's.
@@ -68,17 +68,18 @@ extension ONNXImporter {
     guard let groups = try node.integer("num_groups"), shape(x).count >= 3, groups > 0, shape(x)[1] % groups == 0 else {
       throw node.error("its num_groups does not divide the channels of \(shape(x))", remedy: ImportError.fetchAgain)
     }
-    try normalised(node, x, groups: groups, scale: 1, shift: 2)
+    try normalised(node, x, groups: groups)
   }
 
-  /// Each group of channels of each sample normalised by its own statistics, then each channel times its scale and plus its shift.
-  private mutating func normalised(_ node: ONNXNode, _ x: ValueID, groups: Int, scale: Int, shift: Int) throws {
+  /// Each group of channels of each sample normalised by its own statistics, then each channel times its scale (input 1) and plus its
+  /// shift (input 2).
+  private mutating func normalised(_ node: ONNXNode, _ x: ValueID, groups: Int) throws {
     let dimensions = shape(x), channels = dimensions[1]
     guard !dimensions.contains(0) else { throw node.error("its input has shape \(dimensions)", remedy: ImportError.fetchAgain) }
     let flat = try add(Reshape([dimensions[0] * groups, dimensions[1...].reduce(1, *) / groups]), [x], node)
     let norm = LayerNorm(epsilon: try node.float("epsilon") ?? 1e-5, hasScale: false, hasShift: false)
     var y = try add(Reshape(dimensions), [try add(norm, [flat], node)], node)
-    for (input, function, neutral) in [(scale, Binary.Function.multiply, 1.0), (shift, .add, 0)] {
+    for (input, function, neutral) in [(1, Binary.Function.multiply, 1.0), (2, .add, 0)] {
       // Exporters that scale elsewhere write ones and zeros.
       if case .host(let vector) = try imported(node, input), vector.doubles().allSatisfy({ $0 == neutral }) { continue }
       var vector = try value(node, input)

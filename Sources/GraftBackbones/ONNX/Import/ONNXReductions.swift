@@ -57,11 +57,11 @@ extension ONNXImporter {
     let terms = axes.reduce(1) { $0 * x.shape[$1] }
     guard terms > 0, Set(axes).count == axes.count else { throw node.error("nothing to reduce in \(x.shape)", remedy: ImportError.fetchAgain) }
     try reserve(node, x.shape, .int64, limit: Self.largestComputed)
-    let places = HostTensor(kept, integers: (0..<Int64(kept.reduce(1, *))).map { $0 }).expanded(to: x.shape).integers()
+    let elements = x.doubles()
     let starts: [Reduction: Double] = [.maximum: -.infinity, .minimum: .infinity, .product: 1]
     var values = [Double](repeating: starts[reduction] ?? 0, count: kept.reduce(1, *))
-    for (value, place) in zip(x.doubles(), places) {
-      let place = Int(place)
+    walk(x.shape, (0, rowMajorStrides(x.shape)), (0, broadcastStrides(kept, to: x.shape))) { from, place in
+      let value = elements[from]
       switch reduction {
       case .mean, .sum: values[place] += value
       case .maximum: values[place] = max(values[place], value)

@@ -25,10 +25,10 @@ extension ONNXImporter {
   mutating func constantOfShape(_ node: ONNXNode) throws {
     let shape = try host(node, 0, "shape").integers().map { Int($0) }
     let value = try node.tensor("value")
-    let like = value ?? HostTensor([1], [0])
-    try reserve(node, shape, .int64, limit: 4 * Self.largestComputed)
-    let elements = Array(repeating: like.doubles().first ?? 0, count: shape.reduce(1, *))
-    define(node, host: try hostTensor(shape, elements, like: like, node))
+    guard value?.elementCount ?? 1 == 1 else { throw node.error("its value is not one number", remedy: ImportError.fetchAgain) }
+    let element = try value.map { try hostTensor([], Array($0.doubles().prefix(1)), like: $0, node) } ?? HostTensor([], [0])
+    try reserve(node, shape, element.elementType)
+    define(node, host: element.expanded(to: shape))
   }
 
   mutating func shapeOf(_ node: ONNXNode) throws {
