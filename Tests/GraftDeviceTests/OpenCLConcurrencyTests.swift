@@ -24,7 +24,10 @@ import Testing
     #expect(device.programStatistics.compiled == 1)
   }
 
-  /// The driver counts the owners of its objects: a kernel, event or sub-buffer left behind would show.
+  /// The driver counts the owners of its objects: a kernel, event or sub-buffer left behind in each round would show.
+  ///
+  /// A driver may still be letting go of the last commands when `clFinish` returns (PoCL tells who waits before it
+  /// releases the event), so the counts are given time to come down; what was left behind never does.
   @Test func preparingLeavesNothingBehind() throws {
     let device = try OpenCLSupport.device(TestKernel.sources)
     let arena = try device.upload([Float](repeating: 0, count: 4096))
@@ -41,8 +44,13 @@ import Testing
     let before = try device.referenceCounts()
     for _ in 0..<1000 { try cycle() }
     try device.finish()
-    let after = try device.referenceCounts()
-    #expect(after == before)
+    var after = try device.referenceCounts()
+    let deadline = ContinuousClock.now.advanced(by: .seconds(30))
+    while after.context > before.context || after.programs > before.programs, ContinuousClock.now < deadline {
+      Thread.sleep(forTimeInterval: 0.01)
+      after = try device.referenceCounts()
+    }
+    #expect(after.context <= before.context && after.programs <= before.programs, "\(before), then \(after)")
     #expect(before.programs > 0 && before.context > 0)
   }
 }
