@@ -79,17 +79,39 @@ public struct Backbone: Sendable {
     }
   }
 
-  /// The network as a graph for one shape of its input, `[N, C, H, W]`; outputs are the file's, named as in the file.
+  /// Whether its images are `[N, H, W, 3]`, as TensorFlow exports them, and not `[N, 3, H, W]`.
+  public var takesChannelsLast: Bool {
+    let shape = inputs.first?.shape ?? []
+    return shape.count == 4 && shape[3] == 3 && shape[1] != 3
+  }
+
+  /// Height and width of its images; nil where the file leaves them open, or takes no images of three channels.
+  public var imageSize: (height: Int?, width: Int?) {
+    let shape = inputs.first?.shape ?? []
+    guard shape.count == 4 else { return (nil, nil) }
+    if takesChannelsLast { return (shape[1], shape[2]) }
+    return shape[1] == 3 ? (shape[2], shape[3]) : (nil, nil)
+  }
+
+  /// The network as a graph for one shape of its input, in the file's own order of dimensions; outputs are the file's, named as in the
+  /// file.
   ///
   /// - Throws: `ImportError` that names the node.
-  public func graph(inputShape: [Int]) throws -> Graph {
+  public func graph(inputShape: [Int]) throws -> Graph { try graph(inputShape, turnsImages: false) }
+
+  /// The network as a graph that takes images `[N, C, H, W]`, whatever the file's own order is.
+  ///
+  /// - Throws: `ImportError` that names the node.
+  public func graph(imageShape: [Int]) throws -> Graph { try graph(imageShape, turnsImages: takesChannelsLast) }
+
+  private func graph(_ inputShape: [Int], turnsImages: Bool) throws -> Graph {
     try check(inputShape: inputShape)
-    let graph = try namingFile { try uncheckedGraph(inputShape: inputShape) }
+    let graph = try namingFile { try uncheckedGraph(inputShape: inputShape, turnsImages: turnsImages) }
     guard !graph.outputs.isEmpty else { throw ImportError(file: path, what: "it has no output", remedy: "Export the model again.") }
     return graph
   }
 
-  private func uncheckedGraph(inputShape: [Int]) throws -> Graph {
+  private func uncheckedGraph(inputShape: [Int], turnsImages: Bool) throws -> Graph {
     switch content {
     case .onnx(let file):
       guard let first = file.inputs.first, file.inputs.count == 1 else {
@@ -100,21 +122,22 @@ public struct Backbone: Sendable {
       if let declared = first.shape, declared.count != inputShape.count {
         throw ImportError(file: path, what: "its input is \(declared), and \(inputShape) was given", remedy: "Give a tensor of that many dimensions.")
       }
-      return try ONNXImporter.graph(of: file, shapes: [first.name: inputShape])
+      return try ONNXImporter.graph(of: file, shapes: [first.name: inputShape], turnsImages: turnsImages)
     case .architecture(let architecture, let weights): return try architecture.graph(weights, inputShape: inputShape)
     }
   }
 
-  /// The input's shape for a batch: what the file leaves open is taken from `height` and `width`, else from what a known architecture
-  /// is trained with.
+  /// The shape of a batch of its images, `[N, C, H, W]`: what the file leaves open is taken from `height` and `width`, else from what a
+  /// known architecture is trained with.
   ///
   /// - Throws: `ImportError` if an extent stays open.
-  public func inputShape(batchSize: Int, height: Int? = nil, width: Int? = nil) throws -> [Int] {
-    let declared = inputs.first?.shape ?? []
+  public func imageShape(batchSize: Int, height: Int? = nil, width: Int? = nil) throws -> [Int] {
+    var declared = inputs.first?.shape ?? []
     guard declared.count == 4 else {
       throw ImportError(
         file: path, what: "its input has \(declared.count) dimensions, and images have 4", remedy: "Use a model that takes images [N, C, H, W].")
     }
+    if takesChannelsLast { declared = [0, 3, 1, 2].map { declared[$0] } }
     let trained = trainedPreprocessing
     let wanted: [Int?] = [batchSize, declared[1] ?? 3, declared[2] ?? height ?? trained?.height, declared[3] ?? width ?? trained?.width]
     guard let height = wanted[2], let width = wanted[3] else {

@@ -58,10 +58,27 @@ struct PreprocessingOptions: ParsableArguments {
           cropPct: trained.cropFraction, mean: trained.mean, std: trained.standardDeviation))
     }
     // What a model file says of its own input.
-    if let shape = backbone.inputs.first?.shape, shape.count == 4, shape[1] == 3, let height = shape[2], let width = shape[3] {
+    if case (let height?, let width?) = backbone.imageSize {
       known = known.over(PreprocessingFields(inputSize: [3, height, width]))
     }
     return try fields().over(known).resolved()
+  }
+}
+
+/// How large the images are that a model runs on, where pictures do not say.
+struct ImageSizeOptions: ParsableArguments {
+  @Option(help: ArgumentHelp("Height and width of the images, where the model leaves them open.", valueName: "pixels")) var inputSize: Int?
+
+  func validate() throws {
+    if let inputSize, inputSize < 1 { throw ValidationError("--input-size takes a positive number, not \(inputSize).") }
+  }
+
+  /// The shape of a batch, [N, C, H, W].
+  ///
+  /// - Throws: `ImportError` if nothing says how large its images are.
+  func shape(of backbone: Backbone, _ configuration: ModelConfiguration, batchSize: Int) throws -> [Int] {
+    let fields = configuration.fields
+    return try backbone.imageShape(batchSize: batchSize, height: inputSize ?? fields.inputHeight, width: inputSize ?? fields.inputWidth)
   }
 }
 

@@ -34,6 +34,8 @@ public struct Graph: Sendable {
     public let type: TensorType
     /// The model file's name for it, where it has one.
     public var name: String
+    /// Of a constant: whether it was computed, as masks and tables of positions are, and is nothing that training changes.
+    public var isFixed = false
     public fileprivate(set) var source: Source
   }
 
@@ -86,8 +88,11 @@ public struct Graph: Sendable {
     return id
   }
 
-  public mutating func addConstant(_ tensor: HostTensor, name: String = "") -> ValueID {
-    define(TensorType(tensor.shape, tensor.elementType), name: name, source: .constant(tensor))
+  /// - Parameter isFixed: whether training leaves it as it is, wherever it is used.
+  public mutating func addConstant(_ tensor: HostTensor, name: String = "", isFixed: Bool = false) -> ValueID {
+    let id = define(TensorType(tensor.shape, tensor.elementType), name: name, source: .constant(tensor))
+    values[id.index].isFixed = isFixed
+    return id
   }
 
   /// Adds a node and returns what it computes.

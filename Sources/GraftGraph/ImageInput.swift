@@ -15,7 +15,7 @@ extension Graph {
     func moved(_ id: ValueID) -> ValueID {
       if let known = map[id] { return known }
       guard let tensor = constant(id) else { preconditionFailure("a value was used before it was defined") }
-      let new = graph.addConstant(tensor, name: self[id].name)
+      let new = graph.addConstant(tensor, name: self[id].name, isFixed: self[id].isFixed)
       map[id] = new
       return new
     }

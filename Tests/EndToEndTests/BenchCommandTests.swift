@@ -34,6 +34,23 @@ import Testing
     #expect(report["profile"] == nil && report["peak"] == nil)
   }
 
+  /// A file that leaves the size of its images open is measured with the one that is asked for, and asks for one.
+  @Test func imagesOfAnySize() throws {
+    let open = Fixture.path("tiny-channels-last.onnx")
+    let refused = try run([open, "--seconds", "0.05"])
+    #expect(refused.status == 65 && refused.messages.contains("--input-size"))
+    let work = try ["32", "64"].map { side in
+      let report = try run([open, "--input-size", side, "--batch-size", "2", "--seconds", "0.05", "--json"]).json()
+      return report["gigaflops_per_image"] as? Double ?? 0
+    }
+    #expect(work[0] > 0 && abs(work[1] / work[0] - 4) < 0.05, "\(work)")
+    for model in [open, "resnet_tiny"] {
+      let steps = try run(["train", model, "--input-size", "48", "--batch-size", "2", "--seconds", "0.05", "--json"])
+      #expect(isSpread(try steps.json()["images_per_second"]), "\(steps.messages)")
+    }
+    #expect(try run([open, "--input-size", "0"]).status == 64)
+  }
+
   /// An architecture from scratch, and a file's network with what it has learned.
   @Test(arguments: ["resnet_tiny", Fixture.path("tiny.onnx")]) func aTrainingStep(_ model: String) throws {
     let outcome = try run(["train", model, "--batch-size", "3", "--classes", "7", "--seconds", "0.05", "--profile", "--json"])

@@ -117,6 +117,32 @@ import Testing
     for (found, wanted) in zip(first[2], expected.values) { #expect(abs(Double(found) - wanted) < 1e-5) }
   }
 
+  /// A file that takes images channels last, as TensorFlow's exporter writes them, gives the features and the gradients of its twin.
+  @Test(arguments: [("cpu", .cpu), ("opencl", .gpu)] as [(String, KernelChoice)])
+  func channelsLast(_ device: String, _ kernels: KernelChoice) throws {
+    let hasOpenCL = try Devices.all().contains { $0.kind == .openCL }
+    if device == "opencl", !hasOpenCL {
+      print("note: no OpenCL device, so nothing is tested on one: install pocl-opencl-icd")
+      return
+    }
+    let preprocessing = try Preprocessing.read(beside: Fixture.path("tiny.onnx"))
+    let backbones = try ["tiny.onnx", "tiny-channels-last.onnx"].map { try Backbone(path: Fixture.path($0)) }
+    #expect(backbones.map(\.takesChannelsLast) == [false, true])
+    #expect(try backbones[1].imageShape(batchSize: 2, height: 32, width: 24) == [2, 3, 32, 24])
+    var generator = Generator(2)
+    let image = (0..<preprocessing.byteCount).map { _ in UInt8.random(in: 0...255, using: &generator) }
+    let computing = try Devices.choose(device, kernels: kernels)
+    let rows = try backbones.map { backbone in
+      let frozen = try FrozenBackbone(backbone, cut: "features", preprocessing: preprocessing, batchSize: 1, device: computing)
+      var row = [Float](repeating: 0, count: 16)
+      try image.withUnsafeBytes { bytes in try row.withUnsafeMutableBufferPointer { try frozen.features(ofBatch: bytes, count: 1, into: $0) } }
+      return row
+    }
+    #expect(rows[0] == rows[1] && Set(rows[0]).count > 8)
+    let trained = try backbones.map { try MovedCut($0, feature: "features", preprocessing: preprocessing, unfreezing: .all) }
+    #expect(trained[0].parameterNames == trained[1].parameterNames && trained[0].shape == trained[1].shape)
+  }
+
   @Test func aCutThatIsNoneIsAnErrorThatNamesSome() throws {
     let model = Fixture.path("tiny.onnx")
     let preprocessing = try Preprocessing.read(beside: model), backbone = try Backbone(path: model)

@@ -43,6 +43,10 @@ import Testing
     ("domain", "node 'foreign' (com.example.Relu): the operator 'com.example.Relu' is not supported (1 of 2 nodes)"),
     ("shape", "node 'bad shape' (Conv): weights [2, 5, 1, 1] in 1 groups do not fit an input of 3 channels"),
     ("topk-smallest", "node 'smallest' (TopK): it selects the smallest"),
+    ("if-data", "node 'chooses' (If): its condition depends on the data, and has to be a constant of the model"),
+    ("isnan-row", "node 'replaces' (Where): it chooses by what is no number, and that is only read after a softmax of which no row is masked"),
+    ("isnan-data", "node 'replaces' (Where): it chooses by what is no number, and that is only read after a softmax of which no row is masked"),
+    ("col2im-overlap", "node 'folds' (Col2Im): its blocks [2, 3] with strides [1, 1] overlap, or do not fill the image [4, 9]"),
     ("data-dependent", "node 'turns data' (Cast): it turns values that depend on the data into integers"),
   ])
   func refusals(_ name: String, _ words: String) throws {
@@ -50,7 +54,7 @@ import Testing
     let backbone = try Backbone(path: path)
     let shape = try #require(backbone.inputs.first).shape.compactMap { $0 }
     let error = message { _ = try backbone.graph(inputShape: shape) }
-    #expect(error.hasPrefix("\(path): \(words)."), "\(error)")
+    #expect(error.hasPrefix("\(path): \(words)"), "\(error)")
   }
 
   @Test func severalOperatorsAreNamedTogether() throws {

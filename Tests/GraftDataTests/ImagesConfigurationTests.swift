@@ -52,6 +52,88 @@ import Testing
     }
   }
 
+  private static let cropped = #""size": {"shortest_edge": 224}, "crop_size": 224, "do_center_crop": true"#
+
+  /// The geometry of each as its documentation has it; pixels were compared with transformers' own.
+  @Test(
+    "the file of a transformers image processor",
+    arguments: [
+      (#""size": {"height": 256, "width": 256}, "do_center_crop": true, "crop_size": {"height": 224, "width": 224}"#, 224, 0.875, "squash"),
+      (#""size": {"height": 224, "width": 224}, "do_center_crop": false, "crop_size": 196"#, 224, 1, "squash"),
+      (#""size": 192, "image_processor_type": "ViTImageProcessor""#, 192, 1, "squash"),
+      (#""size": [192, 192], "feature_extractor_type": "BeitFeatureExtractor""#, 192, 1, "squash"),
+      (#""size": 224, "crop_size": 224, "do_center_crop": true, "feature_extractor_type": "CLIPFeatureExtractor""#, 224, 1, "center"),
+      (#""size": {"shortest_edge": 256}, "crop_size": {"height": 224, "width": 224}, "do_center_crop": true"#, 224, 0.875, "center"),
+      (#""size": {"shortest_edge": 224}, "crop_pct": 0.875, "image_processor_type": "ConvNextImageProcessor""#, 224, 0.875, "center"),
+      (#""size": {"shortest_edge": 384}, "crop_pct": 0.875, "image_processor_type": "ConvNextFeatureExtractor""#, 384, 1, "squash"),
+      (#"\#(cropped), "crop_pct": 0.9, "image_processor_type": "PoolFormerImageProcessorFast""#, 224, 0.9, "center"),
+      (#"\#(cropped), "image_processor_type": "LevitImageProcessor""#, 224, 0.875, "center"),
+    ])
+  func imageProcessors(_ size: String, _ side: Int, _ cropPct: Double, _ mode: String) throws {
+    let text = "{\(size), \"resample\": 3, \"rescale_factor\": 0.00392156862745098, \"image_mean\": [0.5, 0.4, 0.3], \"image_std\": [0.2, 0.2, 0.1]}"
+    try withFolder(["preprocessor_config.json": text, "config.json": #"{"id2label": {"0": "cat"}}"#]) { folder in
+      for model in ["/model.onnx", "/onnx/model.onnx"] {
+        let configuration = try ModelConfiguration.read(beside: folder + model)
+        let found = try Preprocessing.read(beside: folder + model)
+        #expect(configuration.labels == ["cat"] && configuration.path == folder + "/preprocessor_config.json")
+        #expect(found.inputSize == [3, side, side] && found.cropPct == cropPct && found.cropMode.rawValue == mode)
+        #expect(found.interpolation == .bicubic && found.mean == [0.5, 0.4, 0.3] && found.std == [0.2, 0.2, 0.1])
+      }
+      // What a file in timm's form says comes first.
+      try Data("{\(Self.values)}".utf8).write(to: URL(filePath: folder + "/config.json"))
+      #expect(try Preprocessing.read(beside: folder + "/model.onnx").mean == [0.5, 0.5, 0.5])
+    }
+  }
+
+  @Test("a crop leads back to the side it was taken from", arguments: 1...600)
+  func ratios(_ side: Int) throws {
+    let text = #"{"size": {"shortest_edge": \#(side + 97)}, "do_center_crop": true, "crop_size": \#(side)}"#
+    try withFolder(["preprocessor_config.json": text]) { folder in
+      let ratio = try #require(try ModelConfiguration.read(beside: folder + "/model.onnx").fields.cropPct)
+      #expect(Int(Double(side) / ratio) == side + 97)
+    }
+  }
+
+  @Test("pixels that a processor scales otherwise, or not at all")
+  func processorScales() throws {
+    let cases: [(String, mean: [Double]?, std: [Double]?)] = [
+      (#""do_normalize": false"#, [0, 0, 0], [1, 1, 1]),
+      (#""do_normalize": false, "do_rescale": false"#, [0, 0, 0], [1, 1, 1].map { $0 / 255 }),
+      (#""image_mean": [1, 1, 1], "image_std": [1, 1, 1], "rescale_factor": 0.00784313725490196"#, [0.5, 0.5, 0.5], [0.5, 0.5, 0.5]),
+      (
+        #""image_mean": [0, 0, 0], "image_std": [0.5, 0.5, 0.5], "image_processor_type": "EfficientNetImageProcessor""#, [0, 0, 0],
+        [0.25, 0.25, 0.25]
+      ),
+      ("\"do_resize\": true", nil, nil),
+    ]
+    for (text, mean, std) in cases {
+      try withFolder(["preprocessor_config.json": "{\(text)}"]) { folder in
+        let fields = try ModelConfiguration.read(beside: folder + "/model.onnx").fields
+        #expect((fields.mean == nil) == (mean == nil) && (fields.std == nil) == (std == nil), "\(text)")
+        for (found, expected) in zip((fields.mean ?? []) + (fields.std ?? []), (mean ?? []) + (std ?? [])) { #expect(abs(found - expected) < 1e-12) }
+      }
+    }
+  }
+
+  @Test(
+    "what a processor does and graft does not is an error",
+    arguments: [
+      (#""do_flip_channel_order": true"#, "blue first"), (#""rescale_offset": true"#, "rescale_offset"), (#""do_pad": true"#, "padded"),
+      (#""do_resize": false"#, "do_resize"), (#""resample": 9"#, "no filter"), (#""size": {"shortest_edge": 224}"#, "not cropped"),
+      (#""size": {"shortest_edge": 0}, "do_center_crop": true, "crop_size": 9"#, "size"), (#""size": {"longest_edge": 224}"#, "size"),
+      (#""size": {"height": 0, "width": 224}"#, "size"), (#""size": {"height": 9000000000000000000, "width": 4}"#, "9000000000000000000"),
+      (#""size": {"shortest_edge": 256}, "do_center_crop": true, "crop_size": 0"#, "a side of 0"), (#""size": -1"#, "a side of -1"),
+      (#""size": 1e300"#, "size"),
+      (#""size": {"height": 256, "width": 256}, "do_center_crop": true, "crop_size": {"height": 224, "width": 192}"#, "proportions"),
+      (#""size": {"shortest_edge": 256}, "do_center_crop": true, "crop_size": {"height": 224, "width": 192}"#, "not square"),
+    ])
+  func imageProcessorErrors(_ text: String, _ words: String) throws {
+    try withFolder(["preprocessor_config.json": "{\(text)}"]) { folder in
+      let error = #expect(throws: ModelConfigurationError.self) { try ModelConfiguration.read(beside: folder + "/model.onnx") }
+      #expect(error?.path == folder + "/preprocessor_config.json" && error?.what.contains(words) == true, "\(error?.what ?? "")")
+    }
+  }
+
   @Test(
     "a wrong file is an error that names file and place",
     arguments: [

@@ -63,6 +63,34 @@ import Testing
     #expect(!graph.parameters().contains { !$0.decays })
   }
 
+  /// A table that was computed, a bias of an attention's scores and a number without dimensions are no parameters; what is only moved,
+  /// and the scale of a normalisation in steps, are.
+  @Test func whatIsComputedIsNoParameter() throws {
+    var graph = Graph()
+    func constant(_ shape: [Int], _ name: String, isFixed: Bool = false) -> ValueID {
+      graph.addConstant(HostTensor(shape, Array(repeating: 0.5, count: shape.reduce(1, *))), name: name, isFixed: isFixed)
+    }
+    var x = graph.addInput(TensorType([2, 4, 6]), name: "x")
+    for (shape, name, isFixed) in [([1, 4, 6], "positions", false), ([4, 6], "table", true), ([], "epsilon", false), ([6], "shift", false)] {
+      x = try graph.add(Binary(.add), [x, constant(shape, name, isFixed: isFixed)])
+    }
+    x = try graph.add(Binary(.multiply), [x, constant([4, 6], "rotation")])
+    let moved = try graph.add(Reshape([1, 6]), [try graph.add(Transpose([1, 0]), [constant([6, 1], "layer scale")])])
+    x = try graph.add(Binary(.multiply), [x, moved])
+    let root = try graph.add(Unary(.sqrt), [constant([6], "variance")])
+    x = try graph.add(Binary(.multiply), [x, try graph.add(Binary(.multiply), [constant([6], "gamma"), root])])
+    let squared = try graph.add(Binary(.multiply), [constant([4, 6], "drawn"), constant([4, 6], "drawn too")])
+    x = try graph.add(Binary(.add), [x, squared])
+    let scores = try graph.add(Binary(.add), [try graph.add(Reshape([4, 2, 6]), [x]), constant([4, 1, 6], "bias of scores")])
+    graph.outputs = [try graph.add(Softmax(axis: 2), [try graph.add(Reshape([2, 4, 6]), [scores])])]
+    let prepared = try graph.preparedForTraining()
+    #expect(prepared.parameters().map { $0.tensor.shape.filter { $0 > 1 } } == [[4, 6], [6], [6], [6]])
+    #expect(prepared.parameters().map(\.name).prefix(2) == ["positions", "shift"])
+    // A cut and another input change nothing about it.
+    let rest = try prepared.following(prepared.nodes[0].output)
+    #expect(rest.parameters().map(\.tensor.shape) == prepared.parameters().dropFirst().map(\.tensor.shape))
+  }
+
   /// A convolution, a normalisation and an activation, its parameters and statistics variables.
   private func normalized(bias: Bool) throws -> (graph: Graph, tensors: [HostTensor]) {
     var generator = Generator(4)

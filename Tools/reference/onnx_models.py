@@ -36,8 +36,14 @@ def node(kind, inputs="x", outputs="y", name=None, **attributes):
     return helper.make_node(kind, inputs.split(), outputs.split(), name=name or f"{kind} to {outputs}", **attributes)
 
 
+def names_read(nodes):
+    """By the nodes, and by those of the graphs inside them."""
+    inner = [attribute.g.node for node in nodes for attribute in node.attribute if attribute.HasField("g")]
+    return {name for node in nodes for name in node.input}.union(*map(names_read, inner))
+
+
 def model(nodes, opset, shape, constants, output="y", domains=()):
-    read = {name for node in nodes for name in node.input}
+    read = names_read(nodes)
     graph = helper.make_graph(
         nodes, "test", [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
         [helper.make_tensor_value_info(output, TensorProto.FLOAT, None)],
@@ -377,6 +383,57 @@ resized("antialias-cubic", 18, [1, 1, 0.4, 0.55], mode="cubic", antialias=1, sha
 resized("sequence", 13, [1, 1, 2.5], mode="linear", shape=(2, 3, 6))
 case("upsample-7", 7, node("Upsample", mode="nearest", scales=[1.0, 1.0, 2.0, 3.0]), image)
 case("upsample-9", 9, node("Upsample", "x s", mode="linear"), image, s=np.array([1, 1, 2, 2], np.float32))
+
+# A table of positions that is brought to another size before it is used.
+case("resize-constant", 13, [
+    helper.make_node("Resize", ["t", "", "", "n"], ["r"], mode="linear"), node("Add", "x r")
+], (2, 2, 6, 4), t=weights(1, 2, 3, 3), n=ints(1, 2, 6, 4))
+
+
+# Branches: what exporters ask about is known.
+def branch(node, outputs, constants=None, kind=TensorProto.FLOAT):
+    constants = constants or {}
+    return helper.make_graph(
+        node, "branch", [], [helper.make_tensor_value_info(name, kind, None) for name in outputs],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()])
+
+
+def either(condition, then, otherwise, outputs="y"):
+    return helper.make_node("If", [condition], outputs.split(), name="chooses", then_branch=then, else_branch=otherwise)
+
+
+asks = [node("Shape", "x", "s"), node("Gather", "s i", "d"), node("Greater", "d limit", "c")]
+for limit in [2, 5]:
+    nested = either("c", branch([node("Neg", "a", "n")], ["n"]), branch([node("Abs", "a", "o")], ["o"]), "inner")
+    case(f"if-{limit}", 13, asks + [
+        either("c", branch([node("Mul", "x w", "t"), node("Relu", "t", "p")], ["p", "t"], {"w": weights(3)}),
+               branch([node("Add", "x b", "a"), nested], ["inner", "a"]), "u v"), node("Sub", "u v")
+    ], (4, 3), i=ints(0), limit=np.array([limit]), b=weights(3))
+case("if-shapes", 16, asks + [
+    either("c", branch([node("Concat", "s one", "l", axis=0)], ["l"], kind=TensorProto.INT64),
+           branch([node("Identity", "s", "m")], ["m"], kind=TensorProto.INT64), "to"),
+    node("Reshape", "x to")
+], (2, 6), i=ints(0), limit=ints(5), one=ints(1))
+refused("if-data", 13, [node("ReduceSum", "x", "r", keepdims=0), node("Greater", "r zero", "c"), either(
+    "c", branch([node("Relu", "x", "p")], ["p"]), branch([node("Neg", "x", "q")], ["q"]))], (2, 3), zero=np.zeros((), np.float32))
+
+# What is no number: PyTorch's attention replaces it in rows that are masked as a whole.
+hidden = np.where(np.tri(5, dtype=bool), 0, -np.inf).astype(np.float32)
+attention = [
+    node("Add", "x m", "s"), node("Softmax", "s", "p", axis=-1), node("IsNaN", "p", "n", name="tests"), node("Where", "n zero p", name="replaces")]
+case("isnan-masked", 13, attention, (2, 3, 5, 5), m=hidden, zero=np.zeros((), np.float32))
+case("isnan-biased", 18, [node("Add", "x b", "z"), node("Reshape", "z to", "x1")] + [node("Add", "x1 m", "s")] + attention[1:] + [
+], (6, 5, 5), b=weights(5, 5), to=ints(2, 3, 5, 5), m=hidden, zero=np.zeros((), np.float32))
+case("isnan-known", 13, [node("IsNaN", "m", "n"), node("IsInf", "m", "i", detect_positive=0), node("Or", "n i", "o"), node("Where", "o x zero")],
+     (5, 5), m=np.where(np.eye(5, dtype=bool), np.nan, -hidden).astype(np.float32), zero=np.zeros((), np.float32))
+refused("isnan-row", 13, attention, (2, 3, 5, 5), m=np.full((5, 1), -np.inf, np.float32), zero=np.zeros((), np.float32))
+refused("isnan-data", 13, [node("IsNaN", "x", "n", name="tests"), node("Where", "n zero x", name="replaces")], (2, 3), zero=np.zeros((), np.float32))
+
+# Blocks that lie side by side, and windows that the last rows and columns do not fill.
+case("col2im", 18, node("Col2Im", "x i b", strides=[2, 3]), (2, 12, 6), i=ints(4, 9), b=ints(2, 3))
+refused("col2im-overlap", 18, [node("Col2Im", "x i b", name="folds", strides=[1, 1])], (2, 12, 24), i=ints(4, 9), b=ints(2, 3))
+case("averagepool-larger", 19, node("AveragePool", kernel_shape=[9, 4], strides=[9, 4], ceil_mode=1), (2, 3, 7, 6))
+case("maxpool-larger", 12, node("MaxPool", kernel_shape=[8, 8], strides=[8, 3], pads=[1, 1, 1, 1], ceil_mode=1), (2, 3, 5, 4))
 
 header, offset = {}, 0
 for name, tensor in tensors.items():

@@ -29,6 +29,16 @@ public struct ONNXNode: Sendable {
   }
 }
 
+/// A graph inside a node: it reads the names of the graph around it, too.
+public struct ONNXSubgraph: Sendable {
+  /// In an order in which they can run.
+  public let nodes: [ONNXNode]
+  /// Constants by name.
+  public let initializers: [String: HostTensor]
+  /// Names of the values it gives, in the order of the node's outputs.
+  public let outputs: [String]
+}
+
 /// The value of a node's attribute.
 public enum ONNXAttribute: Sendable {
   case integer(Int64)
@@ -38,7 +48,9 @@ public enum ONNXAttribute: Sendable {
   case integers([Int64])
   case floats([Float])
   case strings([String])
-  /// Something that cannot be used, in words ("a graph"). An error only when an operator needs it.
+  /// What an operator runs or leaves: a branch of an If.
+  case graph(ONNXSubgraph)
+  /// Something that cannot be used, in words ("a type"). An error only when an operator needs it.
   case unsupported(String)
 
   /// The kind of value, for messages.
@@ -51,6 +63,7 @@ public enum ONNXAttribute: Sendable {
     case .integers: "a list of integers"
     case .floats: "a list of numbers"
     case .strings: "a list of strings"
+    case .graph: "a graph"
     case .unsupported(let kind): kind
     }
   }
@@ -88,6 +101,12 @@ extension ONNXNode {
     guard let value = attributes[attribute] else { return nil }
     guard case .integers(let integers) = value else { throw mismatch(attribute, value, "a list of integers") }
     return integers.map { Int($0) }
+  }
+
+  public func graph(_ attribute: String) throws -> ONNXSubgraph? {
+    guard let value = attributes[attribute] else { return nil }
+    guard case .graph(let graph) = value else { throw mismatch(attribute, value, "a graph") }
+    return graph
   }
 
   public func floats(_ attribute: String) throws -> [Float]? {

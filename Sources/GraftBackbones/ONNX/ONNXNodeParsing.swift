@@ -21,6 +21,24 @@ extension ONNXNode {
   }
 }
 
+extension ONNXSubgraph {
+  init(_ graph: Onnx_GraphProto, of node: ONNXNode, _ tensors: inout ONNXTensorReader) throws {
+    guard graph.sparseInitializer.isEmpty else {
+      throw node.error("the constants of its graph include sparse tensors, which are not read", remedy: ONNXFile.exportAgain)
+    }
+    var initializers: [String: HostTensor] = [:]
+    for tensor in graph.initializer {
+      let value = try tensors.read(tensor, label: "\(node.label), constant \(quoted(tensor.name))")
+      guard initializers.updateValue(value, forKey: tensor.name) == nil else {
+        throw node.error("the constant \(quoted(tensor.name)) of its graph is there twice", remedy: ONNXFile.exportAgain)
+      }
+    }
+    self.initializers = initializers
+    nodes = try graph.node.map { try ONNXNode($0, file: node.file, &tensors) }
+    outputs = graph.output.map(\.name)
+  }
+}
+
 extension ONNXAttribute {
   init(_ attribute: Onnx_AttributeProto, of node: ONNXNode, _ tensors: inout ONNXTensorReader) throws {
     guard attribute.refAttrName.isEmpty else {
@@ -43,7 +61,8 @@ extension ONNXAttribute {
       }
       self = .tensor(try tensors.read(attribute.t, label: "\(node.label), attribute \(quoted(attribute.name))"))
     case .tensors: self = .unsupported("a list of tensors")
-    case .graph, .graphs: self = .unsupported("a graph")
+    case .graph: self = .graph(try ONNXSubgraph(attribute.g, of: node, &tensors))
+    case .graphs: self = .unsupported("a list of graphs")
     case .sparseTensor, .sparseTensors: self = .unsupported("a sparse tensor")
     case .typeProto, .typeProtos: self = .unsupported("a type")
     case .undefined: self = .unsupported("of no type")

@@ -13,7 +13,7 @@ struct InspectCommand: ReportingCommand {
       """)
 
   @Argument(help: "A model file: .onnx, or the .pth or .safetensors of a known architecture.") var model: String
-  @Option(help: ArgumentHelp("Height and width of the images, where the model leaves them open.", valueName: "pixels")) var inputSize: Int?
+  @OptionGroup var images: ImageSizeOptions
   @OptionGroup var predicting: PredictionOptions
   @OptionGroup var output: OutputOptions
 
@@ -53,11 +53,10 @@ struct InspectCommand: ReportingCommand {
   func execute() throws {
     let console = output.console
     let (backbone, configuration) = try loadBackbone(model, console)
-    let shape = try backbone.inputShape(
-      batchSize: 1, height: inputSize ?? configuration.fields.inputHeight, width: inputSize ?? configuration.fields.inputWidth)
+    let shape = try images.shape(of: backbone, configuration, batchSize: 1)
     let prediction = try predicting.prediction(backbone, shape: shape)
     let predicted = prediction.map { PredictionReport($0, batchSize: predicting.batchSize, precision: predicting.format.precision) }
-    let graph = try backbone.graph(inputShape: shape)
+    let graph = try backbone.graph(imageShape: shape)
     let whole = try backbone.namingFile { try graph.removingDeadNodes().foldingConstants().sinkingTransposes().removingDeadNodes() }
     var layers: [Layer] = []
     for node in whole.nodes where !(node.operation is Transpose || node.operation is Reshape) {

@@ -19,7 +19,7 @@ struct PredictionOptions: ParsableArguments {
   /// - Throws: `ChipError`; what a plan throws before it allocates.
   func prediction(_ backbone: Backbone, shape: [Int]) throws -> TimePrediction? {
     guard let predict else { return nil }
-    let chip = try Chip.named(predict), graph = try backbone.graph(inputShape: [batchSize] + shape.dropFirst())
+    let chip = try Chip.named(predict), graph = try backbone.graph(imageShape: [batchSize] + shape.dropFirst())
     return try backbone.namingFile { try TimePrediction(graph, on: chip, options: PlanOptions(format: format.precision)) }
   }
 }

@@ -23,6 +23,7 @@ struct TuneCommand: ReportingCommand {
 
   @Argument(help: "A model file: .onnx, or the .pth or .safetensors of a known architecture.") var model: String
   @Option(help: "Images a run or step.") var batchSize = 16
+  @OptionGroup var images: ImageSizeOptions
   @Flag(help: "Tune a training step.") var train = false
   @Option(help: ArgumentHelp("With --train, the classes that an architecture tells apart (default: 1000).", valueName: "count")) var classes: Int?
   @Option(help: ArgumentHelp("How long to try; a candidate that has begun is finished.", valueName: "seconds")) var seconds = 60.0
@@ -120,16 +121,16 @@ struct TuneCommand: ReportingCommand {
     if train {
       var options = TrainingOptions(method: .sgd, batchSize: batchSize, precision: format.precision)
       options.planOptions = planOptions
-      let trained = try ModelToTrain(model, classes: classes ?? 1000, options: &options, console)
+      let trained = try ModelToTrain(model, images, classes: classes ?? 1000, options: &options, console)
       return { [options] in
         try KernelTuner.tune(trained.network, options: options, device: device, seconds: seconds, isCancelled: $0, progress: $1)
       }
     }
     let (backbone, configuration) = try loadBackbone(model, console)
-    let shape = try backbone.inputShape(batchSize: batchSize, height: configuration.fields.inputHeight, width: configuration.fields.inputWidth)
+    let shape = try images.shape(of: backbone, configuration, batchSize: batchSize)
     let tuner = KernelTuner(device: device, options: planOptions, seconds: seconds)
     return { isCancelled, progress in
-      try backbone.namingFile { try tuner.tune(try backbone.graph(inputShape: shape), isCancelled: isCancelled, progress: progress) }
+      try backbone.namingFile { try tuner.tune(try backbone.graph(imageShape: shape), isCancelled: isCancelled, progress: progress) }
     }
   }
 }

@@ -7,7 +7,8 @@ import Foundation
 ///  "pretrained_cfg": {"input_size": [3, 224, 224], "interpolation": "bicubic", "crop_pct": 0.875,
 ///                     "mean": [0.498, 0.498, 0.498], "std": [0.502, 0.502, 0.502]}}
 /// ```
-/// The values of `pretrained_cfg` may also stand at the top. Other keys are ignored.
+/// The values of `pretrained_cfg` may also stand at the top. Other keys are ignored. Where it tells nothing of the preprocessing,
+/// transformers' `preprocessor_config.json` in the same folder does, as its exporters leave it there.
 public struct ModelConfiguration: Sendable, Equatable {
   /// The file; nil if there was none.
   public var path: String?
@@ -23,11 +24,17 @@ public struct ModelConfiguration: Sendable, Equatable {
   /// The whole preprocessing; nil if a value is missing or makes no sense. `Preprocessing.read(beside:)` says which.
   public var preprocessing: Preprocessing? { try? fields.resolved() }
 
-  /// The files that may hold a model's configuration, the first that exists counts: NAME.json, config.json.
+  /// The files that may hold a model's configuration, the first that exists counts: NAME.json, config.json; the latter also in the folder
+  /// around one that is named onnx.
   public static func candidates(beside modelPath: String) -> [String] {
-    let model = URL(filePath: modelPath)
-    return [model.deletingPathExtension().appendingPathExtension("json"), model.deletingLastPathComponent().appending(path: "config.json")]
-      .map { $0.relativePath }
+    [URL(filePath: modelPath).deletingPathExtension().appendingPathExtension("json").relativePath]
+      + folders(of: modelPath).map { $0.appending(path: "config.json").relativePath }
+  }
+
+  /// Where the files lie that belong to a model.
+  private static func folders(of modelPath: String) -> [URL] {
+    let folder = URL(filePath: modelPath).deletingLastPathComponent()
+    return folder.lastPathComponent == "onnx" ? [folder, folder.deletingLastPathComponent()] : [folder]
   }
 
   /// Reads the configuration beside a model; one without a path if there is no such file.
@@ -36,16 +43,31 @@ public struct ModelConfiguration: Sendable, Equatable {
   public static func read(beside modelPath: String) throws(ModelConfigurationError) -> ModelConfiguration {
     // an index of weights may be a JSON file itself
     let others = candidates(beside: modelPath).filter { URL(filePath: $0) != URL(filePath: modelPath) }
-    guard let path = others.first(where: { FileManager.default.fileExists(atPath: $0) }) else {
-      return ModelConfiguration()
+    let path = others.first { FileManager.default.fileExists(atPath: $0) }
+    var configuration = try path.map { path throws(ModelConfigurationError) in try read(path: path) } ?? ModelConfiguration()
+    let processors = folders(of: modelPath).map { $0.appending(path: ImageProcessorFile.name).relativePath }
+    if configuration.fields.isEmpty, let processor = processors.first(where: { FileManager.default.fileExists(atPath: $0) }) {
+      configuration.path = processor
+      configuration.fields = try decoded(ImageProcessorFile.self, path: processor).fields
     }
-    return try read(path: path)
+    return configuration
   }
 
   /// Reads a configuration file.
   ///
   /// - Throws: `ModelConfigurationError`.
   public static func read(path: String) throws(ModelConfigurationError) -> ModelConfiguration {
+    let file = try decoded(ConfigurationFile.self, path: path)
+    var configuration = ModelConfiguration()
+    configuration.path = path
+    configuration.architecture = file.architecture
+    configuration.classCount = file.classCount
+    configuration.labels = file.labels
+    configuration.fields = file.fields
+    return configuration
+  }
+
+  private static func decoded<File: Decodable>(_: File.Type, path: String) throws(ModelConfigurationError) -> File {
     do {
       // a configuration is a page of text: whatever is larger is something else, weights perhaps
       let attributes = try FileManager.default.attributesOfItem(atPath: path)
@@ -53,14 +75,7 @@ public struct ModelConfiguration: Sendable, Equatable {
         throw ModelConfigurationError(path: path, what: "it is too large for a configuration")
       }
       let data = try Data(contentsOf: URL(filePath: path))
-      let file = try decode(data, path: path)
-      var configuration = ModelConfiguration()
-      configuration.path = path
-      configuration.architecture = file.architecture
-      configuration.classCount = file.classCount
-      configuration.labels = file.labels
-      configuration.fields = file.fields
-      return configuration
+      return try decode(data, path: path)
     } catch let error as ModelConfigurationError {
       throw error
     } catch {
@@ -68,9 +83,9 @@ public struct ModelConfiguration: Sendable, Equatable {
     }
   }
 
-  private static func decode(_ data: Data, path: String) throws(ModelConfigurationError) -> ConfigurationFile {
+  private static func decode<File: Decodable>(_ data: Data, path: String) throws(ModelConfigurationError) -> File {
     do {
-      return try JSONDecoder().decode(ConfigurationFile.self, from: data)
+      return try JSONDecoder().decode(File.self, from: data)
     } catch {
       if let details = syntaxFault(in: data) { throw ModelConfigurationError(path: path, what: "it is no JSON. \(details)") }
       let words = (error as? DecodingError)?.inWords ?? error.localizedDescription

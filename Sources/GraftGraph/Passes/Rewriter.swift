@@ -18,7 +18,7 @@ struct Rewriter {
   mutating func value(_ id: ValueID) -> ValueID {
     if let known = map[id.index] { return known }
     guard let tensor = old.constant(id) else { preconditionFailure("a value was used before it was defined") }
-    let new = self.new.addConstant(tensor, name: old[id].name)
+    let new = self.new.addConstant(tensor, name: old[id].name, isFixed: old[id].isFixed)
     map[id.index] = new
     return new
   }
@@ -30,7 +30,9 @@ struct Rewriter {
     try new.add(any: operation, inputs, name: name)
   }
 
-  mutating func addConstant(_ tensor: HostTensor, name: String = "") -> ValueID { new.addConstant(tensor, name: name) }
+  mutating func addConstant(_ tensor: HostTensor, name: String = "", isFixed: Bool = false) -> ValueID {
+    new.addConstant(tensor, name: name, isFixed: isFixed)
+  }
 
   /// Puts something else in the place of an input or a constant, before any node uses it.
   mutating func replace(_ id: ValueID, with add: (inout Graph) -> ValueID) -> ValueID {
@@ -57,6 +59,16 @@ struct Rewriter {
     for output in old.outputs { new.outputs.append(value(output)) }
     return new
   }
+}
+
+extension HostTensor {
+  /// Whether its elements lie along one dimension, as those of a layer's scale or shift do.
+  package var isVector: Bool { shape.count { $0 > 1 } <= 1 }
+}
+
+extension Operation {
+  /// Whether its result holds elements of its inputs as they are, each at most once.
+  fileprivate var onlyMoves: Bool { self is Reshape || self is Transpose || self is Slice || self is Concat }
 }
 
 extension Graph {
@@ -99,7 +111,10 @@ extension Graph {
         elementsLeft -= elementCount
         result = node.operation.reference(constants.map(ReferenceTensor.init)).tensor
       }
-      rewriter.define(node.output, as: rewriter.addConstant(result, name: self[node.output].name))
+      // What is only moved is still what was learned, and so is the scale or the shift of a normalisation in steps; a table that was
+      // computed of something is not.
+      let isFixed = inputs.allSatisfy { rewriter.new[$0].isFixed } || !node.operation.onlyMoves && !result.isVector
+      rewriter.define(node.output, as: rewriter.addConstant(result, name: self[node.output].name, isFixed: isFixed))
     }
     return rewriter.finished()
   }

@@ -25,7 +25,7 @@ extension Graph {
       guard let tensor = constant(id) else {
         throw ShapeError("cut", "'\(self[id].name)' goes past '\(self[cut].name)', so the network can't be divided there")
       }
-      let new = part.addConstant(tensor, name: self[id].name)
+      let new = part.addConstant(tensor, name: self[id].name, isFixed: self[id].isFixed)
       map[id] = new
       return new
     }
@@ -47,22 +47,40 @@ extension Graph {
       .removingDeadNodes()
   }
 
-  /// The constants that layers learn: weights, biases, scales, shifts, and constants that are added or joined to activations. Statistics
-  /// of normalisations are none.
+  /// The constants that layers learn: weights, biases, scales, shifts, and constants that are added or joined to activations. None are
+  /// statistics of normalisations, what was computed (masks, tables of positions), and what is added to the scores of an attention: such
+  /// a bias is gathered from a smaller table, which is not here, and would lose what ties its elements.
   ///
   /// In the order of their first use. Names are unique.
   public func parameters() -> [GraphParameter] {
     var found: [GraphParameter] = []
     var seen: Set<ValueID> = []
     var names: [String: Int] = [:]
+    let scores = scoresOfAttention()
     for (time, node) in nodes.enumerated() {
       for (input, role) in Self.learned(node, self) where seen.insert(input).inserted {
-        guard let tensor = constant(input), tensor.elementType.isFloatingPoint, tensor.elementCount > 1 || role == "bias" else { continue }
+        guard let tensor = constant(input), tensor.elementType.isFloatingPoint, !self[input].isFixed else { continue }
+        guard tensor.elementCount > 1 || role == "bias" && !tensor.shape.isEmpty else { continue }
+        if role == "scale" || scores.contains(node.output), !tensor.isVector { continue }
         var name = self[input].name.isEmpty ? "\(node.name.isEmpty ? "\(node.operation.kind) \(time)" : node.name).\(role)" : self[input].name
         names[name, default: 0] += 1
         if let count = names[name], count > 1 { name += "#\(count)" }
         let isMatrix = tensor.shape.count(where: { $0 > 1 }) > 1 && role == "weight"
         found.append(GraphParameter(name: name, value: input, tensor: tensor, decays: isMatrix, firstUse: time))
+      }
+    }
+    return found
+  }
+
+  /// Sums that end in a softmax, with nothing but other sums and moves between.
+  private func scoresOfAttention() -> Set<ValueID> {
+    var found: Set<ValueID> = []
+    for node in nodes.reversed() {
+      switch node.operation {
+      case is Softmax: found.insert(node.inputs[0])
+      case is Reshape, is Transpose: if found.contains(node.output) { found.insert(node.inputs[0]) }
+      case let binary as Binary where binary.function == .add: if found.contains(node.output) { found.formUnion(node.inputs) }
+      default: break
       }
     }
     return found

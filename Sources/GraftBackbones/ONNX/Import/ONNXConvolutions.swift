@@ -92,9 +92,16 @@ extension ONNXImporter {
     guard let size = try node.integers("kernel_shape"), size.count == rank - 2 else {
       throw node.error("it has no kernel_shape for its input", remedy: ImportError.fetchAgain)
     }
-    let window = try window(node, size: size, input: shape(x))
+    var window = try window(node, size: size, input: shape(x))
+    let ceilMode = try node.integer("ceil_mode") ?? 0 != 0
+    if ceilMode, window.dilation == Pair(1, 1) {
+      // The last window may go on past the padding, the only one past all of it: what lies there counts for nothing.
+      let p = window.padding, padded = (h: shape(x)[2] + p.top + p.bottom, w: shape(x)[3] + p.left + p.right)
+      if window.size.h > padded.h, window.size.h < padded.h + window.stride.h { window.size.h = padded.h }
+      if window.size.w > padded.w, window.size.w < padded.w + window.stride.w { window.size.w = padded.w }
+    }
     var pool = Pool2D(
-      function, size: window.size, stride: window.stride, padding: window.padding, ceilMode: try node.integer("ceil_mode") ?? 0 != 0,
+      function, size: window.size, stride: window.stride, padding: window.padding, ceilMode: ceilMode,
       countsPadding: try node.integer("count_include_pad") ?? 0 != 0)
     pool.dilation = window.dilation
     try defineImage(node, try add(pool, [try channelsLast(x)], node), rank: rank)

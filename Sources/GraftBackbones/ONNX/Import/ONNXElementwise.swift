@@ -82,7 +82,21 @@ extension ONNXImporter {
         return define(node, host: try elementwise(node, tensors, like: tensors[0]) { function($0, $1) })
       }
     }
+    if function == .add, let only = try operandBesideNothing(node) { return try define(node, only) }
     try define(node, try add(Binary(function), [try value(node, 0), try value(node, 1)], node))
+  }
+
+  /// The operand of a sum whose other one is zero throughout, as a mask that hides nothing is, and does not widen it.
+  private mutating func operandBesideNothing(_ node: ONNXNode) throws -> ValueID? {
+    guard node.inputs.count == 2 else { return nil }
+    for (index, other) in [(0, 1), (1, 0)] {
+      guard case .value(let mask) = try imported(node, index), case .value(let x) = try imported(node, other),
+        let expansion = graph.producer(of: mask), expansion.operation is Expand, broadcastShape(shape(x), shape(mask)) == shape(x),
+        let number = graph.constant(expansion.inputs[0]), number.elementCount == 1, number.doubles() == [0]
+      else { continue }
+      return x
+    }
+    return nil
   }
 
   /// Powers that are products or roots are those; others go through a logarithm.
@@ -111,7 +125,7 @@ extension ONNXImporter {
   mutating func mean(_ node: ONNXNode) throws {
     var result = try value(node, 0)
     for index in node.inputs.indices.dropFirst() { result = try add(Binary(.add), [result, try value(node, index)], node) }
-    let factor = graph.addConstant(HostTensor([1], [1 / Float(node.inputs.count)]))
+    let factor = graph.addConstant(HostTensor([1], [1 / Float(node.inputs.count)]), isFixed: true)
     try define(node, try add(Binary(.multiply), [result, factor], node))
   }
 
@@ -176,14 +190,14 @@ extension ONNXImporter {
   /// x / (1 + |x|).
   mutating func softsign(_ node: ONNXNode) throws {
     let x = try value(node, 0)
-    let one = graph.addConstant(HostTensor([1], [1]))
+    let one = graph.addConstant(HostTensor([1], [1]), isFixed: true)
     let size = try add(Binary(.add), [try add(Unary(.absolute), [x], node), one], node)
     try define(node, try add(Binary(.divide), [x, size], node))
   }
 
   /// A value times a number.
   mutating func scaled(_ x: ValueID, by factor: Float, _ node: ONNXNode) throws -> ValueID {
-    factor == 1 ? x : try add(Binary(.multiply), [x, graph.addConstant(HostTensor([1], [factor]))], node)
+    factor == 1 ? x : try add(Binary(.multiply), [x, graph.addConstant(HostTensor([1], [factor]), isFixed: true)], node)
   }
 
   /// Before opset 13 softmax runs over all dimensions from the axis on.

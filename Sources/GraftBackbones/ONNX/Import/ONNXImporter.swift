@@ -27,21 +27,42 @@ struct ONNXImporter {
   private var computed: [ValueID: HostTensor] = [:]
   /// Values that have a name of the file.
   private var defined: Set<ValueID> = []
+  /// Values that hold 1 where another is no number: what they test.
+  var tested: [ValueID: ValueID] = [:]
+  /// Names of constants that may be learned: those of the file, and what is made of them without becoming a table of something else.
+  private var learned: Set<String> = []
+  /// Names that some node reads, or that are an output: of the file, and of the graphs inside nodes.
+  private let namesRead: Set<String>
   /// The graph's value for a host tensor that has been used as one.
   private var constants: [String: ValueID] = [:]
+
+  init(_ file: ONNXFile) {
+    self.file = file
+    var namesRead = Set(file.outputs.map(\.name)), pending = file.nodes
+    while let node = pending.popLast() {
+      namesRead.formUnion(node.inputs)
+      for case .graph(let graph) in node.attributes.values {
+        namesRead.formUnion(graph.outputs)
+        pending += graph.nodes
+      }
+    }
+    self.namesRead = namesRead
+  }
 
   /// Every operator that is read, by its ONNX name.
   static let handlers: [String: Handler] = [
     convolutionHandlers, normalizationHandlers, elementwiseHandlers, shapeHandlers, movementHandlers, reductionHandlers, productHandlers,
-    resizeHandlers, knownHandlers,
+    resizeHandlers, knownHandlers, conditionHandlers,
   ].reduce(into: [:]) { $0.merge($1) { _, _ in preconditionFailure("an operator has two handlers") } }
 
-  /// - Parameter shapes: the inputs' shapes by name.
+  /// - Parameters:
+  ///   - shapes: the inputs' shapes by name.
+  ///   - turnsImages: whether the graph takes images channels first where the file takes them channels last.
   /// - Throws: `ImportError` that names the node, for an operator, an attribute or a shape that is not supported.
-  static func graph(of file: ONNXFile, shapes: [String: [Int]]) throws -> Graph {
+  static func graph(of file: ONNXFile, shapes: [String: [Int]], turnsImages: Bool = false) throws -> Graph {
     try checkOperators(file)
-    var importer = ONNXImporter(file: file)
-    for (name, tensor) in file.initializers { importer.names[name] = .host(tensor) }
+    var importer = ONNXImporter(file)
+    importer.define(file.initializers)
     for input in file.inputs {
       guard let shape = shapes[input.name] else {
         throw ImportError(file: file.path, what: "the shape of input \(quoted(input.name)) is not known", remedy: "Export the image encoder alone.")
@@ -57,18 +78,10 @@ struct ONNXImporter {
           remedy: "Give images of another size, or a smaller --batch-size.")
       }
       let id = importer.graph.addInput(TensorType(shape), name: input.name)
-      importer.names[input.name] = .value(id)
+      importer.names[input.name] = .value(turnsImages ? try importer.graph.add(Transpose([0, 2, 3, 1]), [id]) : id)
       importer.defined.insert(id)
     }
-    for node in file.nodes {
-      guard let handler = handlers[node.opType] else { continue }
-      do {
-        try handler(&importer, node)
-      } catch let error as ShapeError {
-        throw node.error(
-          error.message, remedy: "Check the input's shape and --batch-size: a model that was exported for a fixed batch takes no other.")
-      }
-    }
+    for node in file.nodes { try importer.run(node) }
     for output in file.outputs {
       guard let found = importer.names[output.name] else {
         throw ImportError(file: file.path, what: "no node computes the output \(quoted(output.name))", remedy: ImportError.fetchAgain)
@@ -79,6 +92,19 @@ struct ONNXImporter {
       }
     }
     return importer.graph
+  }
+
+  /// Turns one node into what it computes.
+  mutating func run(_ node: ONNXNode) throws {
+    guard node.domain.isEmpty, let handler = Self.handlers[node.opType] else {
+      throw node.error("the operator is not supported", remedy: "Export the model without it, or choose a backbone that has none.")
+    }
+    do {
+      try handler(&self, node)
+    } catch let error as ShapeError {
+      throw node.error(
+        error.message, remedy: "Check the input's shape and --batch-size: a model that was exported for a fixed batch takes no other.")
+    }
   }
 
   /// Refuses a file with operators that are not read, before anything else happens.
@@ -117,7 +143,7 @@ struct ONNXImporter {
       if let known = constants[node.inputs[index]] { return known }
       // Kernels read floats: integers beside data (an exponent, say) become some.
       let floats = tensor.elementType.isFloatingPoint ? tensor : HostTensor(tensor.shape, tensor.floats())
-      let id = graph.addConstant(floats, name: node.inputs[index])
+      let id = graph.addConstant(floats, name: node.inputs[index], isFixed: !learned.contains(node.inputs[index]))
       constants[node.inputs[index]] = id
       return id
     }
@@ -156,7 +182,7 @@ struct ONNXImporter {
     }
   }
 
-  private mutating func known(_ id: ValueID, _ node: ONNXNode) throws -> HostTensor? {
+  mutating func known(_ id: ValueID, _ node: ONNXNode) throws -> HostTensor? {
     while isFixed.count <= id.index {
       let next = ValueID(isFixed.count)
       let producer = graph.producer(of: next)
@@ -242,15 +268,31 @@ struct ONNXImporter {
     names[name] = .value(id)
   }
 
+  /// Operators whose result holds elements of their inputs as they are.
+  private static let movements: Set = [
+    "Identity", "Cast", "Dropout", "Concat", "Slice", "Split", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Transpose",
+  ]
+
+  /// The constants of a graph.
+  mutating func define(_ initializers: [String: HostTensor]) {
+    for (name, tensor) in initializers {
+      names[name] = .host(tensor)
+      learned.insert(name)
+    }
+  }
+
   mutating func define(_ node: ONNXNode, host tensor: HostTensor, output: Int = 0) {
     guard output < node.outputs.count, !node.outputs[output].isEmpty else { return }
+    if node.opType == "Constant" || node.inputs.contains(where: learned.contains) && (Self.movements.contains(node.opType) || tensor.isVector) {
+      learned.insert(node.outputs[output])
+    }
     names[node.outputs[output]] = .host(tensor)
   }
 
   /// Refuses a second output that something reads.
   func refuseOutputs(_ node: ONNXNode, after first: Int) throws {
     for name in node.outputs.dropFirst(first) where !name.isEmpty {
-      if file.nodes.contains(where: { $0.inputs.contains(name) }) || file.outputs.contains(where: { $0.name == name }) {
+      if namesRead.contains(name) {
         throw node.error("its output \(quoted(name)) is used, and only the first \(first) can be", remedy: "Export the model without it.")
       }
     }

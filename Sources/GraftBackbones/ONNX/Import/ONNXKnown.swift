@@ -147,8 +147,8 @@ extension ONNXImporter {
   }
 
   /// 1 − x.
-  private mutating func opposite(_ x: ValueID, _ node: ONNXNode) throws -> ValueID {
-    try add(Binary(.subtract), [graph.addConstant(HostTensor([1], [1])), x], node)
+  mutating func opposite(_ x: ValueID, _ node: ONNXNode) throws -> ValueID {
+    try add(Binary(.subtract), [graph.addConstant(HostTensor([1], [1]), isFixed: true), x], node)
   }
 
   /// Elements of the second input where the condition holds, else of the third.
@@ -173,11 +173,11 @@ extension ONNXImporter {
       let isFirst = position == 0
       if let tensor {
         let part = try elementwise(node, [condition, tensor], like: HostTensor([], [0])) { ($0 != 0) == isFirst ? $1 : 0 }
-        parts.append(graph.addConstant(part))
+        parts.append(graph.addConstant(part, isFixed: true))
       } else if hidesAll(tensors[1 - position]) {
         parts.append(try value(node, position + 1))
       } else {
-        let mask = graph.addConstant(HostTensor(condition.shape, condition.doubles().map { ($0 != 0) == isFirst ? 1 : 0 }))
+        let mask = graph.addConstant(HostTensor(condition.shape, condition.doubles().map { ($0 != 0) == isFirst ? 1 : 0 }), isFixed: true)
         parts.append(try add(Binary(.multiply), [try value(node, position + 1), mask], node))
       }
     }
@@ -197,6 +197,7 @@ extension ONNXImporter {
   }
 
   private mutating func selectByData(_ node: ONNXNode) throws {
+    if try replacesNaN(node) { return }
     for index in 1...2 {
       if let tensor = try known(node, index), !tensor.doubles().allSatisfy(\.isFinite) {
         throw node.error(

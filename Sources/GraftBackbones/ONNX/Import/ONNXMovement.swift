@@ -16,6 +16,7 @@ extension ONNXImporter {
     "Tile": { try $0.tile($1) },
     "DepthToSpace": { try $0.depthToSpace($1) },
     "SpaceToDepth": { try $0.spaceToDepth($1) },
+    "Col2Im": { try $0.columnsToImage($1) },
   ]
 
   /// The integers behind an input that is moved here; nil for floats, which nodes move.
@@ -342,6 +343,27 @@ extension ONNXImporter {
     let apart = try add(Reshape(mode == "DCR" ? [s[0], b, b, depth, s[2], s[3]] : [s[0], depth, b, b, s[2], s[3]]), [x], node)
     let moved = try add(Transpose(mode == "DCR" ? [0, 3, 4, 1, 5, 2] : [0, 1, 4, 2, 5, 3]), [apart], node)
     try define(node, try add(Reshape([s[0], depth, s[2] * b, s[3] * b]), [moved], node))
+  }
+
+  /// Columns, each a block of the image, channels first: [N, C · h · w, blocks] becomes [N, C, H, W]. PyTorch's `fold`.
+  private mutating func columnsToImage(_ node: ONNXNode) throws {
+    let image = try host(node, 1, "image_shape").integers().map { Int($0) }
+    let block = try host(node, 2, "block_shape").integers().map { Int($0) }
+    let strides = try node.integers("strides") ?? [1, 1], dilations = try node.integers("dilations") ?? [1, 1]
+    let x = try value(node, 0), s = shape(x)
+    guard image.count == 2, block.count == 2, block.allSatisfy({ (1...1 << 20).contains($0) }), block == strides, dilations == [1, 1],
+      try node.integers("pads") ?? [] == [] || node.integers("pads") == [0, 0, 0, 0], zip(image, block).allSatisfy({ $0 > 0 && $0 % $1 == 0 })
+    else {
+      throw node.error(
+        "its blocks \(block) with strides \(strides) overlap, or do not fill the image \(image)", remedy: "Export the model without it.")
+    }
+    let (rows, columns) = (image[0] / block[0], image[1] / block[1]), area = block[0] * block[1]
+    guard s.count == 3, s[1] % area == 0, s[2] / rows == columns, s[2] % rows == 0 else {
+      throw node.error("its input \(s) is not the columns of an image \(image)", remedy: ImportError.fetchAgain)
+    }
+    let apart = try add(Reshape([s[0], s[1] / area, block[0], block[1], rows, columns]), [x], node)
+    let moved = try add(Transpose([0, 1, 4, 2, 5, 3]), [apart], node)
+    try define(node, try add(Reshape([s[0], s[1] / area, image[0], image[1]]), [moved], node))
   }
 
   /// Blocks of pixels become channels.

@@ -101,7 +101,7 @@ extension ONNXImporter {
     let first = try axis(node, try node.integer("axis") ?? -1, rank: rank)
     let square = try add(Binary(.multiply), [x, x], node)
     let mean = try add(Reduce(.mean, axes: Array(first..<rank), keepsDimensions: true), [square], node)
-    let epsilon = graph.addConstant(HostTensor([1], [try node.float("epsilon") ?? 1e-5]))
+    let epsilon = graph.addConstant(HostTensor([1], [try node.float("epsilon") ?? 1e-5]), isFixed: true)
     let size = try add(Unary(.sqrt), [try add(Binary(.add), [mean, epsilon], node)], node)
     let normal = try add(Binary(.divide), [x, size], node)
     try define(node, try add(Binary(.multiply), [normal, try value(node, 1)], node))

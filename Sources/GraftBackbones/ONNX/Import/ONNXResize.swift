@@ -104,7 +104,7 @@ extension ONNXImporter {
     guard policy == "stretch" else {
       throw node.error("its keep_aspect_ratio_policy \(quoted(policy)) is not supported", remedy: "Export the model with fixed sizes.")
     }
-    let rank = shape(try value(node, 0)).count
+    let rank = shape(of: try imported(node, 0)).count
     let axes = try node.integers("axes")?.map { try axis(node, $0, rank: rank) } ?? Array(0..<rank)
     // One of them is empty where the other says the size.
     let scales = has(node, 2) ? try host(node, 2, "scales").floats() : []
@@ -158,7 +158,7 @@ extension ONNXImporter {
     var weights = [Float](repeating: 0, count: to * from)
     for (row, taps) in matrix.enumerated() { for (tap, weight) in taps { weights[row * from + tap] = Float(weight) } }
     let product = try add(
-      MatMul(), [graph.addConstant(HostTensor([to, from], weights)), try add(Reshape([outer, from, inner]), [x], node)], node)
+      MatMul(), [graph.addConstant(HostTensor([to, from], weights), isFixed: true), try add(Reshape([outer, from, inner]), [x], node)], node)
     return try add(Reshape(Array(result)), [product], node)
   }
 }

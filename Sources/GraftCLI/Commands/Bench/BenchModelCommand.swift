@@ -12,6 +12,7 @@ struct BenchModelCommand: ReportingCommand {
 
   @Argument(help: "A model file: .onnx, or the .pth or .safetensors of a known architecture.") var model: String
   @Option(help: "Images a run.") var batchSize = 16
+  @OptionGroup var images: ImageSizeOptions
   @OptionGroup var measuring: MeasuringOptions
   @Flag(help: "Show the time of every kernel.") var profile = false
   @OptionGroup var format: PrecisionOptions
@@ -58,8 +59,8 @@ struct BenchModelCommand: ReportingCommand {
     let begin = clock.now
     let device = try computing.make(console)
     let (backbone, configuration) = try loadBackbone(model, console)
-    let shape = try backbone.inputShape(batchSize: batchSize, height: configuration.fields.inputHeight, width: configuration.fields.inputWidth)
-    let graph = try backbone.graph(inputShape: shape)
+    let shape = try images.shape(of: backbone, configuration, batchSize: batchSize)
+    let graph = try backbone.graph(imageShape: shape)
     let plan = try backbone.namingFile { try Plan(graph, device: device, options: computing.planOptions(format.precision)) }
     let input = plan.graph.inputs[0]
     var generator = SplitMix(1)

@@ -13,6 +13,7 @@ struct BenchTrainCommand: ReportingCommand {
 
   @Argument(help: ModelToTrain.help) var model: String
   @Option(help: "Images a step.") var batchSize = 16
+  @OptionGroup var images: ImageSizeOptions
   @Option(help: ArgumentHelp("Classes that an architecture tells apart.", valueName: "count")) var classes = 1000
   @OptionGroup var measuring: MeasuringOptions
   @Flag(help: "Show the time of every kernel of a step.") var profile = false
@@ -52,7 +53,7 @@ struct BenchTrainCommand: ReportingCommand {
     let device = try computing.make(console)
     var options = TrainingOptions(method: .sgd, learningRate: 1e-3, batchSize: batchSize, precision: format.precision)
     options.planOptions = computing.planOptions(format.precision)
-    let trained = try ModelToTrain(model, classes: classes, options: &options, console)
+    let trained = try ModelToTrain(model, images, classes: classes, options: &options, console)
     let program = try TrainingProgram(trained.network, options: options, device: device)
 
     var generator = SplitMix(1)
