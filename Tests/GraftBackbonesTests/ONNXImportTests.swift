@@ -46,7 +46,9 @@ import Testing
     ("if-data", "node 'chooses' (If): its condition depends on the data, and has to be a constant of the model"),
     ("isnan-row", "node 'replaces' (Where): it chooses by what is no number, and that is only read after a softmax of which no row is masked"),
     ("isnan-data", "node 'replaces' (Where): it chooses by what is no number, and that is only read after a softmax of which no row is masked"),
-    ("col2im-overlap", "node 'folds' (Col2Im): its blocks [2, 3] with strides [1, 1] overlap, or do not fill the image [4, 9]"),
+    ("attention-nothing", "node 'attends' (Attention): its mask leaves nothing of a row, or is no number"),
+    ("attention-softcap", "node 'attends' (Attention): its softcap is not supported"),
+    ("col2im-blocks", "node 'folds' (Col2Im): its input [2, 12, 6] is not the columns of an image [4, 9]"),
     ("data-dependent", "node 'turns data' (Cast): it turns values that depend on the data into integers"),
   ])
   func refusals(_ name: String, _ words: String) throws {

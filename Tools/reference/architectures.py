@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Architectures of torchvision and timm, as PyTorch's two exporters write them, by graft and by ONNX Runtime.
+"""Architectures of torchvision, timm and transformers, as PyTorch's two exporters write them, by graft and by ONNX Runtime.
 
     architectures.py GRAFT [--exporter torchscript|dynamo|both] [--device D] [--keep FOLDER] [--speed] [NAME ...]
 
-NAME is torchvision/ARCHITECTURE or timm/ARCHITECTURE; without one, a list of all kinds is taken. Weights are random, statistics of
+NAME is torchvision/ARCHITECTURE, timm/ARCHITECTURE or transformers/MODEL_TYPE; without one, a list of all kinds is taken. Weights are random, statistics of
 normalisations those of random images, the batch is left open in the file. Prints the relative error of two random images' outputs,
 and exits with 1 if one is above 1e-4 or a file is refused; with --speed also images a second at batch 8 of both on every core, one
-after the other, and the ratio. Needs torch, torchvision, timm, onnxscript and onnxruntime.
+after the other, and the ratio. Needs torch, torchvision, timm, transformers, onnxscript and onnxruntime.
 """
 import argparse
 import contextlib
@@ -27,6 +27,7 @@ import onnxruntime
 import timm
 import torch
 import torchvision
+import transformers
 
 ALL = """
 torchvision/resnet18 mobilenet_v2 mobilenet_v3_small mnasnet0_5 shufflenet_v2_x1_0 squeezenet1_1 googlenet inception_v3 efficientnet_b0
@@ -39,7 +40,31 @@ xception41 convnextv2_atto davit_tiny focalnet_tiny_srf crossvit_tiny_240 visfor
 swinv2_tiny_window8_256 tiny_vit_5m_224 repvit_m0_9 rexnet_100 gcresnet33ts skresnet18 efficientvit_b0 efficientvit_m0 ghostnetv2_100
 hiera_tiny_224 inception_next_tiny caformer_s18 starnet_s1 mambaout_femto vit_base_patch16_siglip_224 vit_small_patch14_dinov2 nasnetalarge
 tnt_s_patch16_224 maxxvit_rmlp_nano_rw_256 mobilenetv4_hybrid_medium regnetz_b16
+transformers/vit deit beit data2vec-vision dinov2 dinov2_with_registers dinov3_vit dinov3_convnext convnext convnextv2 swin swinv2 resnet regnet
+mobilenet_v1 mobilenet_v2 mobilevit mobilevitv2 segformer pvt pvt_v2 cvt levit poolformer focalnet swiftformer bit efficientnet ijepa vit_msn
+hiera textnet hgnet_v2 siglip_vision_model clip_vision_model aimv2_vision_model blip_vision_model vitdet glpn donut-swin
 """
+
+
+class FirstTensor(torch.nn.Module):
+    """Of what a model of transformers returns: logits, or what comes before them."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, x):
+        found = self.model(x)
+        return next(found[key] for key in ("logits", "pooler_output", "last_hidden_state") if found.get(key) is not None)
+
+
+def of_transformers(model_type):
+    config = transformers.AutoConfig.for_model(model_type)
+    side = getattr(config, "image_size", 224)
+    side = 224 if side is None else side if isinstance(side, int) else side[0]
+    kinds = transformers.AutoModelForImageClassification, transformers.AutoModel
+    known = next(kind._model_mapping[type(config)] for kind in kinds if type(config) in kind._model_mapping)
+    return FirstTensor((known[0] if isinstance(known, tuple) else known)(config)), side
 
 
 def listed():
@@ -53,7 +78,9 @@ def listed():
 def built(name):
     """The network in inference mode, and the side of its images."""
     library, architecture = name.split("/")
-    if library == "torchvision":
+    if library == "transformers":
+        network, side = of_transformers(architecture)
+    elif library == "torchvision":
         network, side = torchvision.models.get_model(architecture, weights=None), 299 if "inception" in architecture else 224
     else:
         network = timm.create_model(architecture, pretrained=False, exportable=True)
@@ -61,7 +88,7 @@ def built(name):
     with torch.no_grad():
         for parameter_name, parameter in network.named_parameters():
             # What starts at nothing would hide what it multiplies.
-            if any(part in parameter_name for part in ("gamma", "layer_scale", "ls1", "ls2")):
+            if any(part in parameter_name for part in ("gamma", "layer_scale", "lambda", "ls1", "ls2")):
                 parameter.fill_(0.3)
             elif parameter.ndim == 1:
                 parameter.add_(torch.randn_like(parameter) * 0.05)
@@ -146,7 +173,7 @@ def main():
                 try:
                     if not path.exists():
                         # An exporter that fails prints the whole graph first.
-                        with contextlib.redirect_stdout(io.StringIO()):
+                        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
                             export(network, side, exporter, str(path))
                 except Exception as error:  # Exporters fail in many ways; that is no fault of the file's reader.
                     outcome, text = "are not exported", str(error).splitlines()[0][:120] if str(error) else type(error).__name__

@@ -16,7 +16,7 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 # IR versions that came with the opsets; older runtimes read them so.
-IR_VERSION = {7: 3, 9: 4, 10: 5, 11: 6, 12: 7, 13: 7, 14: 7, 15: 8, 16: 8, 17: 8, 18: 8, 19: 9, 20: 9, 21: 10, 22: 10, 23: 11}
+IR_VERSION = {7: 3, 9: 4, 10: 5, 11: 6, 12: 7, 13: 7, 14: 7, 15: 8, 16: 8, 17: 8, 18: 8, 19: 9, 20: 9, 21: 10, 22: 10, 23: 11, 24: 12}
 
 folder = pathlib.Path(sys.argv[1])
 folder.mkdir(parents=True, exist_ok=True)
@@ -431,9 +431,40 @@ refused("isnan-data", 13, [node("IsNaN", "x", "n", name="tests"), node("Where", 
 
 # Blocks that lie side by side, and windows that the last rows and columns do not fill.
 case("col2im", 18, node("Col2Im", "x i b", strides=[2, 3]), (2, 12, 6), i=ints(4, 9), b=ints(2, 3))
-refused("col2im-overlap", 18, [node("Col2Im", "x i b", name="folds", strides=[1, 1])], (2, 12, 24), i=ints(4, 9), b=ints(2, 3))
+case("col2im-overlap", 18, node("Col2Im", "x i b", strides=[2, 1], pads=[1, 0, 1, 2]), (2, 18, 18), i=ints(4, 9), b=ints(3, 3))
+case("col2im-dilated", 18, node("Col2Im", "x i b", dilations=[3, 2], strides=[2, 3]), (1, 6, 4), i=ints(6, 8), b=ints(2, 3))
+refused("col2im-blocks", 18, [node("Col2Im", "x i b", name="folds", strides=[1, 1])], (2, 12, 6), i=ints(4, 9), b=ints(2, 3))
 case("averagepool-larger", 19, node("AveragePool", kernel_shape=[9, 4], strides=[9, 4], ceil_mode=1), (2, 3, 7, 6))
 case("maxpool-larger", 12, node("MaxPool", kernel_shape=[8, 8], strides=[8, 3], pads=[1, 1, 1, 1], ceil_mode=1), (2, 3, 5, 4))
+
+# Attention as one operator.
+def attention_case(name, heads=2, key_heads=2, mask=None, joined=False, opset=23, **attributes):
+    """Queries, keys and values of five places, four of them queries, from one input."""
+    size = 6
+    constants = {"wq": weights(8, heads * size), "wk": weights(8, key_heads * size), "wv": weights(8, key_heads * size), "first": ints(0),
+                 "last": ints(4), "axis": ints(1), "q4": ints(0, 0, heads, size), "k4": ints(0, 0, key_heads, size)}
+    nodes = [node("Slice", "x first last axis", "some"), node("MatMul", "some wq", "q"), node("MatMul", "x wk", "k"), node("MatMul", "x wv", "v")]
+    names = "q k v"
+    if joined:
+        attributes.update(q_num_heads=heads, kv_num_heads=key_heads)
+    else:
+        for key in names.split():
+            nodes += [node("Reshape", f"{key} {'q4' if key == 'q' else 'k4'}", f"{key}r"), node("Transpose", f"{key}r", f"{key}t", perm=[0, 2, 1, 3])]
+        names = "qt kt vt"
+    if mask is not None:
+        names, constants["mask"] = names + " mask", mask
+    (refused if name.startswith("refused") else case)(
+        name.removeprefix("refused-"), opset, [*nodes, node("Attention", names, name="attends", **attributes)], (2, 5, 8), **constants)
+
+
+attention_case("attention")
+attention_case("attention-joined", heads=4, joined=True, scale=0.3)
+attention_case("attention-causal", is_causal=1, joined=True)
+attention_case("attention-hidden", mask=np.array([[1, 1, 0, 1, 0], [0, 0, 0, 0, 1], [1, 1, 1, 1, 1], [1, 0, 0, 0, 0]], bool))
+attention_case("attention-biased", heads=4, key_heads=4, mask=weights(4, 4, 5))
+attention_case("attention-both", mask=np.tile(np.array([0.5, -np.inf, 1, 2, 3], np.float32), (2, 1, 4, 1)), is_causal=1, opset=24)
+attention_case("refused-attention-nothing", mask=np.array([[1], [0], [1], [1]], bool))
+attention_case("refused-attention-softcap", softcap=3.0)
 
 header, offset = {}, 0
 for name, tensor in tensors.items():

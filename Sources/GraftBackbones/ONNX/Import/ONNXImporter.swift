@@ -52,7 +52,7 @@ struct ONNXImporter {
   /// Every operator that is read, by its ONNX name.
   static let handlers: [String: Handler] = [
     convolutionHandlers, normalizationHandlers, elementwiseHandlers, shapeHandlers, movementHandlers, reductionHandlers, productHandlers,
-    resizeHandlers, knownHandlers, conditionHandlers,
+    resizeHandlers, knownHandlers, conditionHandlers, attentionHandlers,
   ].reduce(into: [:]) { $0.merge($1) { _, _ in preconditionFailure("an operator has two handlers") } }
 
   /// - Parameters:

@@ -345,25 +345,49 @@ extension ONNXImporter {
     try define(node, try add(Reshape([s[0], depth, s[2] * b, s[3] * b]), [moved], node))
   }
 
-  /// Columns, each a block of the image, channels first: [N, C · h · w, blocks] becomes [N, C, H, W]. PyTorch's `fold`.
+  /// Columns, each a block of the image, channels first, become the image in which they are added up: [N, C · h · w, blocks] to
+  /// [N, C, H, W], PyTorch's `fold`.
   private mutating func columnsToImage(_ node: ONNXNode) throws {
     let image = try host(node, 1, "image_shape").integers().map { Int($0) }
     let block = try host(node, 2, "block_shape").integers().map { Int($0) }
     let strides = try node.integers("strides") ?? [1, 1], dilations = try node.integers("dilations") ?? [1, 1]
-    let x = try value(node, 0), s = shape(x)
-    guard image.count == 2, block.count == 2, block.allSatisfy({ (1...1 << 20).contains($0) }), block == strides, dilations == [1, 1],
-      try node.integers("pads") ?? [] == [] || node.integers("pads") == [0, 0, 0, 0], zip(image, block).allSatisfy({ $0 > 0 && $0 % $1 == 0 })
+    let pads = try node.integers("pads") ?? [0, 0, 0, 0], x = try value(node, 0), s = shape(x)
+    let sizes = [image, block, strides, dilations]
+    guard sizes.allSatisfy({ $0.count == 2 && $0.allSatisfy((1...Self.largestSide).contains) }), pads.count == 4,
+      pads.allSatisfy((0...Self.largestPad).contains), block[0] * block[1] <= Self.largestPartCount, s.count == 3, s[1] % (block[0] * block[1]) == 0
     else {
-      throw node.error(
-        "its blocks \(block) with strides \(strides) overlap, or do not fill the image \(image)", remedy: "Export the model without it.")
+      throw node.error("its blocks \(block), strides \(strides), dilations \(dilations) or pads \(pads) are not those of an image \(image)")
     }
-    let (rows, columns) = (image[0] / block[0], image[1] / block[1]), area = block[0] * block[1]
-    guard s.count == 3, s[1] % area == 0, s[2] / rows == columns, s[2] % rows == 0 else {
+    let padded = (0...1).map { image[$0] + pads[$0] + pads[$0 + 2] }, depth = s[1] / (block[0] * block[1])
+    let room = (0...1).map { axis in padded[axis] - dilations[axis] * (block[axis] - 1) - 1 }
+    let counts = (0...1).map { axis in room[axis] / strides[axis] + 1 }
+    guard room[0] >= 0, room[1] >= 0, s[2] == counts[0] * counts[1] else {
       throw node.error("its input \(s) is not the columns of an image \(image)", remedy: ImportError.fetchAgain)
     }
-    let apart = try add(Reshape([s[0], s[1] / area, block[0], block[1], rows, columns]), [x], node)
-    let moved = try add(Transpose([0, 1, 4, 2, 5, 3]), [apart], node)
-    try define(node, try add(Reshape([s[0], s[1] / area, image[0], image[1]]), [moved], node))
+    if block == strides, dilations == [1, 1], pads == [0, 0, 0, 0], zip(counts, block).map({ $0 * $1 }) == image {
+      // Side by side.
+      let apart = try add(Reshape([s[0], depth, block[0], block[1], counts[0], counts[1]]), [x], node)
+      let moved = try add(Transpose([0, 1, 4, 2, 5, 3]), [apart], node)
+      return try define(node, try add(Reshape([s[0], depth, image[0], image[1]]), [moved], node))
+    }
+    // Each place of the block as an image of its own, zeros between its pixels.
+    let images = s[0] * depth, apart = try add(Reshape([images, block[0] * block[1], counts[0], counts[1]]), [x], node)
+    let spread = (0...1).map { (counts[$0] - 1) * strides[$0] + 1 }
+    var sum: ValueID?
+    for place in 0..<block[0] * block[1] {
+      let part = try add(Slice([images, block[0] * block[1], counts[0], counts[1]], axis: 1, from: place, count: 1), [apart], node)
+      let pixels = try add(Reshape([images, counts[0], 1, counts[1], 1]), [part], node)
+      let sparse = try add(Pad(before: [0, 0, 0, 0, 0], after: [0, 0, strides[0] - 1, 0, strides[1] - 1]), [pixels], node)
+      let grid = try add(Reshape([images, counts[0] * strides[0], counts[1] * strides[1]]), [sparse], node)
+      let whole = try add(Slice(starts: [0, 0, 0], sizes: [images] + spread, steps: [1, 1, 1]), [grid], node)
+      let first = [place / block[1] * dilations[0], place % block[1] * dilations[1]]
+      let after = (0...1).map { padded[$0] - first[$0] - spread[$0] }
+      let placed = try add(Pad(before: [0] + first, after: [0] + after), [whole], node)
+      sum = try sum.map { try add(Binary(.add), [$0, placed], node) } ?? placed
+    }
+    guard let sum else { return }
+    let inner = try add(Slice(starts: [0, pads[0], pads[1]], sizes: [images] + image, steps: [1, 1, 1]), [sum], node)
+    try define(node, try add(Reshape([s[0], depth, image[0], image[1]]), [inner], node))
   }
 
   /// Blocks of pixels become channels.

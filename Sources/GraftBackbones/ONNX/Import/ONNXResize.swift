@@ -143,7 +143,7 @@ extension ONNXImporter {
   }
 
   /// Pixels a resized image may have a side.
-  private static let largestSide = 1 << 15
+  static let largestSide = 1 << 15
 
   private mutating func resampled(_ x: ValueID, axis: Int, _ matrix: [[Int: Double]], _ node: ONNXNode) throws -> ValueID {
     let dimensions = shape(x), (from, to) = (dimensions[axis], matrix.count)
