@@ -39,10 +39,10 @@ edgenext_xx_small efficientformer_l1 fastvit_t8 mobileone_s0 mobilenetv4_conv_sm
 xception41 convnextv2_atto davit_tiny focalnet_tiny_srf crossvit_tiny_240 visformer_tiny convit_tiny halonet26t botnet26t_256
 swinv2_tiny_window8_256 tiny_vit_5m_224 repvit_m0_9 rexnet_100 gcresnet33ts skresnet18 efficientvit_b0 efficientvit_m0 ghostnetv2_100
 hiera_tiny_224 inception_next_tiny caformer_s18 starnet_s1 mambaout_femto vit_base_patch16_siglip_224 vit_small_patch14_dinov2 nasnetalarge
-tnt_s_patch16_224 maxxvit_rmlp_nano_rw_256 mobilenetv4_hybrid_medium regnetz_b16
+tnt_s_patch16_224 maxxvit_rmlp_nano_rw_256 mobilenetv4_hybrid_medium regnetz_b16 volo_d1_224
 transformers/vit deit beit data2vec-vision dinov2 dinov2_with_registers dinov3_vit dinov3_convnext convnext convnextv2 swin swinv2 resnet regnet
 mobilenet_v1 mobilenet_v2 mobilevit mobilevitv2 segformer pvt pvt_v2 cvt levit poolformer focalnet swiftformer bit efficientnet ijepa vit_msn
-hiera textnet hgnet_v2 siglip_vision_model clip_vision_model aimv2_vision_model blip_vision_model vitdet glpn donut-swin
+hiera textnet hgnet_v2 siglip_vision_model clip_vision_model aimv2_vision_model vitdet glpn donut-swin
 """
 
 
