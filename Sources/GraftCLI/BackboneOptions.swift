@@ -11,6 +11,8 @@ struct PreprocessingOptions: ParsableArguments {
   @Option(help: ArgumentHelp("The part of the resized short side that the centre crop takes.", valueName: "ratio")) var cropPct: Double?
   @Option(help: ArgumentHelp("Mean of red, green and blue, where full intensity is 1: R,G,B.", valueName: "r,g,b")) var mean: String?
   @Option(help: ArgumentHelp("Standard deviation, likewise.", valueName: "r,g,b")) var std: String?
+  @Option(help: ArgumentHelp("Which colour the network takes first: rgb, or bgr as those do that Caffe trained.", valueName: "rgb|bgr"))
+  var channelOrder: String?
   @Option(help: ArgumentHelp("Composite transparent pictures over this colour (#rrggbb); by default alpha is dropped.", valueName: "colour"))
   var background: String?
   @Flag(help: "Turn pictures as their EXIF orientation says; by default it is ignored, as torchvision does.") var exif = false
@@ -38,6 +40,13 @@ struct PreprocessingOptions: ParsableArguments {
       }
       filter = known
     }
+    var order: Preprocessing.ChannelOrder?
+    if let channelOrder {
+      guard let known = Preprocessing.ChannelOrder(rawValue: channelOrder) else {
+        throw ValidationError("--channel-order takes rgb or bgr, not '\(channelOrder)'.")
+      }
+      order = known
+    }
     var color: RGBColor?
     if let background {
       guard let known = RGBColor(background) else { throw ValidationError("--background takes a colour as #ffffff, not '\(background)'.") }
@@ -45,7 +54,7 @@ struct PreprocessingOptions: ParsableArguments {
     }
     return PreprocessingFields(
       inputSize: inputSize.map { [3, $0, $0] }, interpolation: filter, cropPct: cropPct, mean: try triple(mean, "mean"), std: try triple(std, "std"),
-      background: color, exif: exif ? true : nil)
+      background: color, exif: exif ? true : nil, channelOrder: order)
   }
 
   /// The preprocessing for a backbone: flags, else the file beside it, else what its architecture was trained with.

@@ -143,6 +143,33 @@ import Testing
     #expect(trained[0].parameterNames == trained[1].parameterNames && trained[0].shape == trained[1].shape)
   }
 
+  /// Blue first is what red first makes of a picture with the two exchanged.
+  @Test(arguments: [("cpu", .cpu), ("opencl", .gpu)] as [(String, KernelChoice)])
+  func blueFirst(_ device: String, _ kernels: KernelChoice) throws {
+    let hasOpenCL = try Devices.all().contains { $0.kind == .openCL }
+    if device == "opencl", !hasOpenCL {
+      print("note: no OpenCL device, so nothing is tested on one: install pocl-opencl-icd")
+      return
+    }
+    let backbone = try Backbone(path: Fixture.path("tiny.onnx")), computing = try Devices.choose(device, kernels: kernels)
+    var generator = Generator(3)
+    let image = (0..<32 * 32 * 3).map { _ in UInt8.random(in: 0...255, using: &generator) }
+    let exchanged = image.indices.map { image[$0 / 3 * 3 + 2 - $0 % 3] }
+    func row(_ image: [UInt8], _ order: Preprocessing.ChannelOrder, mean: [Double], std: [Double]) throws -> [Float] {
+      let preprocessing = try Preprocessing(inputSize: [3, 32, 32], interpolation: .bilinear, cropPct: 1, mean: mean, std: std, channelOrder: order)
+      let frozen = try FrozenBackbone(backbone, cut: nil, preprocessing: preprocessing, batchSize: 1, device: computing)
+      var row = [Float](repeating: 0, count: 16)
+      try image.withUnsafeBytes { bytes in try row.withUnsafeMutableBufferPointer { try frozen.features(ofBatch: bytes, count: 1, into: $0) } }
+      return row
+    }
+    let (mean, std) = ([0.2, 0.4, 0.7], [0.1, 0.2, 0.3])
+    let turned = try row(image, .bgr, mean: mean, std: std)
+    let expected = try row(exchanged, .rgb, mean: mean.reversed(), std: std.reversed())
+    for (found, wanted) in zip(turned, expected) { #expect(abs(found - wanted) <= 1e-5) }
+    let other = try row(image, .rgb, mean: mean, std: std)
+    #expect(zip(turned, other).contains { abs($0 - $1) > 1e-3 })
+  }
+
   @Test func aCutThatIsNoneIsAnErrorThatNamesSome() throws {
     let model = Fixture.path("tiny.onnx")
     let preprocessing = try Preprocessing.read(beside: model), backbone = try Backbone(path: model)

@@ -85,6 +85,21 @@ import Testing
     }
   }
 
+  /// Mean and deviation are of red, green and blue; the processor's are of the channels as the network takes them.
+  @Test("blue first")
+  func channelOrder() throws {
+    let text = #"{"do_flip_channel_order": true, "image_mean": [0.1, 0.2, 0.3], "image_std": [1, 2, 4], "do_normalize": true, "size": 32}"#
+    try withFolder(["preprocessor_config.json": text, "rgb.json": "{\(Self.values)}"]) { folder in
+      let fields = try ModelConfiguration.read(beside: folder + "/model.onnx").fields
+      #expect(fields.channelOrder == .bgr && fields.mean == [0.3, 0.2, 0.1] && fields.std == [4, 2, 1])
+      let plain = try Preprocessing.read(beside: folder + "/rgb.onnx")
+      #expect(plain.channelOrder == .rgb && !plain.canonicalJSON.contains("channel"))
+      let turned = try PreprocessingFields(channelOrder: .bgr).over(plain.fields).resolved()
+      #expect(turned != plain && turned.canonicalJSON.contains(#""channel_order":"bgr""#))
+      #expect(try JSONDecoder().decode(Preprocessing.self, from: Data(turned.canonicalJSON.utf8)) == turned)
+    }
+  }
+
   @Test("a crop leads back to the side it was taken from", arguments: 1...600)
   func ratios(_ side: Int) throws {
     let text = #"{"size": {"shortest_edge": \#(side + 97)}, "do_center_crop": true, "crop_size": \#(side)}"#
@@ -118,7 +133,7 @@ import Testing
   @Test(
     "what a processor does and graft does not is an error",
     arguments: [
-      (#""do_flip_channel_order": true"#, "blue first"), (#""rescale_offset": true"#, "rescale_offset"), (#""do_pad": true"#, "padded"),
+      (#""do_flip_channel_order": 7"#, "do_flip_channel_order"), (#""rescale_offset": true"#, "rescale_offset"), (#""do_pad": true"#, "padded"),
       (#""do_resize": false"#, "do_resize"), (#""resample": 9"#, "no filter"), (#""size": {"shortest_edge": 224}"#, "not cropped"),
       (#""size": {"shortest_edge": 0}, "do_center_crop": true, "crop_size": 9"#, "size"), (#""size": {"longest_edge": 224}"#, "size"),
       (#""size": {"height": 0, "width": 224}"#, "size"), (#""size": {"height": 9000000000000000000, "width": 4}"#, "9000000000000000000"),

@@ -63,14 +63,13 @@ struct ImageProcessorFile: Decodable {
     func refuse(_ key: CodingKeys, _ what: String) -> DecodingError {
       DecodingError.dataCorruptedError(forKey: key, in: file, debugDescription: what)
     }
-    guard try !flag(.doFlipChannelOrder, false) else { throw refuse(.doFlipChannelOrder, "images with blue first are not supported") }
     guard try !flag(.rescaleOffset, false) else { throw refuse(.rescaleOffset, "pixels that are moved after they are scaled are not supported") }
     guard try !flag(.doPad, false) else { throw refuse(.doPad, "pictures that are padded are not supported") }
     guard try flag(.doResize, true) else { throw refuse(.doResize, "pictures that keep their size are not supported") }
 
     let given = try file.decodeIfPresent(String.self, forKey: .processorType) ?? file.decodeIfPresent(String.self, forKey: .extractorType) ?? ""
     let kind = given.replacing("Fast", with: "").replacing("ImageProcessor", with: "").replacing("FeatureExtractor", with: "")
-    var known = PreprocessingFields()
+    var known = PreprocessingFields(channelOrder: try flag(.doFlipChannelOrder, false) ? .bgr : nil)
     known.interpolation = try file.decodeIfPresent(Int.self, forKey: .resample).map { number in
       guard let filter = Self.filters[number] else { throw refuse(.resample, "\(number) is no filter of Pillow") }
       return filter
@@ -108,6 +107,8 @@ struct ImageProcessorFile: Decodable {
       // The processor of EfficientNet divides twice for its classifiers.
       if kind == "EfficientNet", try file.decodeIfPresent(Bool.self, forKey: .includeTop) ?? true { std = std?.map { $0 * $0 } }
     }
+    // A processor normalises what it has turned; ours are of red, green and blue.
+    if known.channelOrder == .bgr { (mean, std) = (mean?.reversed(), std?.reversed()) }
     (known.mean, known.std) = (mean?.map { $0 / factor }, std?.map { $0 / factor })
   }
 

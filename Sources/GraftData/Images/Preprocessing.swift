@@ -10,10 +10,17 @@ import Foundation
 /// 3. Crop `inputSize` from the centre, its offset rounded to the nearest, halves to even; what the picture lacks is black
 ///    (torchvision's `CenterCrop`).
 /// 4. Normalise each channel: (x / 255 − mean) / std. That is the device's work; see `scale` and `shift`.
+/// 5. Put blue first, where `channelOrder` says so; the device's work, too.
 public struct Preprocessing: Hashable, Sendable {
   public enum CropMode: String, Codable, Sendable, Hashable, CaseIterable {
     case center
     case squash
+  }
+
+  /// Which colour the network's first channel is.
+  public enum ChannelOrder: String, Codable, Sendable, Hashable, CaseIterable {
+    case rgb
+    case bgr
   }
 
   /// [3, height, width].
@@ -29,11 +36,13 @@ public struct Preprocessing: Hashable, Sendable {
   public let background: RGBColor?
   /// Whether EXIF orientation is applied.
   public let exif: Bool
+  /// `mean` and `std` are of red, green and blue in either.
+  public let channelOrder: ChannelOrder
 
   /// - Throws: `PreprocessingError` if a value makes no sense.
   public init(
     inputSize: [Int], interpolation: Interpolation, cropPct: Double, cropMode: CropMode = .center, mean: [Double], std: [Double],
-    background: RGBColor? = nil, exif: Bool = false
+    background: RGBColor? = nil, exif: Bool = false, channelOrder: ChannelOrder = .rgb
   ) throws(PreprocessingError) {
     self.inputSize = inputSize
     self.interpolation = interpolation
@@ -43,6 +52,7 @@ public struct Preprocessing: Hashable, Sendable {
     self.std = std
     self.background = background
     self.exif = exif
+    self.channelOrder = channelOrder
     try check()
   }
 

@@ -10,10 +10,12 @@ public struct PreprocessingFields: Codable, Hashable, Sendable {
   public var std: [Double]?
   public var background: RGBColor?
   public var exif: Bool?
+  public var channelOrder: Preprocessing.ChannelOrder?
 
   public init(
     inputSize: [Int]? = nil, interpolation: Interpolation? = nil, cropPct: Double? = nil, cropMode: Preprocessing.CropMode? = nil,
-    mean: [Double]? = nil, std: [Double]? = nil, background: RGBColor? = nil, exif: Bool? = nil
+    mean: [Double]? = nil, std: [Double]? = nil, background: RGBColor? = nil, exif: Bool? = nil,
+    channelOrder: Preprocessing.ChannelOrder? = nil
   ) {
     self.inputSize = inputSize
     self.interpolation = interpolation
@@ -23,6 +25,7 @@ public struct PreprocessingFields: Codable, Hashable, Sendable {
     self.std = std
     self.background = background
     self.exif = exif
+    self.channelOrder = channelOrder
   }
 
   enum CodingKeys: String, CodingKey, CaseIterable {
@@ -34,6 +37,7 @@ public struct PreprocessingFields: Codable, Hashable, Sendable {
     case std
     case background
     case exif
+    case channelOrder = "channel_order"
   }
 
   public init(from decoder: any Decoder) throws {
@@ -52,6 +56,7 @@ public struct PreprocessingFields: Codable, Hashable, Sendable {
     std = try container.decodeIfPresent([Double].self, forKey: .std)
     background = try container.decodeIfPresent(RGBColor.self, forKey: .background)
     exif = try container.decodeIfPresent(Bool.self, forKey: .exif)
+    channelOrder = try container.decodeIfPresent(Preprocessing.ChannelOrder.self, forKey: .channelOrder)
   }
 
   /// Rows of the network's input, where `inputSize` is [3, height, width]; what else it may be, `resolved()` refuses.
@@ -67,11 +72,11 @@ public struct PreprocessingFields: Codable, Hashable, Sendable {
     PreprocessingFields(
       inputSize: inputSize ?? fallback.inputSize, interpolation: interpolation ?? fallback.interpolation, cropPct: cropPct ?? fallback.cropPct,
       cropMode: cropMode ?? fallback.cropMode, mean: mean ?? fallback.mean, std: std ?? fallback.std,
-      background: background ?? fallback.background, exif: exif ?? fallback.exif)
+      background: background ?? fallback.background, exif: exif ?? fallback.exif, channelOrder: channelOrder ?? fallback.channelOrder)
   }
 
-  /// The whole preprocessing. Crop mode, background and EXIF have defaults (center, none, ignored); what changes features
-  /// otherwise is never guessed.
+  /// The whole preprocessing. Crop mode, background, EXIF and the order of channels have defaults (center, none, ignored, red first);
+  /// what changes features otherwise is never guessed.
   ///
   /// - Throws: `PreprocessingError` that names what is missing or makes no sense.
   public func resolved() throws(PreprocessingError) -> Preprocessing {
@@ -87,16 +92,16 @@ public struct PreprocessingFields: Codable, Hashable, Sendable {
     }
     return try Preprocessing(
       inputSize: inputSize, interpolation: interpolation, cropPct: cropPct, cropMode: cropMode ?? .center, mean: mean, std: std,
-      background: background, exif: exif ?? false)
+      background: background, exif: exif ?? false, channelOrder: channelOrder ?? .rgb)
   }
 }
 
 extension Preprocessing: Codable {
-  /// All values as fields.
+  /// All values as fields; the order of channels only where blue is first, so that what was written before it could be says the same.
   public var fields: PreprocessingFields {
     PreprocessingFields(
       inputSize: inputSize, interpolation: interpolation, cropPct: cropPct, cropMode: cropMode, mean: mean, std: std, background: background,
-      exif: exif)
+      exif: exif, channelOrder: channelOrder == .rgb ? nil : channelOrder)
   }
 
   public init(from decoder: any Decoder) throws {

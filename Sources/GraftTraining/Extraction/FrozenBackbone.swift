@@ -235,7 +235,7 @@ private final class PreparedBackbone {
     options.isStreamed = true
     let plan = try backbone.namingFile {
       try Plan(
-        whole.frozen(at: value).takingImageBytes(scale: preprocessing.scale, shift: preprocessing.shift), device: device, options: options)
+        whole.frozen(at: value).takingImageBytes(preprocessing), device: device, options: options)
     }
     // The stream keeps the launches, and they their memory.
     stream = try plan.stream(from: plan.graph.inputs[0], to: plan.graph.outputs[0])

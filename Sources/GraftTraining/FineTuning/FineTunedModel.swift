@@ -47,7 +47,7 @@ public struct FineTunedModel: Sendable {
     if let cut {
       graph = try graph.following(try FrozenBackbone.cutValue(of: graph, named: cut, backbone: backbone))
     } else {
-      graph = try graph.frozen(at: graph.outputs[0]).takingImageBytes(scale: preprocessing.scale, shift: preprocessing.shift)
+      graph = try graph.frozen(at: graph.outputs[0]).takingImageBytes(preprocessing)
     }
     if !parameters.isEmpty { graph = try replacingParameters(of: graph, backbone: backbone) }
     var features = graph.outputs[0]

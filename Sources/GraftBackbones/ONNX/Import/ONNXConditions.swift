@@ -71,8 +71,11 @@ extension ONNXImporter {
   private mutating func everyRowIsOpen(_ scores: ValueID, axis: Int, _ node: ONNXNode) throws -> Bool {
     let rowLength = shape(scores)[axis]
     var masks = 0
+    // A sum of a sum with itself is looked at once.
+    var seen: [Set<ValueID>] = [[], []]
     var pending = [(id: scores, isAdded: axis == shape(scores).count - 1)]
     while let (id, isAdded) = pending.popLast() {
+      guard seen[isAdded ? 1 : 0].insert(id).inserted else { continue }
       if let producer = graph.producer(of: id), producer.operation is Expand {
         pending.append((producer.inputs[0], isAdded && [1, rowLength].contains(shape(producer.inputs[0]).last ?? 1)))
       } else if let tensor = try known(id, node) {

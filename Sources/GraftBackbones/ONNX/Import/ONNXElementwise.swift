@@ -92,7 +92,8 @@ extension ONNXImporter {
     for (index, other) in [(0, 1), (1, 0)] {
       guard case .value(let mask) = try imported(node, index), case .value(let x) = try imported(node, other),
         let expansion = graph.producer(of: mask), expansion.operation is Expand, broadcastShape(shape(x), shape(mask)) == shape(x),
-        let number = graph.constant(expansion.inputs[0]), number.elementCount == 1, number.doubles() == [0]
+        let number = graph.constant(expansion.inputs[0]), number.elementCount == 1, number.doubles() == [0],
+        number.shape.isEmpty || graph[expansion.inputs[0]].isFixed
       else { continue }
       return x
     }
