@@ -87,7 +87,13 @@ struct ImageSizeOptions: ParsableArguments {
   /// - Throws: `ImportError` if nothing says how large its images are.
   func shape(of backbone: Backbone, _ configuration: ModelConfiguration, batchSize: Int) throws -> [Int] {
     let fields = configuration.fields
-    return try backbone.imageShape(batchSize: batchSize, height: inputSize ?? fields.inputHeight, width: inputSize ?? fields.inputWidth)
+    let shape = try backbone.imageShape(batchSize: batchSize, height: inputSize ?? fields.inputHeight, width: inputSize ?? fields.inputWidth)
+    if let inputSize, shape[2...] != [inputSize, inputSize] {
+      throw ImportError(
+        file: backbone.path, what: "it takes images of \(shape[2]) × \(shape[3]) pixels, and \(inputSize) were asked for",
+        remedy: "Leave out --input-size, or export the model with open sizes.")
+    }
+    return shape
   }
 }
 

@@ -49,6 +49,8 @@ import Testing
       #expect(isSpread(try steps.json()["images_per_second"]), "\(steps.messages)")
     }
     #expect(try run([open, "--input-size", "0"]).status == 64)
+    let fixed = try run([model, "--input-size", "48", "--seconds", "0.05"])
+    #expect(fixed.status == 65 && fixed.messages.contains("32 × 32") && fixed.messages.contains("--input-size"), "\(fixed.messages)")
   }
 
   /// An architecture from scratch, and a file's network with what it has learned.

@@ -107,6 +107,17 @@ import Testing
     #expect(rows.flatMap(\.keys).allSatisfy { $0 == $0.lowercased() })
   }
 
+  /// A file that takes images channels last is shown as 'graft run' takes it.
+  @Test func inspectsAndRunsInTheFilesOrder() throws {
+    let folder = try TemporaryFolder(), open = Fixture.path("tiny-channels-last.onnx")
+    let report = try GraftProcess(["inspect", open, "--input-size", "40", "--json"], folder: folder).wait().json()
+    #expect(report["input_shape"] as? [Int] == [1, 40, 40, 3])
+    try Npy.write(HostTensor([2, 24, 40, 3], (0..<2 * 24 * 40 * 3).map { Float($0 % 17) / 8 - 1 }), to: folder["x.npy"])
+    let outcome = try GraftProcess(["run", open, "--input", folder["x.npy"], "--output", folder["y.npy"]], folder: folder).wait()
+    #expect(outcome.status == 0, "\(outcome.messages)")
+    #expect(try Npy.tensor(of: folder["y.npy"]).shape == [2, 4])
+  }
+
   /// A prediction needs no such GPU, says what it is, and adds up.
   @Test func predictsWithoutMeasuring() throws {
     let folder = try TemporaryFolder()

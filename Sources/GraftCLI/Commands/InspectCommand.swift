@@ -54,6 +54,8 @@ struct InspectCommand: ReportingCommand {
     let console = output.console
     let (backbone, configuration) = try loadBackbone(model, console)
     let shape = try images.shape(of: backbone, configuration, batchSize: 1)
+    // As 'graft run' takes it.
+    let inputShape = backbone.takesChannelsLast ? [shape[0], shape[2], shape[3], shape[1]] : shape
     let prediction = try predicting.prediction(backbone, shape: shape)
     let predicted = prediction.map { PredictionReport($0, batchSize: predicting.batchSize, precision: predicting.format.precision) }
     let graph = try backbone.graph(imageShape: shape)
@@ -73,7 +75,7 @@ struct InspectCommand: ReportingCommand {
     let cuts = graph.cuts().map { CutRow(name: $0.name, shape: $0.shape, bytesPerSample: $0.byteCount, isDefault: $0.name == chosen) }
     let gigaflops = layers.reduce(0) { $0 + $1.megaflops } / 1e3
 
-    console.result("\(model): \(backbone.summary), input \(shape)\n")
+    console.result("\(model): \(backbone.summary), input \(inputShape)\n")
     if let prediction, let predicted {
       predicted.show(console, on: prediction.chip)
     } else {
@@ -94,7 +96,7 @@ struct InspectCommand: ReportingCommand {
     }
     try console.object(
       Report(
-        model: model, kind: backbone.summary, sha256: try backbone.hash(), inputShape: shape, parameters: parameters, gigaflops: gigaflops,
+        model: model, kind: backbone.summary, sha256: try backbone.hash(), inputShape: inputShape, parameters: parameters, gigaflops: gigaflops,
         layers: layers, cuts: cuts, prediction: predicted))
   }
 
