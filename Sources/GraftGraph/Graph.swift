@@ -35,7 +35,7 @@ public struct Graph: Sendable {
     /// The model file's name for it, where it has one.
     public var name: String
     /// Of a constant: whether it was computed, as masks and tables of positions are, and is nothing that training changes.
-    public var isFixed = false
+    public fileprivate(set) var isFixed = false
     public fileprivate(set) var source: Source
   }
 

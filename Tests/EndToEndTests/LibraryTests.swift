@@ -77,15 +77,18 @@ import Testing
     #expect(grown.extracted == 6 && grown.reused == 90)
   }
 
+  /// Whether there is a device of that kind; what is not tested is noted.
+  private func isPresent(_ device: String) -> Bool {
+    if device != "opencl" || TuneCommandTests.hasOpenCL { return true }
+    print("note: no OpenCL device, so nothing is tested on one: install pocl-opencl-icd")
+    return false
+  }
+
   /// A row depends on its own image alone: not on its place in the batch, nor on its neighbours.
   @Test(arguments: ["cpu", "opencl"], [KernelChoice.cpu, .gpu])
   func rowsAreTheSameBitsEverywhereInABatch(_ device: String, _ kernels: KernelChoice) throws {
     guard device == "opencl" || kernels == .cpu else { return }
-    let hasOpenCL = try Devices.all().contains { $0.kind == .openCL }
-    if device == "opencl", !hasOpenCL {
-      print("note: no OpenCL device, so nothing is tested on one: install pocl-opencl-icd")
-      return
-    }
+    guard isPresent(device) else { return }
     let model = Fixture.path("tiny.onnx")
     let preprocessing = try Preprocessing.read(beside: model), backbone = try Backbone(path: model)
     let frozen = try FrozenBackbone(
@@ -120,11 +123,7 @@ import Testing
   /// A file that takes images channels last, as TensorFlow's exporter writes them, gives the features and the gradients of its twin.
   @Test(arguments: [("cpu", .cpu), ("opencl", .gpu)] as [(String, KernelChoice)])
   func channelsLast(_ device: String, _ kernels: KernelChoice) throws {
-    let hasOpenCL = try Devices.all().contains { $0.kind == .openCL }
-    if device == "opencl", !hasOpenCL {
-      print("note: no OpenCL device, so nothing is tested on one: install pocl-opencl-icd")
-      return
-    }
+    guard isPresent(device) else { return }
     let preprocessing = try Preprocessing.read(beside: Fixture.path("tiny.onnx"))
     let backbones = try ["tiny.onnx", "tiny-channels-last.onnx"].map { try Backbone(path: Fixture.path($0)) }
     #expect(backbones.map(\.takesChannelsLast) == [false, true])
@@ -146,11 +145,7 @@ import Testing
   /// Blue first is what red first makes of a picture with the two exchanged.
   @Test(arguments: [("cpu", .cpu), ("opencl", .gpu)] as [(String, KernelChoice)])
   func blueFirst(_ device: String, _ kernels: KernelChoice) throws {
-    let hasOpenCL = try Devices.all().contains { $0.kind == .openCL }
-    if device == "opencl", !hasOpenCL {
-      print("note: no OpenCL device, so nothing is tested on one: install pocl-opencl-icd")
-      return
-    }
+    guard isPresent(device) else { return }
     let backbone = try Backbone(path: Fixture.path("tiny.onnx")), computing = try Devices.choose(device, kernels: kernels)
     var generator = Generator(3)
     let image = (0..<32 * 32 * 3).map { _ in UInt8.random(in: 0...255, using: &generator) }

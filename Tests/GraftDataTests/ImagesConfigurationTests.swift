@@ -67,7 +67,7 @@ import Testing
       (#""size": {"shortest_edge": 224}, "crop_pct": 0.875, "image_processor_type": "ConvNextImageProcessor""#, 224, 0.875, "center"),
       (#""size": {"shortest_edge": 384}, "crop_pct": 0.875, "image_processor_type": "ConvNextFeatureExtractor""#, 384, 1, "squash"),
       (#"\#(cropped), "crop_pct": 0.9, "image_processor_type": "PoolFormerImageProcessorFast""#, 224, 0.9, "center"),
-      (#"\#(cropped), "image_processor_type": "LevitImageProcessor""#, 224, 0.875, "center"),
+      (#"\#(cropped), "image_processor_type": "LevitImageProcessorPil""#, 224, 0.875, "center"),
     ])
   func imageProcessors(_ size: String, _ side: Int, _ cropPct: Double, _ mode: String) throws {
     let text = "{\(size), \"resample\": 3, \"rescale_factor\": 0.00392156862745098, \"image_mean\": [0.5, 0.4, 0.3], \"image_std\": [0.2, 0.2, 0.1]}"

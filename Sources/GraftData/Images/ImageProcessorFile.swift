@@ -68,7 +68,9 @@ struct ImageProcessorFile: Decodable {
     guard try flag(.doResize, true) else { throw refuse(.doResize, "pictures that keep their size are not supported") }
 
     let given = try file.decodeIfPresent(String.self, forKey: .processorType) ?? file.decodeIfPresent(String.self, forKey: .extractorType) ?? ""
-    let kind = given.replacing("Fast", with: "").replacing("ImageProcessor", with: "").replacing("FeatureExtractor", with: "")
+    // What follows says how it is implemented: "", "Fast", "Pil".
+    let ends = ["ImageProcessor", "FeatureExtractor"].compactMap { given.firstRange(of: $0)?.lowerBound }
+    let kind = String(given[..<(ends.first ?? given.endIndex)])
     var known = PreprocessingFields(channelOrder: try flag(.doFlipChannelOrder, false) ? .bgr : nil)
     known.interpolation = try file.decodeIfPresent(Int.self, forKey: .resample).map { number in
       guard let filter = Self.filters[number] else { throw refuse(.resample, "\(number) is no filter of Pillow") }

@@ -121,7 +121,7 @@ extension Preprocessing: Codable {
     return String(decoding: data, as: UTF8.self)
   }
 
-  /// The preprocessing in the JSON file beside a model: NAME.json beside NAME.onnx, else config.json in the same folder.
+  /// The preprocessing in the JSON files beside a model, which `ModelConfiguration.read(beside:)` finds.
   ///
   /// - Throws: `FileError`, `ModelConfigurationError`, `PreprocessingError`.
   public static func read(beside modelPath: String) throws -> Preprocessing {

@@ -3,8 +3,8 @@ import GraftGraph
 /// Turns the nodes of an ONNX graph into a `Graph` for given input shapes.
 ///
 /// Integer tensors (shapes, axes, masks) are computed here, on the host, so that a graph's extents are all known, and so are floats that
-/// depend on no input where they are few, or no operation computes them; everything else becomes nodes. Values keep the file's order of dimensions: an operation that works channels last is wrapped in
-/// two transpositions, which `Graph.sinkingTransposes()` removes.
+/// depend on no input where they are few, or no operation computes them; everything else becomes nodes. Values keep the file's order of
+/// dimensions: an operation that works channels last is wrapped in two transpositions, which `Graph.sinkingTransposes()` removes.
 struct ONNXImporter {
   /// What a name of the file stands for.
   enum Imported {
