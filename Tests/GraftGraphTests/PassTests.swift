@@ -76,6 +76,67 @@ import Testing
     #expect(try graph.preparedForTraining().nodes.compactMap { ($0.operation as? Unary)?.activation } == [.silu, .gelu])
   }
 
+  /// Borders of zeros, more at one side than at the other as TensorFlow's are, become the padding of what looks at them.
+  @Test(arguments: TestDevices.all)
+  func bordersBecomePadding(_ device: TestDevice) throws {
+    var generator = Generator(8)
+    var graph = Graph()
+    let input = graph.addInput(TensorType([2, 9, 8, 6]), name: "x")
+    func border(_ x: ValueID, _ before: Int, _ after: Int, value: Float = 0) throws -> ValueID {
+      try graph.add(Pad(before: [0, before, before, 0], after: [0, after, after, 0], value: value), [x])
+    }
+    func weights(_ shape: [Int]) -> ValueID { graph.addConstant(HostTensor(shape, &generator)) }
+    // Two convolutions of one border, of which one has padding of its own.
+    var x = try border(input, 0, 1)
+    let wide = try graph.add(Conv2D(stride: Pair(2), padding: Padding2D(1), groups: 6), [x, weights([6, 1, 5, 5])])
+    x = try graph.add(Conv2D(stride: Pair(2)), [x, weights([6, 6, 3, 3])])
+    x = try graph.add(Binary(.add), [x, try graph.add(Slice(starts: [0, 0, 0, 0], sizes: [2, 4, 4, 6], steps: [1, 1, 1, 1]), [wide])])
+    // A maximum of what is not negative does not see zeros; nor does any one see minus infinity.
+    x = try graph.add(Unary(.relu), [x])
+    x = try graph.add(Pool2D(.maximum, size: Pair(3), stride: Pair(1)), [try border(x, 1, 1)])
+    x = try graph.add(Conv2D(), [x, weights([6, 6, 1, 1])])
+    x = try graph.add(Pool2D(.maximum, size: Pair(2), stride: Pair(1)), [try border(x, 0, 1, value: -.infinity)])
+    x = try graph.add(Pool2D(.average, size: Pair(3), stride: Pair(1)), [try border(x, 1, 1)])
+    graph.outputs = [x]
+    let optimized = try graph.optimized()
+    #expect(!optimized.nodes.contains { $0.operation is Pad })
+    #expect(optimized.nodes.compactMap { ($0.operation as? Pool2D)?.countsPadding } == [false, false, true])
+    #expect(try !graph.preparedForTraining().nodes.contains { $0.operation is Pad })
+    let image = ReferenceTensor([2, 9, 8, 6], &generator)
+    let plan = try Plan(graph, device: device.make())
+    try plan.write(image.tensor.floats(), to: plan.graph.inputs[0])
+    try plan.run()
+    let expected = graph.reference([image])[0].values
+    #expect(largestError(try plan.read(plan.graph.outputs[0]), expected) < 2e-5 * expected.reduce(1) { max($0, abs($1)) })
+  }
+
+  /// What would change a result: other numbers, a maximum of what may be negative, windows that see nothing but the border.
+  @Test func otherBordersStay() throws {
+    func stays(value: Float = 0, width: Int = 1, channels: Int = 0, _ operation: (inout Graph, ValueID) throws -> ValueID) throws -> Bool {
+      var graph = Graph()
+      let x = graph.addInput(TensorType([1, 8, 8, 4]), name: "x")
+      let border = Pad(before: [0, width, width, channels], after: [0, width, width, channels], value: value)
+      graph.outputs = [try operation(&graph, try graph.add(border, [x]))]
+      return try graph.joiningPadding().nodes.contains { $0.operation is Pad }
+    }
+    func convolution(_ graph: inout Graph, _ x: ValueID) throws -> ValueID {
+      let channels = graph.type(of: x).shape[3]
+      return try graph.add(Conv2D(), [x, graph.addConstant(HostTensor([2, channels, 3, 3], Array(repeating: 1, count: 18 * channels)))])
+    }
+    func pool(_ function: Pool2D.Function, ceilMode: Bool = false, padding: Int = 0) -> (inout Graph, ValueID) throws -> ValueID {
+      { try $0.add(Pool2D(function, size: Pair(3), stride: Pair(2), padding: Padding2D(padding), ceilMode: ceilMode), [$1]) }
+    }
+    #expect(try !stays(convolution))
+    #expect(try stays(value: 1, convolution))
+    #expect(try stays(width: 3, convolution))
+    #expect(try stays(channels: 1, convolution))
+    #expect(try stays(pool(.maximum)))
+    #expect(try stays(value: -1000, pool(.maximum)))
+    #expect(try !stays(pool(.average)))
+    #expect(try stays(pool(.average, padding: 1)))
+    #expect(try stays(pool(.average, ceilMode: true)))
+  }
+
   /// A layer's branches, as RepVGG's and MobileOne's are: windows of several sizes, a normalisation and the value itself.
   @Test(arguments: TestDevices.all, [1, 2, 8])
   func branchesOfALayerAreOneConvolution(_ device: TestDevice, _ groups: Int) throws {

@@ -52,6 +52,15 @@ public enum Activation: Sendable, Hashable {
     }
   }
 
+  /// Whether no result is below zero, whatever goes in.
+  var isNeverNegative: Bool {
+    switch self {
+    case .relu, .sigmoid, .hardSigmoid, .exp, .absolute, .softplus: true
+    case .clip(let low, _): low >= 0
+    default: false
+    }
+  }
+
   /// The definition.
   public func callAsFunction(_ x: Double) -> Double {
     switch self {

@@ -75,7 +75,7 @@ extension Graph {
   /// The graph after every pass, ready to be lowered.
   public func optimized() throws -> Graph {
     try removingDeadNodes().foldingConstants().joiningActivations().fusingAttention().straighteningViews().sinkingTransposes().foldingConstants()
-      .foldingNormalization().joiningParallelConvolutions().joiningAffineSums().fusing().removingDeadNodes()
+      .joiningPadding().foldingNormalization().joiningParallelConvolutions().joiningAffineSums().fusing().removingDeadNodes()
   }
 
   /// Without the nodes that no output depends on.

@@ -44,7 +44,7 @@ extension Graph {
   /// which would train something else.
   public func preparedForTraining() throws -> Graph {
     try removingDeadNodes().foldingConstants().joiningActivations().fusingAttention().straighteningViews().sinkingTransposes().foldingConstants()
-      .removingDeadNodes()
+      .joiningPadding().removingDeadNodes()
   }
 
   /// The constants that layers learn: weights, biases, scales, shifts, and constants that are added or joined to activations. None are
