@@ -72,6 +72,8 @@ package enum DeviceSelection: Equatable, Sendable {
 
   /// The devices of a list with commas, or of `all-gpus`: every GPU that can be used, of one that two drivers list the first.
   ///
+  /// Devices of one driver are never the same: some leave the domain out of their address, and cards of several have the same without it.
+  ///
   /// - Throws: `DeviceChoiceError` for a choice that cannot be had, and for a device that is named twice.
   package static func selectSeveral(
     _ text: String, kernels: KernelChoice, among candidates: [Candidate]
@@ -81,11 +83,13 @@ package enum DeviceSelection: Equatable, Sendable {
     }
     var names = text.split(separator: ",", omittingEmptySubsequences: false).map { $0.trimmingPrefix(while: \.isWhitespace) }.map(String.init)
     if text == Devices.allGPUs {
-      var addresses: Set<String> = []
+      var drivers: [String: String] = [:]
       names = candidates.indices.filter { index in
         let traits = candidates[index].traits
         guard traits.isGPU, candidates[index].obstacle == nil else { return false }
-        return traits.busAddress.map { addresses.insert($0).inserted } ?? true
+        guard let address = traits.busAddress else { return true }
+        if drivers[address] == nil { drivers[address] = traits.driver }
+        return drivers[address] == traits.driver
       }.map { "opencl:\($0)" }
       guard !names.isEmpty else { throw refuse("there is no GPU with an OpenCL driver that can be used") }
     }

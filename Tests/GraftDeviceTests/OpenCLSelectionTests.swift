@@ -4,10 +4,10 @@ import Testing
 struct OpenCLSelectionTests {
   private static func candidate(
     _ index: Int, gpu: Bool, gibibytes: Int = 8, units: Int = 16, obstacle: String? = nil, vendor: String = "", integrated: Bool = false,
-    address: String? = nil
+    address: String? = nil, driver: String = ""
   ) -> DeviceSelection.Candidate {
     var traits = DeviceTraits(
-      kind: .openCL, identifier: "opencl:\(index)", name: gpu ? "Gee Pee" : "See Pee", vendor: vendor, driver: "", family: gpu ? .gpu : .cpu,
+      kind: .openCL, identifier: "opencl:\(index)", name: gpu ? "Gee Pee" : "See Pee", vendor: vendor, driver: driver, family: gpu ? .gpu : .cpu,
       computeUnits: units, memoryByteCount: gibibytes << 30, maximumBufferByteCount: 1 << 30, localMemoryByteCount: 32768,
       maximumWorkGroupSize: 256, vectorWidth: 8, panelVectors: 2, instructionSet: "", numericFormats: [], isGPU: gpu, threadCount: 0)
     (traits.sharesHostMemory, traits.busAddress) = (integrated, address)
@@ -55,10 +55,19 @@ struct OpenCLSelectionTests {
   }
 
   @Test func aGPUThatTwoDriversListIsOne() throws {
-    let twice = [Self.candidate(0, gpu: true, address: "0000:03:00.0"), Self.candidate(1, gpu: true, address: "0000:03:00.0")]
+    let twice = [
+      Self.candidate(0, gpu: true, address: "0000:03:00.0", driver: "vendor 1"), Self.candidate(1, gpu: true, address: "0000:03:00.0", driver: "rusticl"),
+    ]
     let other = [Self.candidate(2, gpu: true, address: "0000:83:00.0"), Self.candidate(3, gpu: true), Self.candidate(4, gpu: true)]
     let found = try DeviceSelection.selectSeveral("all-gpus", kernels: .auto, among: twice + other)
     #expect(found == [0, 2, 3, 4].map { .openCL(index: $0, family: .gpu) })
+  }
+
+  /// A driver that does not tell the domains of addresses apart.
+  @Test func devicesOfOneDriverAreSeveral() throws {
+    let nodes = (0..<4).map { Self.candidate($0, gpu: true, address: "0000:02:00.0", driver: "AMD 1") }
+    let found = try DeviceSelection.selectSeveral("all-gpus", kernels: .auto, among: nodes)
+    #expect(found == (0..<4).map { .openCL(index: $0, family: .gpu) })
   }
 
   @Test(arguments: [

@@ -65,6 +65,11 @@ import Testing
     #expect(journal.unfinishedCount(trial) == 0)
     try write(["\(own[0]) 1 \(own[2])"])
     #expect(journal.unfinishedCount(trial) == 1, "this number's process began at another time")
+    // Before this machine was started the last time, where it can be told from others; another machine's process may still be at it.
+    let place = own[2].split(separator: "/", omittingEmptySubsequences: false)
+    try #require(place.count == 3)
+    try write(["\(own[0]) \(own[1]) \(place[0])/earlier/\(place[2])", "\(own[0]) \(own[1]) other/earlier/\(place[2])"])
+    #expect(journal.unfinishedCount(trial) == (place[0].isEmpty ? 0 : 1))
   }
 
   @Test func whereNothingCanBeWrittenNothingIsKnown() {

@@ -56,6 +56,31 @@ import Testing
     #expect(try Plan(graph, device: device, options: .planning(forCache: 0)).arenaByteCount >= 128 * image)
   }
 
+  /// Products with matrices that differ from image to image, made in ways that are not computed by the image: a constant, and part of
+  /// a product's columns.
+  @Test(arguments: TestDevices.all)
+  func productsWithOtherMatricesForEachImage(_ device: TestDevice) throws {
+    var generator = Generator(4), graph = Graph()
+    let shape = [6, 96, 64]
+    var x = graph.addInput(TensorType(shape), name: "x")
+    x = try graph.add(Unary(.relu), [x])
+    x = try graph.add(MatMul(), [x, graph.addConstant(HostTensor([6, 64, 64], &generator))])
+    let pairs = try graph.add(MatMul(transposeB: true), [x, graph.addConstant(HostTensor([128, 64], &generator))])
+    let parts = try [0, 64].map { start in
+      try graph.add(Slice(starts: [0, 0, start], sizes: [6, 96, 64], steps: [1, 1, 1]), [pairs])
+    }
+    x = try graph.add(MatMul(transposeB: true), [x, parts[0]])
+    graph.outputs = [try graph.add(MatMul(), [x, parts[1]])]
+    let input = ReferenceTensor(shape, &generator)
+    let expected = graph.reference([input])[0].values
+    for cache in [0, 64 << 10] {
+      let plan = try Plan(graph, device: device.make(), options: .planning(forCache: cache))
+      try plan.write(input.tensor.floats(), to: plan.graph.inputs[0])
+      try plan.run()
+      #expect(largestError(try plan.read(plan.graph.outputs[0]), expected) < 1e-5 * expected.reduce(1) { max($0, abs($1)) }, "\(cache)")
+    }
+  }
+
   /// A slice of a concatenation whose images are not as long as the device's alignment wants, though its own would be.
   @Test(arguments: TestDevices.all)
   func slicesOfUnalignedConcatenations(_ device: TestDevice) throws {

@@ -132,6 +132,28 @@ import Testing
     #expect(done.outcome.path == file.path && done.outcome.results[0].seconds > 0)
   }
 
+  /// A search that is cut short keeps what an earlier one found.
+  @Test(.enabled(if: device != nil, "no OpenCL device: install pocl-opencl-icd")) func aShortSearchLosesNothing() throws {
+    let (device, folder) = (try #require(Self.device), Folder())
+    let file = KernelTuningFile(for: device, folder: folder.url.appendingPathComponent("tuning"))
+    let shape = try choice(on: device).shape
+    // A tile that is no candidate, or not reached, and is said to be fast.
+    let best = entry(.tiled(try #require(GEMMTile.candidates.last), splits: 128))
+    var known = KernelTuning()
+    known[shape, .float32, unit: nil] = best
+    try file.save(known)
+    // Asked once before the shape and then before each candidate.
+    for candidates in 0..<3 {
+      var count = 0
+      let cut = try tune(on: device, folder) {
+        count += 1
+        return count > 1 + candidates
+      }
+      #expect(cut.outcome.results.count == 1 && cut.tuning[shape, .float32, unit: nil] == best)
+    }
+    #expect(try tune(on: device, folder).tuning[shape, .float32, unit: nil] != best)
+  }
+
   // MARK: The file
 
   @Test(.enabled(if: device != nil, "no OpenCL device: install pocl-opencl-icd")) func whatIsStoredIsFoundAgain() throws {

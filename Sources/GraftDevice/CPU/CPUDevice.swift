@@ -127,10 +127,7 @@ public final class CPUDevice: Device {
 
   /// The machine's memory, or less where a control group (a container, a batch job) allows less.
   private static func memoryByteCount() -> Int {
-    let limits = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"].compactMap { path in
-      (try? String(contentsOfFile: path, encoding: .utf8)).flatMap { Int($0.trimmingCharacters(in: .whitespacesAndNewlines)) }
-    }
-    return limits.filter { $0 > 0 }.reduce(Int(clamping: ProcessInfo.processInfo.physicalMemory), min)
+    min(Int(clamping: ProcessInfo.processInfo.physicalMemory), ControlGroup.memoryLimitByteCount() ?? .max)
   }
 
   private static func processorName() -> String {

@@ -27,11 +27,14 @@ enum AtomicFile {
   }
 
   /// Writes to a temporary name beside `path`, then renames.
-  static func write(_ bytes: [UInt8], to path: String) throws(Failure) {
+  ///
+  /// - Parameter isDurable: whether it has to be on the disk when this returns, whatever happens to the machine then.
+  static func write(_ bytes: [UInt8], to path: String, isDurable: Bool = false) throws(Failure) {
     let temporary = "\(path).\(UUID().uuidString).tmp"
     let descriptor = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o666)
     guard descriptor >= 0 else { throw Failure(code: errno) }
     var code = writeAll(bytes, to: descriptor)
+    if isDurable, code == 0, fsync(descriptor) != 0 { code = errno }
     if close(descriptor) != 0, code == 0 { code = errno }
     if code == 0, rename(temporary, path) != 0 { code = errno }
     guard code == 0 else {

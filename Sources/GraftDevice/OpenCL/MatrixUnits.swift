@@ -177,9 +177,9 @@ struct MatrixUnitRecord {
     url = CacheFolder.url("units", environment: environment).appendingPathComponent(ProgramCache.key(Self.key(info)) + ".json", isDirectory: false)
   }
 
-  /// What a finding holds for.
+  /// What a finding holds for; the first changes with what is tried.
   static func key(_ info: OpenCLDeviceInfo) -> [String] {
-    ["matrix unit 1", info.name, info.vendor, info.driver, info.version, info.platformName, info.platformVersion, kernels]
+    ["matrix unit 1", PTXText.revision, info.name, info.vendor, info.driver, info.version, info.platformName, info.platformVersion, kernels]
   }
   private static let kernels = KernelSources.embedded.digest(of: ["common", "gpu"])
 

@@ -21,6 +21,9 @@ package enum PTXText {
     }
   }
 
+  /// Changes with what is made of a driver's text: programs that are kept, and findings about them, hold for one.
+  static let revision = "PTX 1"
+
   /// The version of the language that has the instructions.
   private static let leastVersion = (major: 8, minor: 0)
 

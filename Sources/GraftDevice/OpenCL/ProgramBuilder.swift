@@ -94,6 +94,7 @@ final class ProgramBuilder: Sendable {
     let source = try sources.assemble(key.path)
     let entry = ProgramCache.key([
       source, key.options, info.name, info.vendor, info.driver, info.version, info.platformName, info.platformVersion,
+      key.hidesInstructions ? PTXText.revision : "",
     ])
     let start = ContinuousClock.now
     defer {

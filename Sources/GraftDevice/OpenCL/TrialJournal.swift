@@ -9,10 +9,11 @@ import Synchronization
 /// known of earlier trials, and nothing else changes.
 package struct TrialJournal: Sendable {
   private let folder: URL
-  /// This machine since it was started, and whose process numbers these are: others' processes cannot be looked up.
-  private static let place = ["/proc/sys/kernel/random/boot_id", "/proc/self/ns/pid"].map { path in
-    (try? FileManager.default.destinationOfSymbolicLink(atPath: path)) ?? (try? String(contentsOfFile: path, encoding: .utf8)) ?? ""
-  }.joined().filter { !$0.isWhitespace }
+  /// This machine, when it was started, and whose process numbers these are: others' processes cannot be looked up.
+  private static let place = ["/etc/machine-id", "/proc/sys/kernel/random/boot_id", "/proc/self/ns/pid"].map { path in
+    let text = (try? FileManager.default.destinationOfSymbolicLink(atPath: path)) ?? (try? String(contentsOfFile: path, encoding: .utf8)) ?? ""
+    return text.filter { !$0.isWhitespace && $0 != "/" }
+  }.joined(separator: "/")
   private static let own = line(of: getpid())
   private static let writing = Mutex(())
 
@@ -51,7 +52,7 @@ package struct TrialJournal: Sendable {
         return
       }
       try? AtomicFile.makeDirectory(folder.path)
-      try? AtomicFile.write(Array((lines.joined(separator: "\n") + "\n").utf8), to: path)
+      try? AtomicFile.write(Array((lines.joined(separator: "\n") + "\n").utf8), to: path, isDurable: true)
     }
   }
 
@@ -65,9 +66,15 @@ package struct TrialJournal: Sendable {
     return fields.count > 20 ? String(fields[20]) : "?"
   }
 
+  private static func parts(_ place: String) -> [Substring] { place.split(separator: "/", omittingEmptySubsequences: false) }
+
   private static func isDead(_ line: String) -> Bool {
     let words = line.split(separator: " ", maxSplits: 2)
-    guard words.count == 3, words[2] == place, let process = pid_t(words[0]) else { return false }
+    guard words.count == 3, let process = pid_t(words[0]) else { return false }
+    // What was under way when the machine went down ended with it, and may be why it did.
+    let (then, now) = (parts(String(words[2])), parts(place))
+    if then.count == 3, now.count == 3, !now[0].isEmpty, then[0] == now[0], then[1] != now[1] { return true }
+    guard words[2] == place else { return false }
     return kill(process, 0) != 0 && errno == ESRCH || start(of: process) != words[1]
   }
 }

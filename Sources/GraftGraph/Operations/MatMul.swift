@@ -80,7 +80,9 @@ public struct MatMul: Operation {
     guard hasImages[0], !(hasBias && hasImages[2]), !hasResidual || hasImages[hasImages.count - 1] && ranks[hasImages.count - 1] >= ranks[0] else {
       return false
     }
-    return hasImages[1] ? ranks[0] == ranks[1] && ranks[0] > 2 : ranks[0] >= ranks[1] && !(transposeA && ranks[0] == 2)
+    if hasImages[1] { return ranks[0] == ranks[1] && ranks[0] > 2 }
+    // One matrix for all: of several, each image would have its own, and those of a tile are not the first.
+    return ranks[0] >= ranks[1] && inputs[1].shape.dropLast(2).allSatisfy { $0 == 1 } && !(transposeA && ranks[0] == 2)
   }
 
   public func lower(_ context: inout LoweringContext) throws {

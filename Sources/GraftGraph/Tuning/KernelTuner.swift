@@ -57,7 +57,8 @@ public struct KernelTuner {
     deadline = ContinuousClock.now + .seconds(seconds)
   }
 
-  /// Tries, and stores the winners as it goes: what is found before it is stopped is kept.
+  /// Tries, and stores the winners as it goes: what is found before it is stopped is kept, and so is what an earlier search found and this
+  /// one has not tried again.
   ///
   /// - Parameters:
   ///   - isCancelled: asked before each candidate.
@@ -78,10 +79,10 @@ public struct KernelTuner {
       progress(number + 1, subjects.count, subject.shape.text)
       var trial = Trial(
         subject: subject, device: device, options: plain, deadline: deadline, leastGain: Self.leastGain, journal: journal, holdsFor: file.holdsFor)
-      let (result, winner) = try trial.run(isCancelled: isCancelled)
-      results.append(result)
       let key = KernelTuning.key(subject.shape, Self.format(options, unit: subject.unit), unit: subject.unit)
-      guard result.failure == nil, tuning[key] != winner else { continue }
+      let (result, winner, isDecided) = try trial.run(after: tuning[key]?.kernel, isCancelled: isCancelled)
+      results.append(result)
+      guard result.failure == nil, isDecided, tuning[key] != winner else { continue }
       tuning[key] = winner
       try file.save(tuning)
     }
@@ -191,7 +192,9 @@ private struct Trial {
     let largest: Float
   }
 
-  mutating func run(isCancelled: () -> Bool) throws -> (KernelTuner.Result, KernelTuning.Entry?) {
+  /// - Parameter known: the winner of an earlier search. It is tried first, so that one that is cut short does not lose it.
+  /// - Returns: besides the result the winner, if any is faster than the default, and whether it may take the place of the known one.
+  mutating func run(after known: ProductKernel?, isCancelled: () -> Bool) throws -> (KernelTuner.Result, KernelTuning.Entry?, isDecided: Bool) {
     let values = subject.benchmark.values(for: options.format), standard: Standard
     do {
       let benchmark = try prepare(subject.kernel, values)
@@ -201,15 +204,20 @@ private struct Trial {
         benchmark: benchmark, values: values, expected: expected, accuracy: benchmark.accuracy(of: expected),
         largest: expected.reduce(Float(0)) { max($0, $1.magnitude) })
     } catch  where !isLost(error) {
-      return (result(nil, standard: 0, failure: "\(error)"), nil)
+      return (result(nil, standard: 0, failure: "\(error)"), nil, isDecided: false)
     }
     // A default that is wrong is nothing to compare with; the samples against double precision then have to do.
     let isRight = standard.accuracy.isWithinBound
     if !isRight { excluded.append(words(subject.kernel, standard.accuracy)) }
     var best: (kernel: ProductKernel, seconds: Double, standard: Double)?
     var standardSeconds = Double.infinity
-    for kernel in candidates() {
-      guard !isCancelled(), ContinuousClock.now < deadline else { break }
+    var isDecided = true
+    let all = candidates(), first = all.filter { $0 == known }
+    for (index, kernel) in (first + all.filter { $0 != known }).enumerated() {
+      guard !isCancelled(), ContinuousClock.now < deadline else {
+        isDecided = known == nil ? best != nil : !first.isEmpty && index > 0
+        break
+      }
       let trial = holdsFor + [subject.shape.text, options.format.rawValue, name(kernel)]
       guard journal.unfinishedCount(trial) == 0 else {
         excluded.append("\(name(kernel)): not tried, because graft ended while it was; remove \(journal.path(trial)) to have it tried again")
@@ -228,7 +236,7 @@ private struct Trial {
     }
     let entry = best.map { KernelTuning.Entry(kernel: $0.kernel, imageCount: subject.imageCount, seconds: $0.seconds, defaultSeconds: $0.standard) }
     if standardSeconds == .infinity { standardSeconds = try seconds(standard.benchmark.plan) }
-    return (result(entry, standard: standardSeconds), entry)
+    return (result(entry, standard: standardSeconds), entry, isDecided)
   }
 
   /// Checks a candidate and, if it is right, times it and the default in turns; `nil` if it is wrong, or does not take the shape.
