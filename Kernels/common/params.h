@@ -56,6 +56,7 @@ enum {
   GRAFT_BINARY_PRELU = 7,             // a < 0 ? a b : a
   GRAFT_BINARY_EQUAL = 8,             // a == b ? 1 : 0
   GRAFT_BINARY_GREATER = 9,           // a > b ? 1 : 0
+  GRAFT_BINARY_MASKED = 10,           // b != 0 ? a : 0
 };
 
 // Reductions.

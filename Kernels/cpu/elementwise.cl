@@ -66,6 +66,7 @@ INLINE floatv binary_v(floatv a, floatv b, int operation) {
   case GRAFT_BINARY_PRELU: return SELECTV(a, a * b, a < fill(0.0f));
   case GRAFT_BINARY_EQUAL: return SELECTV(fill(0.0f), fill(1.0f), a == b);
   case GRAFT_BINARY_GREATER: return SELECTV(fill(0.0f), fill(1.0f), a > b);
+  case GRAFT_BINARY_MASKED: return SELECTV(fill(0.0f), a, b != fill(0.0f));
   default: return a;
   }
 }

@@ -45,6 +45,7 @@ static inline float combine(float a, float b, int operation) {
   case GRAFT_BINARY_PRELU: return a < 0.0f ? a * b : a;
   case GRAFT_BINARY_EQUAL: return a == b ? 1.0f : 0.0f;
   case GRAFT_BINARY_GREATER: return a > b ? 1.0f : 0.0f;
+  case GRAFT_BINARY_MASKED: return b != 0.0f ? a : 0.0f;
   default: return a;
   }
 }

@@ -77,6 +77,18 @@ import Testing
     #expect(try Architecture.recognise(flat, name: "efficientnet-lite0").name == "tf_efficientnet_lite0")
   }
 
+  /// Networks with a plain one's weights that pool in another way.
+  @Test func variantsOfResidualNetworksAreRefused() throws {
+    let weights = try #require(ResNet(name: "resnet18", classes: 10)).initialState(seed: 1)
+    for name in ["resnetblur18", "resnetaa50d.sw_in12k", "timm/resnetblur50.bt_in1k", "seresnextaa101d_32x8d"] {
+      #expect(message { _ = try Architecture.recognise(weights, name: name) }.contains("'\(name)' has the weights of a residual network"))
+    }
+    for name in ["resnet18", "resnet18.a1_in1k", "tv_resnet50", "resnext50_32x4d", "resnet_small", "my own"] {
+      #expect(try Architecture.recognise(weights, name: name).assumptions.isEmpty)
+    }
+    #expect(try Architecture.recognise(weights).assumptions.count == 1)
+  }
+
   @Test func lite0IsTheNetworkOfThePaper() {
     let layers = EfficientNetLite(.lite0).layers(layout: .flat, classes: 1000)
     var (extent, shapes) = (224, [(String, Int, Int)]())

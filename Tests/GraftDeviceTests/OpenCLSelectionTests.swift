@@ -56,7 +56,8 @@ struct OpenCLSelectionTests {
 
   @Test func aGPUThatTwoDriversListIsOne() throws {
     let twice = [
-      Self.candidate(0, gpu: true, address: "0000:03:00.0", driver: "vendor 1"), Self.candidate(1, gpu: true, address: "0000:03:00.0", driver: "rusticl"),
+      Self.candidate(0, gpu: true, address: "0000:03:00.0", driver: "vendor 1"),
+      Self.candidate(1, gpu: true, address: "0000:03:00.0", driver: "rusticl"),
     ]
     let other = [Self.candidate(2, gpu: true, address: "0000:83:00.0"), Self.candidate(3, gpu: true), Self.candidate(4, gpu: true)]
     let found = try DeviceSelection.selectSeveral("all-gpus", kernels: .auto, among: twice + other)

@@ -49,9 +49,14 @@ import Testing
     let problem = try Problem(sample)
     let values = problem.inputs.map { ReferenceTensor($0) }
     let gradients = problem.backward.reference(values + [ReferenceTensor(problem.seed)])
-    // The statistics of a frozen normalisation take none, nor do targets.
+    // The statistics of a frozen normalisation take none, nor do targets and masks.
     let expectedCount =
-      sample.operation is BatchNorm ? 3 : sample.operation is SampleLoss ? 1 : sample.inputs.count(where: { $0.elementType == .float32 })
+      switch sample.operation {
+      case is BatchNorm: 3
+      case is SampleLoss: 1
+      case let binary as Binary where binary.function == .masked: 1
+      default: sample.inputs.count(where: { $0.elementType == .float32 })
+      }
     #expect(problem.trained.count == expectedCount)
     var generator = Generator(13)
     for (index, gradient) in zip(problem.trained, gradients) {
@@ -99,7 +104,7 @@ import Testing
     case is OptimizerStep, is Blend, is TopKGradient: true
     case let operation as CrossEntropy: operation.givesGradient
     case let operation as SampleLoss: operation.givesGradient
-    case let operation as Binary: operation.function == .equal || operation.function == .greater
+    case let operation as Binary: [.equal, .greater].contains(operation.function)
     default: false
     }
   }

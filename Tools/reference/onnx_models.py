@@ -466,6 +466,31 @@ attention_case("attention-both", mask=np.tile(np.array([0.5, -np.inf, 1, 2, 3], 
 attention_case("refused-attention-nothing", mask=np.array([[1], [0], [1], [1]], bool))
 attention_case("refused-attention-softcap", softcap=3.0)
 
+# Sizes that single precision rounds: 5 times 1.4 is 7.
+case("resize-rounded", 13, node("Resize", "x none s", mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor"), (1, 2, 5, 10),
+     none=np.zeros(0, np.float32), s=np.array([1, 1, 1.4, 0.7], np.float32))
+# Integers stay integers: what is divided next is rounded towards zero.
+case("clip-integers", 13, [node("Clip", "i least most", "c"), node("Div", "c two", "d"), node("Gather", "x d", axis=1)], (2, 5),
+     i=ints(-3, 1, 3, 9), least=np.int64(0), most=np.int64(7), two=np.int64(2))
+case("max-integers", 13, [node("Max", "i one j", "c"), node("Div", "c two", "d"), node("Gather", "x d", axis=1)], (2, 5),
+     i=ints(-3, 1, 3, 9), one=np.int64(1), j=ints(7, 0, 0, 0), two=np.int64(2))
+for mode in ["constant", "reflect", "edge"]:
+    case(f"pad-integers-{mode}", 13, [node("Pad", "i p three", "c", mode=mode), node("Div", "c two", "d"), node("Gather", "x d", axis=1)], (2, 7),
+         i=np.array([[1, 9, 5], [7, 3, 11]], np.int64), p=ints(1, 2, 1, 1), three=np.int64(3), two=np.int64(2))
+case("pad-integers-cut", 13, [node("Pad", "i p three", "c"), node("Div", "c two", "d"), node("Gather", "x d", axis=1)], (2, 7),
+     i=np.array([[1, 9, 5], [7, 3, 11]], np.int64), p=ints(-1, 2, 1, -1), three=np.int64(3), two=np.int64(2))
+# What is not chosen may be infinite or no number.
+case("where-root", 13, [node("Greater", "x zero", "p"), node("Sqrt", "x", "r"), node("Where", "p r zero")], (3, 17), zero=np.zeros((), np.float32))
+case("where-overflow", 13, [node("Exp", "x", "e"), node("Where", "m x e")], (3, 17), low=-200, high=200, m=np.arange(51).reshape(3, 17) % 2 == 0)
+case("where-number", 13, [node("Greater", "x zero", "p"), node("Where", "p x inf", "w"), node("Reciprocal", "w")], (3, 17),
+     zero=np.zeros((), np.float32), inf=np.array(np.inf, np.float32))
+# A slope a channel would be [9, 1].
+case("prelu-last", 13, node("PRelu", "x s"), (2, 9, 9), s=weights(9))
+case("reduce-nothing", 18, [node("ReduceL1", "x none", "a", noop_with_empty_axes=1), node("ReduceSumSquare", "x none", "b", noop_with_empty_axes=1),
+     node("ReduceL2", "x none", "c", noop_with_empty_axes=1), node("Sub", "b a", "d"), node("Mul", "c d")], (2, 5), none=np.zeros(0, np.int64))
+# Converters append what they put in front of others.
+case("nodes-unsorted", 13, [node("Add", "b a"), node("Relu", "a", "b"), node("Neg", "x", "a")], (2, 5))
+
 header, offset = {}, 0
 for name, tensor in tensors.items():
     header[name] = {"dtype": "F32", "shape": list(tensor.shape), "data_offsets": [offset, offset + tensor.nbytes]}

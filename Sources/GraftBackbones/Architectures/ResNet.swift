@@ -154,10 +154,14 @@ public struct ResNet: Sendable, Hashable {
 
   /// The network whose weights these are, by names and shapes; `nil` if they are not a residual network's.
   ///
-  /// - Throws: `ImportError` for one with a tensor that is missing, has another shape, or has no place.
-  static func recognise(_ weights: StateDictionary, name: String?) throws -> Architecture? {
+  /// - Throws: `ImportError` for one with a tensor that is missing, has another shape, or has no place, and where the name is one of a
+  ///   network with the same weights that computes something else.
+  static func recognise(_ weights: StateDictionary, name told: String?) throws -> Architecture? {
     guard let stem = weights["conv1.weight"], weights["layer1.0.conv1.weight"] != nil, weights["layer1.0.conv2.weight"] != nil else { return nil }
     func refuse(_ what: String) -> ImportError { ImportError(file: weights.file, what: what, remedy: "Export the model as ONNX.") }
+    if let told, isVariant(told) {
+      throw refuse("\(quoted(told)) has the weights of a residual network and pools in another way")
+    }
     guard stem.shape.count == 4, stem.shape[1] == 3, [3, 7].contains(stem.shape[2]), stem.shape[2] == stem.shape[3], stem.shape[0] > 0 else {
       throw refuse("its first convolution has shape \(stem.shape), and a residual network's is [C, 3, 7, 7] or [C, 3, 3, 3]")
     }
@@ -186,7 +190,23 @@ public struct ResNet: Sendable, Hashable {
         file: weights.file, node: "tensor \(quoted(extra))", what: "\(network.name), the nearest architecture, has no place for it",
         remedy: "Export the model as ONNX.")
     }
-    return Architecture(name: network.name, layers: layers, preprocessing: network.preprocessing, assumptions: [])
+    var assumptions: [String] = []
+    if told == nil {
+      assumptions.append(
+        "The weights do not tell \(network.name) from networks that pool in another way (timm's resnetblur and resnetaa); torchvision's "
+          + "\(network.name) is assumed. If they are another's, export it as ONNX.")
+    }
+    return Architecture(name: network.name, layers: layers, preprocessing: network.preprocessing, assumptions: assumptions)
+  }
+
+  /// Whether a name is that of a variant: "resnetblur50.bt_in1k", "resnetaa50", where a plain network's has the depth at that place.
+  private static func isVariant(_ name: String) -> Bool {
+    let name = name.lowercased()
+    for stem in ["resnet", "resnext"] {
+      guard let place = name.firstRange(of: stem)?.upperBound, place < name.endIndex else { continue }
+      return name[place].isLetter && !name[place...].hasPrefix("v1")
+    }
+    return false
   }
 }
 

@@ -64,7 +64,7 @@ public struct ONNXFile: Sendable {
     self.operatorSets = Dictionary(
       model.opsetImport.map { ($0.domain == "ai.onnx" ? "" : $0.domain, Int($0.version)) }, uniquingKeysWith: max)
     self.graphName = graph.name
-    self.nodes = nodes
+    self.nodes = ONNXNode.inOrder(nodes)
     self.initializers = initializers
     self.initializerNames = names
     self.inputs = graph.input.filter { initializers[$0.name] == nil }.map(ONNXValue.init)

@@ -29,6 +29,43 @@ public struct ONNXNode: Sendable {
   }
 }
 
+extension ONNXNode {
+  /// Nodes, each after those whose results it reads, and otherwise as they are: converters append what they put in front of others. Of
+  /// nodes that wait for each other the order stays wrong.
+  static func inOrder(_ nodes: [ONNXNode]) -> [ONNXNode] {
+    var makers: [String: Int] = [:]
+    for (index, node) in nodes.enumerated() { for name in node.outputs where !name.isEmpty { makers[name] = makers[name] ?? index } }
+    let needed = nodes.map { node in node.namesRead.compactMap { makers[$0] } }
+    guard zip(nodes.indices, needed).contains(where: { index, needed in needed.contains { $0 >= index } }) else { return nodes }
+    var order: [Int] = [], isSeen = [Bool](repeating: false, count: nodes.count)
+    for start in nodes.indices where !isSeen[start] {
+      isSeen[start] = true
+      // Nodes under way, and how many of those that each needs have been looked at.
+      var path = [(node: start, looked: 0)]
+      while let (node, looked) = path.last {
+        guard looked < needed[node].count else {
+          order.append(node)
+          path.removeLast()
+          continue
+        }
+        path[path.count - 1].looked += 1
+        let next = needed[node][looked]
+        guard !isSeen[next] else { continue }
+        isSeen[next] = true
+        path.append((next, 0))
+      }
+    }
+    return order.map { nodes[$0] }
+  }
+
+  /// Names of the values that it reads, and those that graphs inside it do.
+  private var namesRead: [String] {
+    attributes.values.reduce(inputs) { names, attribute in
+      if case .graph(let graph) = attribute { names + graph.nodes.flatMap(\.namesRead) } else { names }
+    }
+  }
+}
+
 /// A graph inside a node: it reads the names of the graph around it, too.
 public struct ONNXSubgraph: Sendable {
   /// In an order in which they can run.

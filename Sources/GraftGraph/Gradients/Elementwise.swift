@@ -56,6 +56,7 @@ extension Binary {
             try context.binary(
               .multiply, try context.binary(.greater, context.constant(0), a), try context.binary(.subtract, b, context.constant(1))),
             context.constant(1)))
+      case .masked: try context.binary(.masked, dy, b)
       case .equal, .greater: dy
       }
     }
@@ -68,12 +69,12 @@ extension Binary {
       case .maximum, .minimum: try chosen(b, a)
       case .power: try context.binary(.multiply, dy, try context.binary(.multiply, try result(), try context.add(Unary(.log), [a])))
       case .prelu: try context.binary(.multiply, dy, try context.binary(.minimum, a, context.constant(0)))
-      case .equal, .greater: dy
+      case .equal, .greater, .masked: dy
       }
     }
     return [
       context.needs(a) ? try context.summed(try left(), to: context.shape(a)) : nil,
-      context.needs(b) ? try context.summed(try right(), to: context.shape(b)) : nil,
+      context.needs(b) && function != .masked ? try context.summed(try right(), to: context.shape(b)) : nil,
     ]
   }
 }

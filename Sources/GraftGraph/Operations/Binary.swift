@@ -13,6 +13,8 @@ public struct Binary: Operation {
     case prelu
     /// 1 where a = b (a > b), else 0: no gradient flows through them.
     case equal, greater
+    /// a where b is not 0, else 0, whatever a is there: an infinity or what is no number goes, too. No gradient flows through b.
+    case masked
 
     package func callAsFunction(_ a: Double, _ b: Double) -> Double {
       switch self {
@@ -26,6 +28,7 @@ public struct Binary: Operation {
       case .prelu: a < 0 ? a * b : a
       case .equal: a == b ? 1 : 0
       case .greater: a > b ? 1 : 0
+      case .masked: b != 0 ? a : 0
       }
     }
   }

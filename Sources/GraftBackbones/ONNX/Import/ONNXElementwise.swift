@@ -61,14 +61,20 @@ extension ONNXImporter {
       return value
     }
     let (low, high) = (try bound("min", 1, -.greatestFiniteMagnitude), try bound("max", 2, .greatestFiniteMagnitude))
+    // Integers stay what they are: who divides them next rounds.
+    if let tensor = allHost(node)?.first, !tensor.elementType.isFloatingPoint {
+      let values = tensor.doubles().map { min(max($0, Double(low)), Double(high)) }
+      return define(node, host: try hostTensor(tensor.shape, values, like: tensor, node))
+    }
     try define(node, try add(Unary(.clip(low, high)), [try value(node, 0)], node))
   }
 
   mutating func prelu(_ node: ONNXNode) throws {
     let x = try value(node, 0)
     var slope = try value(node, 1)
-    // A slope a channel is [C] in some files, [C, 1, 1] in others; [C] would broadcast along the width.
-    if shape(slope).count == 1, shape(x).count > 2, shape(slope)[0] == shape(x)[1], shape(slope)[0] != 1 {
+    // A slope a channel is [C, 1, 1]; of [C] that is what older opsets mean, and what is left where it does not fit the last dimension.
+    let isChannels = shape(slope).count == 1 && shape(x).count > 2 && shape(slope)[0] == shape(x)[1] && shape(slope)[0] != 1
+    if isChannels, file.opsetVersion < 7 || shape(slope)[0] != shape(x).last {
       slope = try add(Reshape([shape(slope)[0]] + Array(repeating: 1, count: shape(x).count - 2)), [slope], node)
     }
     try define(node, try add(Binary(.prelu), [x, slope], node))
@@ -118,6 +124,11 @@ extension ONNXImporter {
 
   mutating func variadic(_ node: ONNXNode, _ function: Binary.Function) throws {
     if node.inputs.count == 2 { return try binary(node, function) }
+    if let tensors = allHost(node), tensors.count == node.inputs.count, !tensors[0].elementType.isFloatingPoint {
+      let first = tensors[0]
+      let result = try tensors.dropFirst().reduce(first) { try elementwise(node, [$0, $1], like: first) { function($0, $1) } }
+      return define(node, host: result)
+    }
     var result = try value(node, 0)
     for index in node.inputs.indices.dropFirst() { result = try add(Binary(function), [result, try value(node, index)], node) }
     try define(node, result)

@@ -67,9 +67,10 @@ struct ONNXImporter {
       guard let shape = shapes[input.name] else {
         throw ImportError(file: file.path, what: "the shape of input \(quoted(input.name)) is not known", remedy: "Export the image encoder alone.")
       }
-      guard input.elementType ?? .float32 == .float32 else {
+      // What the file computes in halves or doubles is computed in the plan's format all the same.
+      guard input.elementType?.isFloatingPoint ?? true else {
         throw ImportError(
-          file: file.path, what: "input \(quoted(input.name)) is \(input.elementType?.rawValue ?? "?"), and float32 is read",
+          file: file.path, what: "input \(quoted(input.name)) is \(input.elementType?.rawValue ?? "?"), and floating-point numbers are read",
           remedy: "Export the model with float32 inputs.")
       }
       guard let byteCount = try? TensorError.byteCount(shape: shape, elementType: .float32), byteCount <= 1 << 40 else {

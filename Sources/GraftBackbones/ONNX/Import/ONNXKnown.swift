@@ -167,7 +167,7 @@ extension ONNXImporter {
       let values = operands[0].indices.map { operands[operands[0][$0] != 0 ? 1 : 2][$0] }
       return define(node, host: try hostTensor(shape, values, like: a, node))
     }
-    // What is not chosen becomes 0, and the sum of both is the result: data has to be finite there.
+    // What is not chosen becomes 0, and the sum of both is the result.
     var parts: [ValueID] = []
     for (position, tensor) in tensors.enumerated() {
       let isFirst = position == 0
@@ -178,7 +178,7 @@ extension ONNXImporter {
         parts.append(try value(node, position + 1))
       } else {
         let mask = graph.addConstant(HostTensor(condition.shape, condition.doubles().map { ($0 != 0) == isFirst ? 1 : 0 }), isFixed: true)
-        parts.append(try add(Binary(.multiply), [try value(node, position + 1), mask], node))
+        parts.append(try add(Binary(.masked), [try value(node, position + 1), mask], node))
       }
     }
     try define(node, try add(Binary(.add), parts, node))
@@ -198,15 +198,9 @@ extension ONNXImporter {
 
   private mutating func selectByData(_ node: ONNXNode) throws {
     if try replacesNaN(node) { return }
-    for index in 1...2 {
-      if let tensor = try known(node, index), !tensor.doubles().allSatisfy(\.isFinite) {
-        throw node.error(
-          "it chooses numbers that are not finite by a condition that depends on the data", remedy: "Export the model with a large finite number.")
-      }
-    }
     let condition = try value(node, 0)
-    let a = try add(Binary(.multiply), [try value(node, 1), condition], node)
-    let b = try add(Binary(.multiply), [try value(node, 2), try opposite(condition, node)], node)
+    let a = try add(Binary(.masked), [try value(node, 1), condition], node)
+    let b = try add(Binary(.masked), [try value(node, 2), try opposite(condition, node)], node)
     try define(node, try add(Binary(.add), [a, b], node))
   }
 

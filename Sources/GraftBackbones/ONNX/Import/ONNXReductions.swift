@@ -23,15 +23,17 @@ extension ONNXImporter {
     let source = try imported(node, 0), rank = shape(of: source).count
     let given = try integers(node, attribute: "axes", input: 1)
     let isEmpty = given?.isEmpty ?? true
-    if isEmpty, try node.integer("noop_with_empty_axes") ?? 0 != 0 { return try identity(node) }
-    let axes = isEmpty ? Array(0..<rank) : try given?.map { try axis(node, $0, rank: rank) } ?? []
+    // Of each number alone then, which some of them change all the same.
+    let isElementwise = try isEmpty && node.integer("noop_with_empty_axes") ?? 0 != 0
+    if isElementwise, ![.absoluteSum, .norm, .squareSum].contains(reduction) { return try identity(node) }
+    let axes = isElementwise ? [] : isEmpty ? Array(0..<rank) : try given?.map { try axis(node, $0, rank: rank) } ?? []
     let keeps = try node.integer("keepdims") ?? 1 != 0
     if case .host(let tensor) = source, !tensor.elementType.isFloatingPoint || reduction == .product {
       return define(node, host: try reduced(node, tensor, reduction, axes: axes, keeps: keeps))
     }
     let x = try value(node, 0)
     func plain(_ function: Reduce.Function, _ x: ValueID) throws -> ValueID {
-      try add(Reduce(function, axes: axes, keepsDimensions: keeps), [x], node)
+      axes.isEmpty ? x : try add(Reduce(function, axes: axes, keepsDimensions: keeps), [x], node)
     }
     let y: ValueID
     switch reduction {

@@ -124,7 +124,8 @@ extension ONNXImporter {
     var target = dimensions, factors = dimensions.map { _ in Float(1) }
     for (index, axis) in axes.enumerated() {
       let from = dimensions[axis]
-      let wanted = sizes.map { Double($0[index]) } ?? (Double(from) * Double(scales[index])).rounded(.down)
+      // In single precision, as ONNX Runtime: 5 times 1.4 is 7 there.
+      let wanted = sizes.map { Double($0[index]) } ?? Double((Float(from) * scales[index]).rounded(.down))
       guard wanted >= 1, wanted <= Double(Self.largestSide), axis >= 2 || wanted == Double(from) else {
         throw node.error(
           "it makes \(wanted) of the \(from) of axis \(axis)", remedy: "Only height and width can be resized, to at most \(Self.largestSide).")
