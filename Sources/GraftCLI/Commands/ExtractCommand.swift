@@ -188,6 +188,7 @@ struct ExtractCommand: ReportingCommand {
       warn(console, of: summary.missing, one: "row of \(labels) has no image", more: "rows of \(labels) have no image")
     }
     for name in summary.emptyClasses { console.warn("the folder '\(name)' holds no image") }
+    for name in summary.passedOver { console.warn("the folder '\(name)' beside the splits is no split and was passed over") }
     console.result(
       String(
         format: "%d extracted, %d reused, %d skipped in %.1f s%@", summary.extracted, summary.reused, summary.skipped, summary.seconds,

@@ -92,6 +92,7 @@ struct PretrainCommand: ReportingCommand {
     let rule = SplitRule(seed: SplitRule.default.seed, testFraction: testFraction ?? SplitRule.default.testFraction)
     let images = try LabelledImages(try ImageFolder(path: data, classes: choosing.names), rule: rule)
     for name in images.emptyClasses { console.warn("the folder '\(name)' holds no image") }
+    for name in images.passedOver { console.warn("the folder '\(name)' beside the splits is no split and was passed over") }
     guard images.classNames.count >= 2 else {
       throw TrainingDataError(message: "\(data) has a single class, \(images.classNames[0]): a classifier needs two or more.")
     }

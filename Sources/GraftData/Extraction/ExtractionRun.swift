@@ -31,7 +31,7 @@ final class ExtractionRun {
     counts.reused = scan.unchanged
     counts.removed = scan.removed
     counts.ignored = scan.tally.ignored
-    counts.emptyClasses = scan.tally.emptyClasses
+    (counts.emptyClasses, counts.passedOver) = (scan.tally.emptyClasses, scan.tally.passedOver)
     (counts.unlabelled, counts.missing) = (scan.tally.unlabelled, scan.tally.missing)
   }
 

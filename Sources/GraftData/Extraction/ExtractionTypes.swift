@@ -105,6 +105,8 @@ public struct ExtractionSummary: Sendable {
   public internal(set) var ignored = 0
   /// Class folders without a single image.
   public internal(set) var emptyClasses: [String] = []
+  /// Folders beside train, val and test that do not count and hold files.
+  public internal(set) var passedOver: [String] = []
   /// With a table of labels: images it has no row for, which were passed over, and rows whose image is not there.
   public internal(set) var unlabelled = PathTally()
   public internal(set) var missing = PathTally()
