@@ -85,6 +85,28 @@ import Testing
     #expect(try splits() == redrawn)
   }
 
+  /// What a run would change is not changed before it knows that it has something to do.
+  @Test func aRunThatEndsInItsWalkChangesNothing() throws {
+    let (photos, store, folder) = try filled(12)
+    defer { _ = folder }
+    let before = try FeatureStore.open(reading: store)
+    var options = testOptions(split: SplitRule(seed: 9, testFraction: 0.5))
+    options.facts = ["device": "another"]
+    let empty = try TestPhotos()
+    try empty.folder.write("ant/notes.txt", [1])
+    #expect(throws: DataSetError.self) { try extract(empty, to: store, options: options) }
+    let flag = CancellationFlag()
+    flag.cancel()
+    let error = try #require(throws: CancelledError.self) { try extract(photos, to: store, options: options, cancellation: flag) }
+    #expect(error.description.contains("Nothing was changed"))
+    let after = try FeatureStore.open(reading: store)
+    #expect(after.entries == before.entries && after.splitRule == before.splitRule)
+    #expect(after.samplesBySplit == before.samplesBySplit)
+    try extract(photos, to: store, options: options)
+    #expect(try FeatureStore.open(reading: store).entries["device"] == "another")
+    #expect(try FeatureStore.open(reading: store).splitRule == SplitRule(seed: 9, testFraction: 0.5))
+  }
+
   @Test func theSplitIsAFractionOfAHash() {
     let rule = SplitRule(seed: 3, testFraction: 0.2)
     let keys = (0..<10_000).map { ContentHash.of("\($0)") }
@@ -135,6 +157,26 @@ import Testing
       #expect(repaired == ["000000.npy", "000002.npy", "000003.npy"] || repaired == ["000000.npy", "000001.npy", "000002.npy"])
       try extract(photos, to: store, options: testOptions(opening: .rebuilding))
     }
+  }
+
+  /// Samples of damaged shards leave only once the pictures have been found, and until they are computed the store says that it lacks some.
+  @Test func anUnfinishedRepairSaysSo() throws {
+    struct DeviceLost: Error {}
+    let (photos, store, folder) = try filled(20)
+    defer { _ = folder }
+    try FileManager.default.removeItem(atPath: store + "/shards/000001.npy")
+    let empty = try TestPhotos()
+    try empty.folder.write("ant/notes.txt", [1])
+    #expect(throws: DataSetError.self) { try extract(empty, to: store, options: testOptions(opening: .repairing)) }
+    #expect(try sqlite(store, "SELECT count(*) FROM sample") == "20")
+    #expect(throws: DeviceLost.self) {
+      try extract(photos, to: store, options: testOptions(opening: .repairing), onBatch: { _ in throw DeviceLost() })
+    }
+    #expect(try FeatureStore.open(reading: store).samples().count == 12)
+    #expect(try FeatureStore.open(reading: store).unfinishedCount == 20)
+    try extract(photos, to: store)
+    #expect(try FeatureStore.open(reading: store).samples().count == 20)
+    #expect(try FeatureStore.open(reading: store).unfinishedCount == nil)
   }
 
   @Test func aDamagedIndexIsAnErrorAndNeverATrap() throws {

@@ -61,6 +61,7 @@ final class FeatureStoreWriter {
   /// Whether there was no index, and the folders that were not there, the innermost first.
   private let isNew: Bool
   private let madeFolders: [String]
+  private var promised = Promised()
   private var nextShard: Int
   private var shard: ShardWriter?
   private var shardStart = ContinuousClock.now
@@ -119,22 +120,23 @@ final class FeatureStoreWriter {
     } else {
       splitRule = split ?? .default
     }
-    let rule = splitRule
+    let entries = [("format_version", StoreIndex.formatVersion)] + key.entries.map { ($0.key, $0.value) } + splitRule.entries + facts.map { ($0, $1) }
     nextShard = 0
-    try index.write { db in
-      if stored == nil { try db.execute(sql: StoreIndex.schema) }
-      if isReplaced { try db.execute(sql: "DELETE FROM store; DELETE FROM sample") }
-      let entries = [("format_version", StoreIndex.formatVersion)] + key.entries.map { ($0.key, $0.value) } + rule.entries + facts.map { ($0, $1) }
-      for (key, value) in entries {
-        try db.execute(sql: "INSERT INTO store VALUES (?, ?) ON CONFLICT(key) DO UPDATE SET value = excluded.value", arguments: [key, value])
+    if stored == nil {
+      try index.write { db in
+        try db.execute(sql: StoreIndex.schema)
+        for (name, value) in entries { try index.set(name, value, db) }
       }
+    } else {
+      promised = Promised(entries: entries, isReplacing: isReplaced)
     }
-    try checkShards(repairing: opening == .repairing)
-    nextShard = (try index.shards().last?.id ?? -1) + 1
+    let shards = try index.shards()
+    promised.damaged = try damaged(shards, repairing: opening == .repairing)
+    nextShard = (shards.last?.id ?? -1) + 1
     try removeOrphans()
   }
 
-  /// Says what labels are from now on, and writes, in the same transaction, what depends on it.
+  /// Says what labels are from now on, and writes, in the same transaction, what depends on it and what opening has put off.
   ///
   /// - Parameters:
   ///   - facts: further rows of the table `store` that go with the labels; `nil`: there is none of that name.
@@ -142,29 +144,51 @@ final class FeatureStoreWriter {
   func declare<Result>(
     _ labelling: Labelling, facts: [String: String?] = [Labelling.fileKey: nil], _ body: (Database, _ hasChanged: Bool) throws -> Result
   ) throws -> Result {
-    try index.write { db in
+    let result = try index.write { db in
+      try keepPromises(db)
       let stored = Labelling(entries: try index.entries(db, store: path) ?? [:])
       let entries = [Labelling.taskKey: nil, Labelling.namesKey: nil].merging(labelling.entries) { $1 }.merging(facts) { $1 }
-      for (key, value) in entries.sorted(by: { $0.key < $1.key }) {
-        if let value {
-          try db.execute(sql: "INSERT INTO store VALUES (?, ?) ON CONFLICT(key) DO UPDATE SET value = excluded.value", arguments: [key, value])
-        } else {
-          try db.execute(sql: "DELETE FROM store WHERE key = ?", arguments: [key])
-        }
-      }
+      for (name, value) in entries.sorted(by: { $0.key < $1.key }) { try index.set(name, value, db) }
       return try body(db, stored != labelling)
     }
+    let hadDamage = !promised.damaged.isEmpty
+    promised = Promised()
+    if hadDamage { try removeOrphans() }
+    return result
+  }
+
+  /// What opening a store that is there will change: a run that finds nothing to do, or is interrupted in its walk, leaves all as it was.
+  private struct Promised {
+    var entries: [(String, String)] = []
+    /// Whether the store, which has no rows, becomes one of another key.
+    var isReplacing = false
+    /// The shards to forget.
+    var damaged: [Shard] = []
+  }
+
+  private func keepPromises(_ db: Database) throws {
+    if promised.isReplacing { try db.execute(sql: "DELETE FROM store; DELETE FROM sample") }
+    for (name, value) in promised.entries { try index.set(name, value, db) }
+    guard !promised.damaged.isEmpty else { return }
+    // From now on samples lack, until they are computed again.
+    let count = try Int.fetchOne(db, sql: "SELECT count(*) FROM sample WHERE status = 'ok'") ?? 0
+    for shard in promised.damaged {
+      for sql in ["DELETE FROM sample WHERE shard = ?", "DELETE FROM feature WHERE shard = ?", "DELETE FROM shard WHERE id = ?"] {
+        try db.execute(sql: sql, arguments: [shard.id])
+      }
+    }
+    try markUnfinished(db, count: count)
   }
 
   /// Says, until `close`, that samples are on their way: readers see what is there so far, and it may lack whole classes.
   func markUnfinished(_ db: Database, count: Int) throws {
-    try db.execute(sql: "INSERT OR REPLACE INTO store VALUES (?, ?)", arguments: [FeatureStore.unfinishedKey, String(count)])
+    try index.set(FeatureStore.unfinishedKey, String(count), db)
   }
 
   /// Ends the writing of a run that came to its end; what was not committed is lost.
   func close() throws {
     shard = nil
-    try index.write { db in try db.execute(sql: "DELETE FROM store WHERE key = ?", arguments: [FeatureStore.unfinishedKey]) }
+    try index.write { db in try index.set(FeatureStore.unfinishedKey, nil, db) }
     try index.close()
   }
 
@@ -301,20 +325,14 @@ final class FeatureStoreWriter {
     }
   }
 
-  /// Every shard must be there and have the right size; when repairing, the right content too.
-  private func checkShards(repairing: Bool) throws {
-    for shard in try index.shards() {
+  /// Every shard must be there and have the right size; when repairing, the right content too, and those that don't are given.
+  private func damaged(_ shards: [Shard], repairing: Bool) throws -> [Shard] {
+    try shards.filter { shard in
       do {
         let (bytes, _) = try shard.map(store: path, key: key)
-        if repairing, bytes.withUnsafeBytes({ ContentHash.of($0) }) != shard.sha256 {
-          throw StoreError.damaged(path + "/" + shard.file, "the shard is not what was written", source: key.source)
-        }
+        return repairing && bytes.withUnsafeBytes { ContentHash.of($0) } != shard.sha256
       } catch let error as StoreError where repairing && error.kind == .damaged {
-        try index.write { db in
-          for sql in ["DELETE FROM sample WHERE shard = ?", "DELETE FROM feature WHERE shard = ?", "DELETE FROM shard WHERE id = ?"] {
-            try db.execute(sql: sql, arguments: [shard.id])
-          }
-        }
+        return true
       }
     }
   }
@@ -331,6 +349,15 @@ final class FeatureStoreWriter {
 }
 
 extension StoreIndex {
+  /// Writes a row of the table `store`, or, with `nil`, removes it.
+  func set(_ name: String, _ value: String?, _ db: Database) throws {
+    if let value {
+      try db.execute(sql: "INSERT INTO store VALUES (?, ?) ON CONFLICT(key) DO UPDATE SET value = excluded.value", arguments: [name, value])
+    } else {
+      try db.execute(sql: "DELETE FROM store WHERE key = ?", arguments: [name])
+    }
+  }
+
   /// The table `shard`, by id.
   ///
   /// - Throws: `StoreError` if a row makes no sense.
