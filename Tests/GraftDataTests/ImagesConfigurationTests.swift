@@ -100,6 +100,34 @@ import Testing
     }
   }
 
+  /// The first row and column of what is seen, in pictures whose bytes say where they are, as transformers' processors crop them; -1 is black.
+  @Test(
+    "crops begin where transformers' do",
+    arguments: [
+      ("CLIPImageProcessor", 33, 32, 0), ("CLIPImageProcessorFast", 35, 32, 1), ("CLIPImageProcessorPil", 35, 32, 1),
+      ("CLIPImageProcessor", 29, 32, -1), ("CLIPImageProcessorPil", 29, 32, -2), ("", 35, 32, 1), ("timm", 33, 32, 0), ("timm", 35, 32, 2),
+      ("timm", 29, 32, -1),
+    ])
+  func cropRounding(_ kind: String, _ side: Int, _ crop: Int, _ offset: Int) throws {
+    let pixels = (0..<side).flatMap { row in (0..<side).flatMap { column in [UInt8(100 + row), UInt8(100 + column), 1] } }
+    let image = try #require(DecodedImage(width: side, height: side, pixels: pixels))
+    let values = #""resample": 2, "image_mean": [0, 0, 0], "image_std": [1, 1, 1]"#
+    let processor =
+      #"{"image_processor_type": "\#(kind)", "do_center_crop": true, "size": {"shortest_edge": \#(side)}, "crop_size": \#(crop), \#(values)}"#
+    try withFolder(["preprocessor_config.json": processor]) { folder in
+      var found = try ModelConfiguration.read(beside: folder + "/model.onnx").fields
+      if kind == "timm" { found.cropRounding = nil }
+      let preprocessing = try found.resolved()
+      let result = preprocessing.apply(to: image)
+      let first = offset < 0 ? 0 : 100 + offset, place = max(-offset, 0)
+      #expect(result[0] == first && result[1] == first)
+      let inside = (place * crop + place) * 3
+      #expect(result[inside] == 100 + max(offset, 0) && result[inside + 1] == 100 + max(offset, 0))
+      #expect(preprocessing.canonicalJSON.contains("crop_rounding") == (kind != "timm"))
+      #expect(try JSONDecoder().decode(Preprocessing.self, from: Data(preprocessing.canonicalJSON.utf8)) == preprocessing)
+    }
+  }
+
   @Test("a crop leads back to the side it was taken from", arguments: 1...600)
   func ratios(_ side: Int) throws {
     let text = #"{"size": {"shortest_edge": \#(side + 97)}, "do_center_crop": true, "crop_size": \#(side)}"#

@@ -88,6 +88,8 @@ struct ImageProcessorFile: Decodable {
     } catch let error as GeometryError {
       throw refuse(.size, error.what)
     }
+    // As transformers 5 crops: where its class says Pil in NumPy, and else, whether it says Fast or nothing, by torchvision's crop.
+    if known.cropPct != nil { known.cropRounding = given.hasSuffix("Pil") ? .down : .zero }
     fields = known
   }
 
