@@ -109,7 +109,8 @@ import Testing
       ("timm", 29, 32, -1),
     ])
   func cropRounding(_ kind: String, _ side: Int, _ crop: Int, _ offset: Int) throws {
-    let pixels = (0..<side).flatMap { row in (0..<side).flatMap { column in [UInt8(100 + row), UInt8(100 + column), 1] } }
+    var pixels: [UInt8] = []
+    for row in 0..<side { for column in 0..<side { pixels += [UInt8(100 + row), UInt8(100 + column), 1] } }
     let image = try #require(DecodedImage(width: side, height: side, pixels: pixels))
     let values = #""resample": 2, "image_mean": [0, 0, 0], "image_std": [1, 1, 1]"#
     let processor =
