@@ -55,7 +55,69 @@ import Testing
     let (summary, _) = try extract(photos, to: store, key: testKey(shape: [2, 2]), options: testOptions(opening: .rebuilding))
     #expect(summary.extracted == 12)
     #expect(try FeatureStore.open(reading: store).key.cutShape == [2, 2])
-    #expect(try FileManager.default.contentsOfDirectory(atPath: store + "/shards").sorted() == ["000000.npy", "000001.npy"])
+    #expect(try FileManager.default.contentsOfDirectory(atPath: store + "/shards").sorted() == ["000002.npy", "000003.npy"])
+    #expect(try folder.names("store").filter { !$0.hasPrefix("index.sqlite-") } == ["index.sqlite", "lock", "shards"])
+  }
+
+  /// What fails, is interrupted or gives nothing usable leaves the store, whatever features it was to have.
+  @Test func aRebuildThatFailsLeavesWhatWasThere() throws {
+    struct DeviceLost: Error {}
+    let (photos, store, folder) = try filled(30)
+    defer { _ = folder }
+    let before = try rows(store), other = testKey(cut: "other", shape: [3]), rebuilding = testOptions(opening: .rebuilding)
+    func isUntouched() throws -> Bool {
+      let opened = try FeatureStore.open(reading: store)
+      try opened.verify()
+      return try opened.unfinishedCount == nil && rows(store) == before
+    }
+    let data = try photos.data()
+    #expect(throws: DeviceLost.self) {
+      try FeatureExtraction(
+        data: data, store: store, key: other, imageByteCount: TestBackbone.imageByteCount, options: rebuilding, prepare: TestBackbone.prepare
+      ).run { throw DeviceLost() }
+    }
+    #expect(try isUntouched())
+    // A broken image, after two shards of the new features.
+    try photos.addBroken("cat/zz.png")
+    #expect(throws: BrokenImageError.self) {
+      try extract(photos, to: store, key: other, options: testOptions(strict: true, opening: .rebuilding))
+    }
+    #expect(try isUntouched())
+    try photos.folder.remove("cat/zz.png")
+    // What was committed is not computed again, and the images that were there before neither.
+    let (summary, computed) = try extract(photos, to: store, key: other, options: rebuilding)
+    #expect(summary.extracted + summary.reused == 30 && computed < 30 && summary.reused == 30 - computed)
+    #expect(try FeatureStore.open(reading: store).key == other && rows(store).count == 30)
+    try FeatureStore.open(reading: store).verify()
+    #expect(try folder.names("store/shards").count == Int(try sqlite(store, "SELECT count(*) FROM shard") ?? ""))
+    #expect(try !folder.names("store").contains { $0.hasPrefix("rebuilt") })
+  }
+
+  /// Another rebuild begins anew, and what is no rebuild removes what one has left.
+  @Test func whatAnInterruptedRebuildLeftGoes() throws {
+    struct DeviceLost: Error {}
+    let (photos, store, folder) = try filled(30)
+    defer { _ = folder }
+    func interrupted(_ cut: String) throws {
+      var batches = 0
+      #expect(throws: DeviceLost.self) {
+        try extract(
+          photos, to: store, key: testKey(cut: cut), options: testOptions(opening: .rebuilding),
+          onBatch: { _ in
+            batches += 1
+            if batches > 3 { throw DeviceLost() }
+          })
+      }
+      #expect(try folder.names("store").contains("rebuilt.sqlite"))
+    }
+    try interrupted("other")
+    try interrupted("a third")
+    #expect(try extract(photos, to: store).summary.reused == 30)
+    #expect(try !folder.names("store").contains { $0.hasPrefix("rebuilt") })
+    #expect(try folder.names("store/shards") == ["000000.npy", "000001.npy", "000002.npy", "000003.npy"])
+    try interrupted("other")
+    #expect(try extract(photos, to: store, key: testKey(cut: "a third"), options: testOptions(opening: .rebuilding)).computed == 30)
+    #expect(try folder.names("store/shards").count == 4)
   }
 
   @Test func aNewSampleMovesNoOther() throws {
@@ -155,7 +217,8 @@ import Testing
       // The rows that were computed again lie in a shard of their own: it is damaged next.
       let repaired = try FileManager.default.contentsOfDirectory(atPath: store + "/shards").sorted()
       #expect(repaired == ["000000.npy", "000002.npy", "000003.npy"] || repaired == ["000000.npy", "000001.npy", "000002.npy"])
-      try extract(photos, to: store, options: testOptions(opening: .rebuilding))
+      try FileManager.default.removeItem(atPath: store)
+      try extract(photos, to: store)
     }
   }
 

@@ -47,7 +47,7 @@ struct ExtractCommand: ReportingCommand {
   @Option(help: ArgumentHelp("Draws another test split.", valueName: "number")) var seed: UInt64?
   @Option(help: ArgumentHelp("Threads that decode (default: every core).", valueName: "count")) var decodingThreads: Int?
   @Flag(help: "Make a broken image an error instead of skipping it.") var strict = false
-  @Flag(help: "Compute everything anew, replacing the store.") var rebuild = false
+  @Flag(help: "Compute everything anew, and replace the store at the end.") var rebuild = false
   @Flag(help: "Compute damaged shards again.") var repair = false
   @Flag(help: "Show what each device did, and how often the program waited for it.") var profile = false
   @OptionGroup var preprocessing: PreprocessingOptions

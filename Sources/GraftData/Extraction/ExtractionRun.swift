@@ -122,6 +122,7 @@ final class ExtractionRun {
   private var remedy: String {
     let done = counts.extracted + counts.reused + counts.skipped
     return "\(done) of \(total) images are in \(writer.path). Run the same command again to go on."
+      + (writer.isReplacing ? " Until it has come to its end the store is what it was." : "")
   }
 
   private func checkCancellation() throws {

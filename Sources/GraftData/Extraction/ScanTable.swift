@@ -63,12 +63,6 @@ struct ScanTable {
     }
   }
 
-  /// - Throws: `DataSetError`, as `init`, where there is nothing to extract.
-  static func requireImages(in data: ImageFolder, strict: Bool) throws {
-    struct Found: Error {}
-    do { try check(data.forEachImage { _ in throw Found() }, of: data, strict: strict) } catch is Found {}
-  }
-
   /// - Throws: `DataSetError` where there is nothing to extract, or, if `strict`, images without labels.
   private static func check(_ tally: ImageFolder.Tally, of data: ImageFolder, strict: Bool) throws(DataSetError) {
     guard let table = data.table else {

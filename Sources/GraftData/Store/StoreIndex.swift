@@ -18,14 +18,16 @@ import GraftGraph
 /// the K − 1 rows after it.
 final class StoreIndex: Sendable {
   static let fileName = "index.sqlite"
+  /// The index of a store that is rebuilt, until it takes the other one's place.
+  static let rebuiltName = "rebuilt.sqlite"
   static let formatVersion = "1"
 
   let path: String
   private let queue: DatabaseQueue
 
   /// Opens the index for writing, creating it if it is not there. Only the holder of the store's lock may.
-  init(writingInto folder: String) throws {
-    path = folder + "/" + Self.fileName
+  init(writingInto folder: String, name: String = fileName) throws {
+    path = folder + "/" + name
     queue = try Self.open(path, Self.configuration())
   }
 
@@ -87,6 +89,11 @@ final class StoreIndex: Sendable {
   }
 
   func close() throws { try translating { try queue.close() } }
+
+  /// Moves what is in the log into the file, as far as readers allow.
+  func checkpoint() throws {
+    try translating { try queue.writeWithoutTransaction { db in _ = try Row.fetchOne(db, sql: "PRAGMA wal_checkpoint(TRUNCATE)") } }
+  }
 
   /// Reads in one transaction: a consistent state.
   func read<Result>(_ body: (Database) throws -> Result) throws -> Result {
