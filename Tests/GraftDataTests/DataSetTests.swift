@@ -26,6 +26,7 @@ import Testing
     #expect(entries.map { $0.label ?? "?" } == ["10", "9", "B", "a", "a", "b", "b", "z", "é"])
     #expect(entries.allSatisfy { $0.split == nil && $0.problem == nil })
     #expect((tally.images, tally.ignored) == (9, 4))
+    #expect(tally.outside.first == ["stray.png"] && tally.deadLinks.isEmpty)
     #expect(tally.emptyClasses == ["empty"])
     // However the path is written, the samples' names are the same.
     #expect(try walk(folder.path + "//").1 == entries)
@@ -61,6 +62,22 @@ import Testing
     #expect(data.classNames == ["cat", "dog", "emu"])
     #expect(entries.map(\.path) == ["train/cat/1.png", "train/dog/2.png", "valid/dog/3.png", "Test/cat/4.png", "Test/emu/5.png"])
     #expect(entries.map { $0.split ?? "?" } == ["train", "train", "val", "test", "test"])
+  }
+
+  /// A class whose folder is on a disk that is not mounted must not leave without a word.
+  @Test(arguments: [("", "cow"), ("train/", "train/cow"), ("train/", "val")])
+  func linksThatLeadNowhereAreNamed(_ folder: String, _ link: String) throws {
+    let photos = try TestPhotos()
+    for index in 0..<4 { try photos.add("\(folder)\(index % 2 == 0 ? "cat" : "dog")/\(index).png", seed: index) }
+    try FileManager.default.createSymbolicLink(atPath: photos.folder.path + "/" + link, withDestinationPath: "/nowhere/at/all")
+    try photos.add("\(folder)stray.png", seed: 9)
+    let store = self.folder.path + "/store"
+    let error = try #require(throws: DataSetError.self) { try extract(photos, to: store, options: testOptions(strict: true)) }
+    #expect(error.reason.contains("'\(link)' leads nowhere"))
+    let (summary, _) = try extract(photos, to: store)
+    #expect((summary.extracted, summary.ignored, summary.deadLinks) == (4, 2, [link]))
+    #expect(summary.outside.first == ["\(folder)stray.png"])
+    #expect(try LabelledImages(photos.data()).deadLinks == [link])
   }
 
   /// A store, what a zip of a Mac's brings, or notes, in the same folder, must not make classes of the splits.

@@ -57,6 +57,10 @@ public struct ImageFolder: Sendable {
     package var emptyClasses: [String] = []
     /// Folders beside train, val and test that hold files, and no images or a store's; the files are ignored.
     package var passedOver: [String] = []
+    /// Images outside the class folders; they are ignored, too.
+    package var outside = PathTally()
+    /// Links that lead nowhere where class folders lie: each may have been one.
+    package var deadLinks: [String] = []
     /// With a table: images that it has no row for, and rows whose image is not there; of both the first paths.
     package var unlabelled = PathTally()
     package var missing = PathTally()
@@ -173,7 +177,7 @@ public struct ImageFolder: Sendable {
       for name in try FolderListing(path: part.folder).names where name.first != 0x2E {
         let folder = part.folder + [0x2F] + name
         guard case .success(let status) = FileStatus.of(folder), status.isFolder else {
-          tally.ignored += 1
+          pass(folder, name, &tally)
           continue
         }
         let label = String(validating: name, as: UTF8.self)
@@ -186,6 +190,13 @@ public struct ImageFolder: Sendable {
         seen.insert(name)
       }
     }
+    if parts.contains(where: { $0.split != nil }) {
+      let root = Array(path.utf8)
+      for name in try FolderListing(path: root).names where name.first != 0x2E {
+        if case .success(let status) = FileStatus.of(root + [0x2F] + name), status.isFolder { continue }
+        pass(root + [0x2F] + name, name, &tally)
+      }
+    }
     for name in passedOver {
       let count = try SplitFolders.fileCount(Array(path.utf8) + [0x2F] + name)
       tally.ignored += count
@@ -193,6 +204,14 @@ public struct ImageFolder: Sendable {
     }
     tally.emptyClasses = seen.filter { counts[$0] == 0 }.sorted { $0.lexicographicallyPrecedes($1) }.map { String(decoding: $0, as: UTF8.self) }
     return tally
+  }
+
+  /// Counts what lies among the class folders and is none.
+  private func pass(_ file: [UInt8], _ name: [UInt8], _ tally: inout Tally) {
+    let relative = Self.escaped(file[(path.utf8.count + 1)...].drop { $0 == 0x2F })
+    tally.ignored += 1
+    if Self.isImage(name) { return tally.outside.add(relative) }
+    if case .failure = FileStatus.of(file), wanted == nil { tally.deadLinks.append(relative) }
   }
 
   private func forEachImage(labelledBy table: LabelTable, _ body: (Entry) throws -> Void) throws -> Tally {

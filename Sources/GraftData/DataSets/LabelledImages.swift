@@ -21,6 +21,9 @@ public struct LabelledImages: Sendable {
   public let emptyClasses: [String]
   /// Folders beside train, val and test that do not count and hold files.
   public let passedOver: [String]
+  /// Images outside the class folders, and links among these that lead nowhere.
+  public let outside: PathTally
+  public let deadLinks: [String]
   /// A hash of what training depends on: paths, labels and splits of the images that are not for the test, in order, with the hash of
   /// the content where the split is drawn by it.
   public let identity: String
@@ -45,6 +48,7 @@ public struct LabelledImages: Sendable {
     (classNames, self.images) = (folder.classNames, images)
     packed = folder.packed
     (ignored, emptyClasses, passedOver) = (tally.ignored + problems, tally.emptyClasses, tally.passedOver)
+    (outside, deadLinks) = (tally.outside, tally.deadLinks)
     identity = hash.finish()
   }
 

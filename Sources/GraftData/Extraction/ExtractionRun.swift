@@ -32,6 +32,7 @@ final class ExtractionRun {
     counts.removed = scan.removed
     counts.ignored = scan.tally.ignored
     (counts.emptyClasses, counts.passedOver) = (scan.tally.emptyClasses, scan.tally.passedOver)
+    (counts.outside, counts.deadLinks) = (scan.tally.outside, scan.tally.deadLinks)
     (counts.unlabelled, counts.missing) = (scan.tally.unlabelled, scan.tally.missing)
   }
 
