@@ -170,10 +170,12 @@ final class FeatureStoreWriter {
   ) throws -> Result {
     let result = try index.write { db in
       try keepPromises(db)
-      let stored = Labelling(entries: try index.entries(db, store: path) ?? [:])
+      let known = try index.entries(db, store: path) ?? [:]
       let entries = [Labelling.taskKey: nil, Labelling.namesKey: nil].merging(labelling.entries) { $1 }.merging(facts) { $1 }
       for (name, value) in entries.sorted(by: { $0.key < $1.key }) { try index.set(name, value, db) }
-      return try body(db, stored != labelling)
+      // A label of another kind is no label in the order of this one.
+      let isReordered = facts[Labelling.orderKey].map { $0 != known[Labelling.orderKey] } ?? false
+      return try body(db, isReordered || Labelling(entries: known) != labelling)
     }
     let hadDamage = !promised.damaged.isEmpty
     promised = Promised()
