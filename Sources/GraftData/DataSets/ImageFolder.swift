@@ -216,7 +216,7 @@ public struct ImageFolder: Sendable {
 
   private func forEachImage(labelledBy table: LabelTable, _ body: (Entry) throws -> Void) throws -> Tally {
     guard case .success(let status) = FileStatus.of(Array(path.utf8)) else { throw FileError(path: path, action: "read the folder", code: errno) }
-    var tally = Tally(), rows = table.rows(in: path)
+    var tally = Tally(), rows = try table.rows(in: path)
     var walk = Walk(rootCount: path.utf8.count, label: nil, split: nil)
     // A row may be spelt otherwise than its file, as long as there is one such file: those found that can be spelt in two ways.
     var found: Set<String> = []
@@ -295,7 +295,7 @@ public struct ImageFolder: Sendable {
     return found
   }
 
-  private static func isImage(_ name: [UInt8]) -> Bool {
+  static func isImage(_ name: [UInt8]) -> Bool {
     guard let dot = name.lastIndex(of: 0x2E), name.count - dot <= 6 else { return false }
     return extensions.contains(String(decoding: name[(dot + 1)...], as: UTF8.self).lowercased())
   }
