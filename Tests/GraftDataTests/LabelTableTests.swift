@@ -124,6 +124,23 @@ import Testing
     #expect(error.reason == #"the files 'e\u{0301}.png' and '\u{00E9}.png' are one name in two spellings of Unicode"#)
   }
 
+  /// As a shell's <(…) is, and /dev/null.
+  @Test func aTableMayBeAPipe() throws {
+    let pipe = tables.path + "/pipe"
+    try #require(mkfifo(pipe, 0o600) == 0)
+    let text = "path,label\n" + (0..<20_000).map { "a/\($0).png,cat\n" }.joined() + "b.png,dog\n"
+    let writer = Thread {
+      guard let file = fopen(pipe, "w") else { return }
+      fputs(text, file)
+      fclose(file)
+    }
+    writer.start()
+    #expect(try ImageFolder(path: tables.path, labels: LabelTable(path: pipe, task: .classification)).classNames == ["cat", "dog"])
+    let error = try #require(throws: DataSetError.self) { try LabelTable(path: "/dev/null", task: .classification) }
+    #expect(error.reason == "it is empty")
+    #expect(throws: FileError(path: tables.path, action: "read", code: EISDIR)) { try LabelTable(path: tables.path, task: .classification) }
+  }
+
   @Test func aMissingFileIsNamed() throws {
     #expect(throws: FileError.self) { try LabelTable(path: tables.path + "/none.csv", task: .classification) }
     let table = try table("path,label\na.png,x\n")

@@ -1,4 +1,5 @@
 import Foundation
+import GRDB
 import GraftData
 import GraftGraph
 import Testing
@@ -340,6 +341,27 @@ import Testing
       try opened.verify()
     }
     #expect(try FileManager.default.contentsOfDirectory(atPath: store).sorted() == ["index.sqlite", "lock", "shards"])
+  }
+
+  @Test func aStoreThatCannotBeWrittenSaysThatItsWriterWasKilled() async throws {
+    let (_, store, folder) = try filled(12)
+    defer { _ = folder }
+    // The log of a writer that is still there, without the file that readers share.
+    let writer = try DatabaseQueue(path: store + "/index.sqlite")
+    try await writer.writeWithoutTransaction { db in try db.execute(sql: "UPDATE store SET value = value") }
+    let copy = folder.path + "/copy"
+    try FileManager.default.copyItem(atPath: store, toPath: copy)
+    try FileManager.default.removeItem(atPath: copy + "/index.sqlite-shm")
+    try #require(try FileManager.default.contentsOfDirectory(atPath: copy).contains("index.sqlite-wal"))
+    let paths = [copy, copy + "/shards", copy + "/index.sqlite"]
+    for path in paths { chmod(path, path.hasSuffix("sqlite") ? 0o444 : 0o555) }
+    defer { for path in paths { chmod(path, 0o755) } }
+    await #expect(processExitsWith: .success) { [copy = copy as String] in
+      if getuid() == 0 { try #require(setuid(65_534) == 0) }
+      let error = try #require(throws: StoreError.self) { try FeatureStore.open(reading: copy) }
+      #expect(error.description.contains("index.sqlite-wal") && error.remedy.contains("can be written"), "\(error)")
+    }
+    #expect(try FeatureStore.open(reading: store).samples().count == 12)
   }
 
   // MARK: Rows

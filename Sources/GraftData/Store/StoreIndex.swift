@@ -51,6 +51,11 @@ final class StoreIndex: Sendable {
     do {
       queue = try Self.open(path, configuration)
     } catch {
+      guard access(path + "-wal", F_OK) != 0 || access(folder, W_OK) == 0 else {
+        throw StoreError(
+          .locked, path: folder, reason: "its last writer was ended before its time, and what it left in \(Self.fileName)-wal must be taken in first",
+          remedy: "Run the same command once by who can write to the folder, or on a copy of it that can be written.")
+      }
       // A folder that cannot be written has no place for the write-ahead log's index; without a log, none is needed.
       guard access(path + "-wal", F_OK) != 0,
         let escaped = Self.absolute(path).addingPercentEncoding(withAllowedCharacters: .urlPathAllowed)
