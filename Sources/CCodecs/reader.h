@@ -17,7 +17,3 @@ graft_image_opener graft_jpeg_open, graft_png_open, graft_webp_open, graft_tiff_
 /// Writes the message, cut to fit, and returns the status.
 graft_image_status graft_fail(graft_image_message *message, graft_image_status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-
-/// OK, or IMPLAUSIBLE if decoding needs `needed` bytes of memory and a file of `byte_count` bytes can't be a picture worth
-/// that: a kilobyte of memory a byte, and 768 MiB in any case, are granted.
-graft_image_status graft_check_memory(uint64_t needed, size_t byte_count, graft_image_message *message);

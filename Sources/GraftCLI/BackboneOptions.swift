@@ -15,7 +15,8 @@ struct PreprocessingOptions: ParsableArguments {
   var channelOrder: String?
   @Option(help: ArgumentHelp("Composite transparent pictures over this colour (#rrggbb); by default alpha is dropped.", valueName: "colour"))
   var background: String?
-  @Flag(help: "Turn pictures as their EXIF orientation says; by default it is ignored, as torchvision does.") var exif = false
+  @Flag(help: "Turn pictures as the orientation in their EXIF block, not XMP's, says; by default it is ignored, as torchvision does.")
+  var exif = false
   @Option(help: ArgumentHelp("Refuse pictures of more pixels than this.", valueName: "count")) var maxPixels = ImageDecoder.defaultPixelLimit
 
   func validate() throws {

@@ -20,6 +20,12 @@ struct Console: Sendable {
   /// Something the user should know even with --quiet.
   func warn(_ text: String) { Console.standardError((usesColor ? "\u{1B}[33mwarning:\u{1B}[0m " : "warning: ") + text + "\n") }
 
+  /// The same of paths, how many there are and the first of them.
+  func warn(_ paths: PathTally, one: String, more: String) {
+    guard paths.count > 0 else { return }
+    warn("\(paths.count) \(paths.count == 1 ? one : more): \(paths.first.prefix(5).joined(separator: ", "))\(paths.count > 5 ? ", …" : "")")
+  }
+
   /// Text on standard output, unless --json.
   func result(_ text: String) { if !json { print(text) } }
 

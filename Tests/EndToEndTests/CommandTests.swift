@@ -32,6 +32,22 @@ import Testing
     #expect(labels.first?["label"] as? String == "red brick")
   }
 
+  /// A wrong --data shows before the next head does.
+  @Test func whatLeavesTheStoreIsSaid() throws {
+    let folder = try TemporaryFolder()
+    try Photos.write(to: folder["photos"], count: 4)
+    let extract = ["extract", "--backbone", model, "--data", folder["photos"], "--output", folder["store"], "--device", "cpu"]
+    #expect(try !GraftProcess(extract, folder: folder).wait().messages.contains("left the store"))
+    let picture = folder["photos/red brick/0-0.tiff"]
+    try FileManager.default.copyItem(atPath: picture, toPath: folder["photos/stray.tiff"])
+    try FileManager.default.removeItem(atPath: picture)
+    try FileManager.default.createSymbolicLink(atPath: folder["photos/sand"], withDestinationPath: "/nowhere/at/all")
+    let outcome = try GraftProcess(extract + ["--quiet"], folder: folder).wait()
+    #expect(outcome.status == 0 && outcome.messages.contains("1 sample left the store: its file is gone"), "\(outcome.messages)")
+    #expect(outcome.messages.contains("1 image lies outside the class folders and was left out: stray.tiff"))
+    #expect(outcome.messages.contains("the link 'sand' leads nowhere"))
+  }
+
   /// Pictures that can't be read are named and passed over, those after them are told, and the status says that some are missing.
   @Test func predictsTheOthers() throws {
     let folder = try TemporaryFolder()

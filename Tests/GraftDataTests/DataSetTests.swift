@@ -26,6 +26,7 @@ import Testing
     #expect(entries.map { $0.label ?? "?" } == ["10", "9", "B", "a", "a", "b", "b", "z", "é"])
     #expect(entries.allSatisfy { $0.split == nil && $0.problem == nil })
     #expect((tally.images, tally.ignored) == (9, 4))
+    #expect(tally.outside.first == ["stray.png"] && tally.deadLinks.isEmpty)
     #expect(tally.emptyClasses == ["empty"])
     // However the path is written, the samples' names are the same.
     #expect(try walk(folder.path + "//").1 == entries)
@@ -61,11 +62,65 @@ import Testing
     #expect(data.classNames == ["cat", "dog", "emu"])
     #expect(entries.map(\.path) == ["train/cat/1.png", "train/dog/2.png", "valid/dog/3.png", "Test/cat/4.png", "Test/emu/5.png"])
     #expect(entries.map { $0.split ?? "?" } == ["train", "train", "val", "test", "test"])
-    // One other folder, and they are classes like any other.
-    try make("horse/1.png")
-    let (classes, others, _) = try walk()
-    #expect(classes.classNames == ["Test", "horse", "train", "valid"])
-    #expect(others.allSatisfy { $0.split == nil })
+  }
+
+  /// A class whose folder is on a disk that is not mounted must not leave without a word.
+  @Test(arguments: [("", "cow"), ("train/", "train/cow"), ("train/", "val")])
+  func linksThatLeadNowhereAreNamed(_ folder: String, _ link: String) throws {
+    let photos = try TestPhotos()
+    for index in 0..<4 { try photos.add("\(folder)\(index % 2 == 0 ? "cat" : "dog")/\(index).png", seed: index) }
+    try FileManager.default.createSymbolicLink(atPath: photos.folder.path + "/" + link, withDestinationPath: "/nowhere/at/all")
+    try photos.add("\(folder)stray.png", seed: 9)
+    let store = self.folder.path + "/store"
+    let error = try #require(throws: DataSetError.self) { try extract(photos, to: store, options: testOptions(strict: true)) }
+    #expect(error.reason.contains("'\(link)' leads nowhere"))
+    let (summary, _) = try extract(photos, to: store)
+    #expect((summary.extracted, summary.ignored, summary.deadLinks) == (4, 2, [link]))
+    #expect(summary.outside.first == ["\(folder)stray.png"])
+    #expect(try LabelledImages(photos.data()).deadLinks == [link])
+  }
+
+  /// A store, what a zip of a Mac's brings, or notes, in the same folder, must not make classes of the splits.
+  @Test func whatHoldsNoImagesBesideSplitsIsPassedOver() throws {
+    try make("train/cat/1.png", "train/dog/2.png", "val/dog/3.png", "__MACOSX/train/cat/1.png", "features/index.sqlite", "features/preview.png")
+    try make("notes/deep/read.me", "scripts/.hidden.png")
+    try FileManager.default.createSymbolicLink(atPath: folder.path + "/notes/deep/up", withDestinationPath: "..")
+    let (data, entries, tally) = try walk()
+    #expect(data.classNames == ["cat", "dog"])
+    #expect(entries.map { $0.split ?? "?" } == ["train", "train", "val"])
+    #expect((tally.ignored, tally.passedOver) == (4, ["__MACOSX", "features", "notes"]))
+    #expect(try LabelledImages(data).passedOver == tally.passedOver)
+  }
+
+  /// A second run with the store in the data set's folder is the first one again.
+  @Test func aStoreAmongTheSplitsChangesNothing() throws {
+    let photos = try TestPhotos()
+    for index in 0..<12 { try photos.add("\(index < 8 ? "train" : "val")/\(index % 2 == 0 ? "cat" : "dog")/\(index).png", seed: index) }
+    let store = photos.folder.path + "/features"
+    try extract(photos, to: store)
+    let (summary, _) = try extract(photos, to: store)
+    #expect((summary.reused, summary.removed, summary.passedOver) == (12, 0, ["features"]))
+    #expect(try FeatureStore.open(reading: store).classNames == ["cat", "dog"])
+    #expect(try FeatureStore.open(reading: store).samplesBySplit.mapValues(\.count) == ["train": 8, "val": 4])
+  }
+
+  @Test(arguments: [["train/cat/1.png"], ["val/cat/1.png", "test/dog/2.png"]]) func splitsBesideAnotherClassAreRefused(_ splits: [String]) throws {
+    for name in splits + ["horse/far/1.png"] { try make(name) }
+    let error = try #require(throws: DataSetError.self) { try walk() }
+    #expect(error.reason.contains("'horse', which holds images") && error.remedy.contains("Move 'horse' out"), "\(error)")
+    for split in splits { #expect(error.remedy.contains("'\(split.prefix { $0 != "/" })'"), "\(error)") }
+  }
+
+  @Test func aClassMayBeCalledAsASplitIs() throws {
+    try make("test/1.png", "test/more/2.png", "exam/3.png", "empty/readme.md")
+    let (data, entries, tally) = try walk()
+    #expect(data.classNames == ["empty", "exam", "test"])
+    #expect(entries.allSatisfy { $0.split == nil })
+    #expect((tally.emptyClasses, tally.passedOver) == (["empty"], []))
+    // One folder of validation data is no sign of splits.
+    try folder.remove("test")
+    try make("valid/red/4.png")
+    #expect(try walk().0.classNames == ["empty", "exam", "valid"])
   }
 
   @Test func theSplitOfTheFolderGoesIntoTheStoreAndFollowsIt() throws {

@@ -77,6 +77,8 @@ import Testing
         let found = try Preprocessing.read(beside: folder + model)
         #expect(configuration.labels == ["cat"] && configuration.path == folder + "/preprocessor_config.json")
         #expect(found.inputSize == [3, side, side] && found.cropPct == cropPct && found.cropMode.rawValue == mode)
+        // Where no crop can be rounded, keys are what they were.
+        #expect((found.cropRounding == .even) == (mode == "squash"))
         #expect(found.interpolation == .bicubic && found.mean == [0.5, 0.4, 0.3] && found.std == [0.2, 0.2, 0.1])
       }
       // What a file in timm's form says comes first.
@@ -97,6 +99,35 @@ import Testing
       let turned = try PreprocessingFields(channelOrder: .bgr).over(plain.fields).resolved()
       #expect(turned != plain && turned.canonicalJSON.contains(#""channel_order":"bgr""#))
       #expect(try JSONDecoder().decode(Preprocessing.self, from: Data(turned.canonicalJSON.utf8)) == turned)
+    }
+  }
+
+  /// The first row and column of what is seen, in pictures whose bytes say where they are, as transformers' processors crop them; -1 is black.
+  @Test(
+    "crops begin where transformers' do",
+    arguments: [
+      ("CLIPImageProcessor", 33, 32, 0), ("CLIPImageProcessorFast", 35, 32, 1), ("CLIPImageProcessorPil", 35, 32, 1),
+      ("CLIPImageProcessor", 29, 32, -1), ("CLIPImageProcessorPil", 29, 32, -2), ("", 35, 32, 1), ("timm", 33, 32, 0), ("timm", 35, 32, 2),
+      ("timm", 29, 32, -1),
+    ])
+  func cropRounding(_ kind: String, _ side: Int, _ crop: Int, _ offset: Int) throws {
+    var pixels: [UInt8] = []
+    for row in 0..<side { for column in 0..<side { pixels += [UInt8(100 + row), UInt8(100 + column), 1] } }
+    let image = try #require(DecodedImage(width: side, height: side, pixels: pixels))
+    let values = #""resample": 2, "image_mean": [0, 0, 0], "image_std": [1, 1, 1]"#
+    let processor =
+      #"{"image_processor_type": "\#(kind)", "do_center_crop": true, "size": {"shortest_edge": \#(side)}, "crop_size": \#(crop), \#(values)}"#
+    try withFolder(["preprocessor_config.json": processor]) { folder in
+      var found = try ModelConfiguration.read(beside: folder + "/model.onnx").fields
+      if kind == "timm" { found.cropRounding = nil }
+      let preprocessing = try found.resolved()
+      let result = preprocessing.apply(to: image)
+      let first = offset < 0 ? 0 : 100 + offset, place = max(-offset, 0)
+      #expect(result[0] == first && result[1] == first)
+      let inside = (place * crop + place) * 3
+      #expect(result[inside] == 100 + max(offset, 0) && result[inside + 1] == 100 + max(offset, 0))
+      #expect(preprocessing.canonicalJSON.contains("crop_rounding") == (kind != "timm"))
+      #expect(try JSONDecoder().decode(Preprocessing.self, from: Data(preprocessing.canonicalJSON.utf8)) == preprocessing)
     }
   }
 

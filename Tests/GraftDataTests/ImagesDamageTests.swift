@@ -1,5 +1,6 @@
 import Foundation
 import GraftData
+import GraftGraph
 import Testing
 
 /// Damaged pictures: an error or a picture, never a trap, and little memory.
@@ -98,6 +99,24 @@ import Testing
       bytes.replaceSubrange(position + 8 + length..<position + 12 + length, with: withUnsafeBytes(of: (~crc).bigEndian, Array.init))
       position += 12 + length
     }
+  }
+
+  /// With the limit of pixels raised, a header is held against its file and the machine before memory is taken: an array that cannot be
+  /// made would end the process.
+  @Test("a header that claims gigabytes is an error", arguments: [(100_000, 2000), (100_000, 40 << 20), (700_000, 1500 << 20)])
+  func claims(side: Int, length: Int) throws {
+    func big(_ value: Int) -> [UInt8] { (0..<4).map { UInt8(value >> (24 - 8 * $0) & 255) } }
+    var file = [0x89, 0x50, 0x4E, 0x47, 0x0D, 0x0A, 0x1A, 0x0A] + big(13) + Array("IHDR".utf8) + big(side) + big(side) + [1, 0, 0, 0, 0] + big(0)
+    repairChecksums(&file)
+    file += big(length - 57) + Array("IDAT".utf8)
+    let folder = try TemporaryFolder()
+    let path = try folder.write("big.png", file)
+    // The rest takes no place on the disk.
+    try #require(truncate(path, length) == 0)
+    let whole = try HostBytes(mapping: path)
+    let decoder = ImageDecoder(pixelLimit: .max)
+    let error = #expect(throws: ImageError.self) { try whole.withUnsafeBytes { try decoder.decode($0, path: "bytes") } }
+    #expect([.truncated, .damaged, .outOfMemory].contains(error?.kind), "\(String(describing: error))")
   }
 
   @Test("a tiny lossless WebP of one colour can't ask for gigabytes")

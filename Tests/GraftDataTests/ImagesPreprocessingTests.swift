@@ -61,7 +61,8 @@ import Testing
     #expect(try JSONDecoder().decode(Preprocessing.self, from: Data(preprocessing.canonicalJSON.utf8)) == preprocessing)
     let changes: [PreprocessingFields] = [
       .init(inputSize: [3, 224, 225]), .init(interpolation: .bilinear), .init(cropPct: 0.9), .init(cropMode: .squash), .init(mean: [0.5, 0.4, 0.31]),
-      .init(std: [0.2, 0.25, 0.51]), .init(background: RGBColor("white")), .init(exif: true),
+      .init(std: [0.2, 0.25, 0.51]), .init(background: RGBColor("white")), .init(exif: true), .init(channelOrder: .bgr),
+      .init(cropRounding: .zero), .init(cropRounding: .down),
     ]
     let forms = try changes.map { try $0.over(Self.fields).resolved().canonicalJSON } + [preprocessing.canonicalJSON]
     #expect(Set(forms).count == forms.count)

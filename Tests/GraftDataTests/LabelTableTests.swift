@@ -83,10 +83,26 @@ import Testing
     ("path,labels\na.png,cat||dog\n", .multilabel, "empty name"), ("path,cat,dog\na.png,1,2\n", .multilabel, "the label dog is '2'"),
     ("path,split\na.png,test\n", .regression, "no column of numbers"), ("path,age\na.png,old\n", .regression, "the target age is 'old'"),
     ("path,age\na.png,nan\n", .regression, "'nan'"), ("path,age\na.png,1e999\n", .regression, "'1e999'"), ("path,age\na.png,\n", .regression, "''"),
+    ("a.png,31\nb.png,40\n", .regression, "is a row of data"), ("a,31.5,-2\nb,40,3\n", .regression, "names the columns, as path,age"),
+    ("deep/a.JPG,1,x\nb.png,0,1\n", .multilabel, "is a row of data"), ("a.png,cat\nb.png,dog\n", .classification, "is a row of data"),
     ("path,,age\na.png,1,2\n", .regression, "empty"), ("split,age\n,2\n", .regression, "no column for the paths"),
   ]) func mistakesAreNamed(text: String, task: LabelTask, words: String) throws {
     let error = try #require(throws: DataSetError.self) { try table(text, task) }
     #expect(error.description.contains(words) && error.description.contains("labels.csv"), "\(error)")
+  }
+
+  /// Labels may be called by numbers where the header says that it is one.
+  @Test func aHeaderMayHoldNumbers() throws {
+    #expect(try table("path,7,9\na.png,1,0\n", .multilabel).labelling.names == ["7", "9"])
+    #expect(try table("image,age\na.png,1\n", .regression).labelling.names == ["age"])
+  }
+
+  @Test(arguments: ["cat", "dog"]) func anImageByBothItsPathsIsThereTwice(_ label: String) throws {
+    try photos.add("a/1.png", seed: 1)
+    let root = photos.folder.path
+    let error = try #require(throws: DataSetError.self) { try extract("path,label\na/1.png,cat\n\(root)/a/1.png,\(label)\n") }
+    #expect(error.description.contains("line 3: '\(root)/a/1.png' is on line 2 already"), "\(error)")
+    #expect(try extract("path,label\n\(root)//a/1.png,cat\n/elsewhere/a/1.png,dog\n").summary.extracted == 1)
   }
 
   @Test(arguments: [
@@ -106,6 +122,23 @@ import Testing
     try photos.add("\u{E9}.png", seed: 3)
     let error = try #require(throws: DataSetError.self) { try extract(text) }
     #expect(error.reason == #"the files 'e\u{0301}.png' and '\u{00E9}.png' are one name in two spellings of Unicode"#)
+  }
+
+  /// As a shell's <(…) is, and /dev/null.
+  @Test func aTableMayBeAPipe() throws {
+    let pipe = tables.path + "/pipe"
+    try #require(mkfifo(pipe, 0o600) == 0)
+    let text = "path,label\n" + (0..<20_000).map { "a/\($0).png,cat\n" }.joined() + "b.png,dog\n"
+    let writer = Thread {
+      guard let file = fopen(pipe, "w") else { return }
+      fputs(text, file)
+      fclose(file)
+    }
+    writer.start()
+    #expect(try ImageFolder(path: tables.path, labels: LabelTable(path: pipe, task: .classification)).classNames == ["cat", "dog"])
+    let error = try #require(throws: DataSetError.self) { try LabelTable(path: "/dev/null", task: .classification) }
+    #expect(error.reason == "it is empty")
+    #expect(throws: FileError(path: tables.path, action: "read", code: EISDIR)) { try LabelTable(path: tables.path, task: .classification) }
   }
 
   @Test func aMissingFileIsNamed() throws {

@@ -53,6 +53,37 @@ import Testing
     for file in after { #expect(try Data(contentsOf: shard(killed, file)) == Data(contentsOf: shard(whole, file))) }
   }
 
+  /// Killed in a rebuild, at whatever step, the store is the old one, and the same command ends what was begun.
+  @Test(arguments: StoreStep.allCases) func aRebuildSurvivesKill(step: StoreStep) async throws {
+    let photos = try TestPhotos()
+    try photos.fill(30)
+    let killed = photos.folder.path + "-killed"
+    defer { try? FileManager.default.removeItem(atPath: killed) }
+    try extract(photos, to: killed)
+    let before = try rows(killed)
+    let (path, name) = (photos.folder.path, step.rawValue)
+    await #expect(processExitsWith: .signal(SIGKILL)) { [path = path as String, name = name as String] in
+      let backbone = TestBackbone()
+      let extraction = FeatureExtraction(
+        data: try ImageFolder(path: path), store: path + "-killed", key: testKey(cut: "other"), imageByteCount: TestBackbone.imageByteCount,
+        options: testOptions(opening: .rebuilding), prepare: TestBackbone.prepare)
+      var seen = 0
+      _ = try extraction.run(computing: { backbone }, cancellation: CancellationFlag(), progress: { _ in }) { step in
+        guard step.rawValue == name else { return }
+        seen += 1
+        if seen == 2 { kill(getpid(), SIGKILL) }
+      }
+    }
+    try FeatureStore.open(reading: killed).verify()
+    #expect(try rows(killed) == before && FeatureStore.open(reading: killed).key == testKey())
+    let (summary, computed) = try extract(photos, to: killed, key: testKey(cut: "other"), options: testOptions(opening: .rebuilding))
+    let kept = step == .afterCommit ? 16 : step == .rowsWritten ? 0 : 8
+    #expect((summary.extracted, summary.reused, computed) == (30 - kept, kept, 30 - kept))
+    #expect(try rows(killed) == before && FeatureStore.open(reading: killed).key == testKey(cut: "other"))
+    try FeatureStore.open(reading: killed).verify()
+    #expect(try shardFiles(killed).count == 4)
+  }
+
   @Test func aSecondWriterIsShutOutAndReadersAreNot() throws {
     let photos = try TestPhotos()
     try photos.fill(20)

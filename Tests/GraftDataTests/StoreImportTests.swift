@@ -74,6 +74,26 @@ import Testing
     #expect(try FeatureStore.open(reading: store).samples().count == 5)
   }
 
+  /// Words and numbers are never in one store, wherever the second import ends.
+  @Test(arguments: [true, false]) func anInterruptedChangeOfTheKindOfLabelsLeavesAStore(toNumbers: Bool) throws {
+    try features([3000, 2])
+    func label(asNumbers: Bool) throws {
+      if asNumbers { try labels((0..<3000).map { Int64($0 % 3) }) } else { try words((0..<3000).map { ["a", "b", "c"][$0 % 3] }, to: "y.npy") }
+    }
+    try label(asNumbers: !toNumbers)
+    try importing()
+    try label(asNumbers: toNumbers)
+    let flag = CancellationFlag()
+    flag.cancel()
+    #expect(throws: CancelledError.self) {
+      try FeatureStore.importing(features: folder.path + "/x.npy", labels: folder.path + "/y.npy", output: store, cancellation: flag)
+    }
+    let opened = try FeatureStore.open(reading: store)
+    #expect(opened.samples().isEmpty && opened.unfinishedCount == 3000)
+    #expect(try importing().reused == 3000)
+    #expect(try FeatureStore.open(reading: store).classNames == (toNumbers ? ["0", "1", "2"] : ["a", "b", "c"]))
+  }
+
   @Test func roundsDoublesAndKeepsHalves() throws {
     try labels([0, 1])
     let doubles: [Double] = [0.1, 1e-30, -3.3, 65504]

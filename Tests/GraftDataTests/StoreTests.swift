@@ -1,4 +1,5 @@
 import Foundation
+import GRDB
 import GraftData
 import GraftGraph
 import Testing
@@ -55,7 +56,69 @@ import Testing
     let (summary, _) = try extract(photos, to: store, key: testKey(shape: [2, 2]), options: testOptions(opening: .rebuilding))
     #expect(summary.extracted == 12)
     #expect(try FeatureStore.open(reading: store).key.cutShape == [2, 2])
-    #expect(try FileManager.default.contentsOfDirectory(atPath: store + "/shards").sorted() == ["000000.npy", "000001.npy"])
+    #expect(try FileManager.default.contentsOfDirectory(atPath: store + "/shards").sorted() == ["000002.npy", "000003.npy"])
+    #expect(try folder.names("store").filter { !$0.hasPrefix("index.sqlite-") } == ["index.sqlite", "lock", "shards"])
+  }
+
+  /// What fails, is interrupted or gives nothing usable leaves the store, whatever features it was to have.
+  @Test func aRebuildThatFailsLeavesWhatWasThere() throws {
+    struct DeviceLost: Error {}
+    let (photos, store, folder) = try filled(30)
+    defer { _ = folder }
+    let before = try rows(store), other = testKey(cut: "other", shape: [3]), rebuilding = testOptions(opening: .rebuilding)
+    func isUntouched() throws -> Bool {
+      let opened = try FeatureStore.open(reading: store)
+      try opened.verify()
+      return try opened.unfinishedCount == nil && rows(store) == before
+    }
+    let data = try photos.data()
+    #expect(throws: DeviceLost.self) {
+      try FeatureExtraction(
+        data: data, store: store, key: other, imageByteCount: TestBackbone.imageByteCount, options: rebuilding, prepare: TestBackbone.prepare
+      ).run { throw DeviceLost() }
+    }
+    #expect(try isUntouched())
+    // A broken image, after two shards of the new features.
+    try photos.addBroken("cat/zz.png")
+    #expect(throws: BrokenImageError.self) {
+      try extract(photos, to: store, key: other, options: testOptions(strict: true, opening: .rebuilding))
+    }
+    #expect(try isUntouched())
+    try photos.folder.remove("cat/zz.png")
+    // What was committed is not computed again, and the images that were there before neither.
+    let (summary, computed) = try extract(photos, to: store, key: other, options: rebuilding)
+    #expect(summary.extracted + summary.reused == 30 && computed < 30 && summary.reused == 30 - computed)
+    #expect(try FeatureStore.open(reading: store).key == other && rows(store).count == 30)
+    try FeatureStore.open(reading: store).verify()
+    #expect(try folder.names("store/shards").count == Int(try sqlite(store, "SELECT count(*) FROM shard") ?? ""))
+    #expect(try !folder.names("store").contains { $0.hasPrefix("rebuilt") })
+  }
+
+  /// Another rebuild begins anew, and what is no rebuild removes what one has left.
+  @Test func whatAnInterruptedRebuildLeftGoes() throws {
+    struct DeviceLost: Error {}
+    let (photos, store, folder) = try filled(30)
+    defer { _ = folder }
+    func interrupted(_ cut: String) throws {
+      var batches = 0
+      #expect(throws: DeviceLost.self) {
+        try extract(
+          photos, to: store, key: testKey(cut: cut), options: testOptions(opening: .rebuilding),
+          onBatch: { _ in
+            batches += 1
+            if batches > 3 { throw DeviceLost() }
+          })
+      }
+      #expect(try folder.names("store").contains("rebuilt.sqlite"))
+    }
+    try interrupted("other")
+    try interrupted("a third")
+    #expect(try extract(photos, to: store).summary.reused == 30)
+    #expect(try !folder.names("store").contains { $0.hasPrefix("rebuilt") })
+    #expect(try folder.names("store/shards") == ["000000.npy", "000001.npy", "000002.npy", "000003.npy"])
+    try interrupted("other")
+    #expect(try extract(photos, to: store, key: testKey(cut: "a third"), options: testOptions(opening: .rebuilding)).computed == 30)
+    #expect(try folder.names("store/shards").count == 4)
   }
 
   @Test func aNewSampleMovesNoOther() throws {
@@ -83,6 +146,28 @@ import Testing
     #expect((30...70).contains(redrawn.values.count { $0 == "test" }))
     try extract(photos, to: store)
     #expect(try splits() == redrawn)
+  }
+
+  /// What a run would change is not changed before it knows that it has something to do.
+  @Test func aRunThatEndsInItsWalkChangesNothing() throws {
+    let (photos, store, folder) = try filled(12)
+    defer { _ = folder }
+    let before = try FeatureStore.open(reading: store)
+    var options = testOptions(split: SplitRule(seed: 9, testFraction: 0.5))
+    options.facts = ["device": "another"]
+    let empty = try TestPhotos()
+    try empty.folder.write("ant/notes.txt", [1])
+    #expect(throws: DataSetError.self) { try extract(empty, to: store, options: options) }
+    let flag = CancellationFlag()
+    flag.cancel()
+    let error = try #require(throws: CancelledError.self) { try extract(photos, to: store, options: options, cancellation: flag) }
+    #expect(error.description.contains("Nothing was changed"))
+    let after = try FeatureStore.open(reading: store)
+    #expect(after.entries == before.entries && after.splitRule == before.splitRule)
+    #expect(after.samplesBySplit == before.samplesBySplit)
+    try extract(photos, to: store, options: options)
+    #expect(try FeatureStore.open(reading: store).entries["device"] == "another")
+    #expect(try FeatureStore.open(reading: store).splitRule == SplitRule(seed: 9, testFraction: 0.5))
   }
 
   @Test func theSplitIsAFractionOfAHash() {
@@ -133,8 +218,29 @@ import Testing
       // The rows that were computed again lie in a shard of their own: it is damaged next.
       let repaired = try FileManager.default.contentsOfDirectory(atPath: store + "/shards").sorted()
       #expect(repaired == ["000000.npy", "000002.npy", "000003.npy"] || repaired == ["000000.npy", "000001.npy", "000002.npy"])
-      try extract(photos, to: store, options: testOptions(opening: .rebuilding))
+      try FileManager.default.removeItem(atPath: store)
+      try extract(photos, to: store)
     }
+  }
+
+  /// Samples of damaged shards leave only once the pictures have been found, and until they are computed the store says that it lacks some.
+  @Test func anUnfinishedRepairSaysSo() throws {
+    struct DeviceLost: Error {}
+    let (photos, store, folder) = try filled(20)
+    defer { _ = folder }
+    try FileManager.default.removeItem(atPath: store + "/shards/000001.npy")
+    let empty = try TestPhotos()
+    try empty.folder.write("ant/notes.txt", [1])
+    #expect(throws: DataSetError.self) { try extract(empty, to: store, options: testOptions(opening: .repairing)) }
+    #expect(try sqlite(store, "SELECT count(*) FROM sample") == "20")
+    #expect(throws: DeviceLost.self) {
+      try extract(photos, to: store, options: testOptions(opening: .repairing), onBatch: { _ in throw DeviceLost() })
+    }
+    #expect(try FeatureStore.open(reading: store).samples().count == 12)
+    #expect(try FeatureStore.open(reading: store).unfinishedCount == 20)
+    try extract(photos, to: store)
+    #expect(try FeatureStore.open(reading: store).samples().count == 20)
+    #expect(try FeatureStore.open(reading: store).unfinishedCount == nil)
   }
 
   @Test func aDamagedIndexIsAnErrorAndNeverATrap() throws {
@@ -235,6 +341,27 @@ import Testing
       try opened.verify()
     }
     #expect(try FileManager.default.contentsOfDirectory(atPath: store).sorted() == ["index.sqlite", "lock", "shards"])
+  }
+
+  @Test func aStoreThatCannotBeWrittenSaysThatItsWriterWasKilled() async throws {
+    let (_, store, folder) = try filled(12)
+    defer { _ = folder }
+    // The log of a writer that is still there, without the file that readers share.
+    let writer = try DatabaseQueue(path: store + "/index.sqlite")
+    try await writer.writeWithoutTransaction { db in try db.execute(sql: "UPDATE store SET value = value") }
+    let copy = folder.path + "/copy"
+    try FileManager.default.copyItem(atPath: store, toPath: copy)
+    try FileManager.default.removeItem(atPath: copy + "/index.sqlite-shm")
+    try #require(try FileManager.default.contentsOfDirectory(atPath: copy).contains("index.sqlite-wal"))
+    let paths = [copy, copy + "/shards", copy + "/index.sqlite"]
+    for path in paths { chmod(path, path.hasSuffix("sqlite") ? 0o444 : 0o555) }
+    defer { for path in paths { chmod(path, 0o755) } }
+    await #expect(processExitsWith: .success) { [copy = copy as String] in
+      if getuid() == 0 { try #require(setuid(65_534) == 0) }
+      let error = try #require(throws: StoreError.self) { try FeatureStore.open(reading: copy) }
+      #expect(error.description.contains("index.sqlite-wal") && error.remedy.contains("can be written"), "\(error)")
+    }
+    #expect(try FeatureStore.open(reading: store).samples().count == 12)
   }
 
   // MARK: Rows

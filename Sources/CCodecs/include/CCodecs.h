@@ -64,6 +64,10 @@ graft_image_status graft_image_decode(graft_image_reader *reader, const graft_ca
 
 void graft_image_close(graft_image_reader *reader);
 
+/// OK, or IMPLAUSIBLE if decoding needs `needed` bytes of memory and a file of `byte_count` bytes can't be a picture worth
+/// that: a kilobyte of memory a byte, and 768 MiB in any case, are granted.
+graft_image_status graft_check_memory(uint64_t needed, size_t byte_count, graft_image_message *message);
+
 /// One axis of a separable resampling: output i is the sum over t < counts[i] of weights[i * stride + t] times the input
 /// at starts[i] + t, in fixed point with 22 fractional bits.
 typedef struct graft_taps {

@@ -47,7 +47,7 @@ struct ExtractCommand: ReportingCommand {
   @Option(help: ArgumentHelp("Draws another test split.", valueName: "number")) var seed: UInt64?
   @Option(help: ArgumentHelp("Threads that decode (default: every core).", valueName: "count")) var decodingThreads: Int?
   @Flag(help: "Make a broken image an error instead of skipping it.") var strict = false
-  @Flag(help: "Compute everything anew, replacing the store.") var rebuild = false
+  @Flag(help: "Compute everything anew, and replace the store at the end.") var rebuild = false
   @Flag(help: "Compute damaged shards again.") var repair = false
   @Flag(help: "Show what each device did, and how often the program waited for it.") var profile = false
   @OptionGroup var preprocessing: PreprocessingOptions
@@ -182,12 +182,24 @@ struct ExtractCommand: ReportingCommand {
     for image in summary.skippedImages.prefix(10) { console.warn("skipped \(image.path): \(image.reason)") }
     if summary.skipped > 10 { console.warn("\(summary.skipped - 10) more were skipped; the table 'sample' in \(store)/index.sqlite has them all") }
     if let labels {
-      warn(
-        console, of: summary.unlabelled, one: "image has no row in \(labels) and was left out",
+      console.warn(
+        summary.unlabelled, one: "image has no row in \(labels) and was left out",
         more: "images have no row in \(labels) and were left out")
-      warn(console, of: summary.missing, one: "row of \(labels) has no image", more: "rows of \(labels) have no image")
+      console.warn(summary.missing, one: "row of \(labels) has no image", more: "rows of \(labels) have no image")
     }
+    for name in summary.deadLinks { console.warn("the link '\(name)' leads nowhere, and is no class") }
+    console.warn(
+      summary.outside, one: "image lies outside the class folders and was left out",
+      more: "images lie outside the class folders and were left out")
     for name in summary.emptyClasses { console.warn("the folder '\(name)' holds no image") }
+    for name in summary.passedOver { console.warn("the folder '\(name)' beside the splits is no split and was passed over") }
+    let others = summary.ignored - summary.outside.count - summary.deadLinks.count
+    if others > 0 { console.note(others == 1 ? "1 other file was ignored" : "\(others) other files were ignored") }
+    if summary.removed > 0 {
+      let (one, more) = ("1 sample left the store: its file is gone", "\(summary.removed) samples left the store: their files are gone")
+      let alternative = labels.map { ", or not in \($0)" } ?? (choosing.classes == nil ? "" : ", or of other classes")
+      console.warn((summary.removed == 1 ? one : more) + alternative)
+    }
     console.result(
       String(
         format: "%d extracted, %d reused, %d skipped in %.1f s%@", summary.extracted, summary.reused, summary.skipped, summary.seconds,
@@ -208,11 +220,6 @@ struct ExtractCommand: ReportingCommand {
         seconds: summary.seconds,
         shares: ["decoding": summary.shares.decoding, "device": summary.shares.device, "writing": summary.shares.writing],
         skippedImages: summary.skippedImages.map { Skipped(path: $0.path, reason: $0.reason) }, devices: used))
-  }
-
-  private func warn(_ console: Console, of paths: PathTally, one: String, more: String) {
-    guard paths.count > 0 else { return }
-    console.warn("\(paths.count) \(paths.count == 1 ? one : more): \(paths.first.prefix(5).joined(separator: ", "))\(paths.count > 5 ? ", …" : "")")
   }
 
   private func sharesText(_ shares: TimeShares) -> String {

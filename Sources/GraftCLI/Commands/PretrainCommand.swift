@@ -91,7 +91,11 @@ struct PretrainCommand: ReportingCommand {
     let started = ContinuousClock.now
     let rule = SplitRule(seed: SplitRule.default.seed, testFraction: testFraction ?? SplitRule.default.testFraction)
     let images = try LabelledImages(try ImageFolder(path: data, classes: choosing.names), rule: rule)
+    for name in images.deadLinks { console.warn("the link '\(name)' leads nowhere, and is no class") }
+    console.warn(
+      images.outside, one: "image lies outside the class folders and was left out", more: "images lie outside the class folders and were left out")
     for name in images.emptyClasses { console.warn("the folder '\(name)' holds no image") }
+    for name in images.passedOver { console.warn("the folder '\(name)' beside the splits is no split and was passed over") }
     guard images.classNames.count >= 2 else {
       throw TrainingDataError(message: "\(data) has a single class, \(images.classNames[0]): a classifier needs two or more.")
     }

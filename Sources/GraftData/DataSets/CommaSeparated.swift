@@ -16,7 +16,7 @@ package struct CommaSeparated {
   /// - Throws: `FileError`; `DataSetError` that names the line for a quote that is not closed or not where one may be, and text that is
   ///   not UTF-8; what `body` throws.
   package static func forEachRow(of path: String, _ body: (Row) throws -> Void) throws {
-    try HostBytes(mapping: path).withUnsafeBytes { bytes in
+    try HostBytes(reading: path).withUnsafeBytes { bytes in
       var reader = Reader(bytes: bytes.starts(with: [0xEF, 0xBB, 0xBF]) ? UnsafeRawBufferPointer(rebasing: bytes[3...]) : bytes, path: path)
       while let row = try reader.next() { if row.fields != [""] { try body(row) } }
     }

@@ -7,7 +7,7 @@ import GraftGraph
 ///     PATH/train/class/…, PATH/val/…, PATH/test/…    the split is the folder's
 ///
 /// The second form is meant when the top level holds only such folders (`train`, `val`, `valid`, `validation`, `test`, in
-/// any case). Class names are sorted by their bytes, as Python's `sorted` does, and so are all names below: files always
+/// any case); `SplitFolders` says what does not count beside them, and when that is an error. Class names are sorted by their bytes, as Python's `sorted` does, and so are all names below: files always
 /// come in the same order. Hidden names are passed over. Links are followed, and a folder is entered once a class, so that
 /// a loop ends. Only one folder's names are in memory at a time.
 ///
@@ -32,6 +32,8 @@ public struct ImageFolder: Sendable {
 
   /// The folders that hold class folders, and the split each stands for.
   private let parts: [(folder: [UInt8], split: String?)]
+  /// The folders beside splits that do not count.
+  private let passedOver: [[UInt8]]
 
   /// One file that is, or claims to be, an image.
   package struct Entry: Equatable {
@@ -53,12 +55,17 @@ public struct ImageFolder: Sendable {
     package var ignored = 0
     /// Classes without a single image.
     package var emptyClasses: [String] = []
+    /// Folders beside train, val and test that hold files, and no images or a store's; the files are ignored.
+    package var passedOver: [String] = []
+    /// Images outside the class folders; they are ignored, too.
+    package var outside = PathTally()
+    /// Links that lead nowhere where class folders lie: each may have been one.
+    package var deadLinks: [String] = []
     /// With a table: images that it has no row for, and rows whose image is not there; of both the first paths.
     package var unlabelled = PathTally()
     package var missing = PathTally()
   }
 
-  private static let splits = ["train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"]
   private static let extensions: Set<String> = [
     "jpg", "jpeg", "jpe", "jfif", "png", "webp", "tif", "tiff", "bmp", "gif", "heic", "heif", "avif", "ppm", "pgm", "jp2", "jxl", "svg", "ico", "psd",
   ]
@@ -77,19 +84,13 @@ public struct ImageFolder: Sendable {
     (labelling, table, wanted, store) = (.classes, nil, classes.map(Set.init), nil)
     packed = try IDXDataSet.open(path)
     if let packed {
-      (classNames, parts) = (try Self.chosen(packed.classNames, classes, path: path), [])
+      (classNames, parts, passedOver) = (try Self.chosen(packed.classNames, classes, path: path), [], [])
       return
     }
     let root = Array(path.utf8)
     let top = try Self.folders(in: root)
-    let splits = top.folders.map { Self.splits[String(decoding: $0, as: UTF8.self).lowercased()] }
-    if !top.folders.isEmpty, splits.allSatisfy({ $0 != nil }) {
-      let order = ["train", "val", "test"]
-      parts = zip(top.folders, splits).map { (root + [0x2F] + $0, $1) }
-        .sorted { order.firstIndex(of: $0.1 ?? "") ?? 0 < order.firstIndex(of: $1.1 ?? "") ?? 0 }
-    } else {
-      parts = [(root, nil)]
-    }
+    let splits = try SplitFolders(top.folders, in: root)
+    (parts, passedOver) = (splits.parts.isEmpty ? [(root, nil)] : splits.parts, splits.passedOver)
     var names: Set<[UInt8]> = []
     var images = top.images
     for part in parts {
@@ -118,7 +119,7 @@ public struct ImageFolder: Sendable {
   public init(path: String, labels table: LabelTable) throws {
     self.path = path
     (labelling, classNames, self.table) = (table.labelling, table.classNames, table)
-    (packed, parts, wanted, store) = (nil, [], nil, nil)
+    (packed, parts, passedOver, wanted, store) = (nil, [], [], nil, nil)
     guard case .success(let status) = FileStatus.of(Array(path.utf8)), status.isFolder else {
       throw FileError(path: path, action: "read the folder", code: access(path, F_OK) == 0 ? ENOTDIR : errno)
     }
@@ -131,7 +132,7 @@ public struct ImageFolder: Sendable {
   public init(path: String, samplesOf store: FeatureStore) throws {
     self.path = path
     (labelling, classNames, packed) = (store.labelling, store.classNames, try IDXDataSet.open(path))
-    (self.store, table, parts, wanted) = (store, nil, [], nil)
+    (self.store, table, parts, passedOver, wanted) = (store, nil, [], [], nil)
   }
 
   private static func chosen(_ found: [String], _ classes: [String]?, path: String) throws(DataSetError) -> [String] {
@@ -176,7 +177,7 @@ public struct ImageFolder: Sendable {
       for name in try FolderListing(path: part.folder).names where name.first != 0x2E {
         let folder = part.folder + [0x2F] + name
         guard case .success(let status) = FileStatus.of(folder), status.isFolder else {
-          tally.ignored += 1
+          pass(folder, name, &tally)
           continue
         }
         let label = String(validating: name, as: UTF8.self)
@@ -189,13 +190,33 @@ public struct ImageFolder: Sendable {
         seen.insert(name)
       }
     }
+    if parts.contains(where: { $0.split != nil }) {
+      let root = Array(path.utf8)
+      for name in try FolderListing(path: root).names where name.first != 0x2E {
+        if case .success(let status) = FileStatus.of(root + [0x2F] + name), status.isFolder { continue }
+        pass(root + [0x2F] + name, name, &tally)
+      }
+    }
+    for name in passedOver {
+      let count = try SplitFolders.fileCount(Array(path.utf8) + [0x2F] + name)
+      tally.ignored += count
+      if count > 0 { tally.passedOver.append(Self.escaped(name)) }
+    }
     tally.emptyClasses = seen.filter { counts[$0] == 0 }.sorted { $0.lexicographicallyPrecedes($1) }.map { String(decoding: $0, as: UTF8.self) }
     return tally
   }
 
+  /// Counts what lies among the class folders and is none.
+  private func pass(_ file: [UInt8], _ name: [UInt8], _ tally: inout Tally) {
+    let relative = Self.escaped(file[(path.utf8.count + 1)...].drop { $0 == 0x2F })
+    tally.ignored += 1
+    if Self.isImage(name) { return tally.outside.add(relative) }
+    if case .failure = FileStatus.of(file), wanted == nil { tally.deadLinks.append(relative) }
+  }
+
   private func forEachImage(labelledBy table: LabelTable, _ body: (Entry) throws -> Void) throws -> Tally {
     guard case .success(let status) = FileStatus.of(Array(path.utf8)) else { throw FileError(path: path, action: "read the folder", code: errno) }
-    var tally = Tally(), rows = table.rows(in: path)
+    var tally = Tally(), rows = try table.rows(in: path)
     var walk = Walk(rootCount: path.utf8.count, label: nil, split: nil)
     // A row may be spelt otherwise than its file, as long as there is one such file: those found that can be spelt in two ways.
     var found: Set<String> = []
@@ -262,7 +283,7 @@ public struct ImageFolder: Sendable {
     }
   }
 
-  private static func folders(in folder: [UInt8]) throws -> (folders: [[UInt8]], images: Int) {
+  static func folders(in folder: [UInt8]) throws -> (folders: [[UInt8]], images: Int) {
     var found: (folders: [[UInt8]], images: Int) = ([], 0)
     for name in try FolderListing(path: folder).names where name.first != 0x2E {
       if case .success(let status) = FileStatus.of(folder + [0x2F] + name), status.isFolder {
@@ -274,7 +295,7 @@ public struct ImageFolder: Sendable {
     return found
   }
 
-  private static func isImage(_ name: [UInt8]) -> Bool {
+  static func isImage(_ name: [UInt8]) -> Bool {
     guard let dot = name.lastIndex(of: 0x2E), name.count - dot <= 6 else { return false }
     return extensions.contains(String(decoding: name[(dot + 1)...], as: UTF8.self).lowercased())
   }

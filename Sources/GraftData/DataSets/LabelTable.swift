@@ -126,6 +126,12 @@ public struct LabelTable: Sendable {
       guard split != path else { throw failure("has no column for the paths", "Call it path.") }
       let others = names.indices.filter { $0 != path && $0 != split }
       let content: Content
+      // Without a header the first image would be lost, and its numbers be what targets are called.
+      func isNumber(_ column: Int) -> Bool { Double(names[column]) != nil }
+      guard names[path] == "path" || !(ImageFolder.isImage(Array(names[path].utf8)) || !others.isEmpty && others.allSatisfy(isNumber)) else {
+        let example = [LabelTask.classification: "path,label", .multilabel: "path,cat,outdoor", .regression: "path,age"][task] ?? ""
+        throw failure("is a row of data", "Write a first line that names the columns, as \(example).")
+      }
       switch task {
       case .classification:
         guard let column = names.firstIndex(of: "label"), column != path else {
@@ -194,14 +200,21 @@ public struct LabelTable: Sendable {
   private static func sorted(_ names: Set<String>) -> [String] { names.sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) } }
 
   /// The rows by their path relative to a folder.
-  func rows(in folder: String) -> [String: Row] {
+  ///
+  /// - Throws: `DataSetError` if two rows name one image, one of them by its absolute path.
+  func rows(in folder: String) throws(DataSetError) -> [String: Row] {
     let root = URL(fileURLWithPath: folder).standardizedFileURL.path
     let prefixes = [root, folder].map { $0.hasSuffix("/") ? $0 : $0 + "/" }
-    return Dictionary(
-      rows.map { path, row in
-        let prefix = path.hasPrefix("/") ? prefixes.first { path.hasPrefix($0) } ?? "" : ""
-        return (prefix.isEmpty ? path : String(path.dropFirst(prefix.count).drop { $0 == "/" }), row)
+    guard rows.keys.contains(where: { $0.hasPrefix("/") }) else { return rows }
+    var found: [String: Row] = [:]
+    for (path, row) in rows.sorted(by: { $0.value.line < $1.value.line }) {
+      let prefix = path.hasPrefix("/") ? prefixes.first { path.hasPrefix($0) } ?? "" : ""
+      let image = prefix.isEmpty ? path : String(path.dropFirst(prefix.count).drop { $0 == "/" })
+      if let known = found.updateValue(row, forKey: image) {
+        throw DataSetError(
+          path: self.path, reason: "line \(row.line): '\(path)' is on line \(known.line) already", remedy: "Remove one of both lines.")
       }
-    ) { $0.line < $1.line ? $0 : $1 }
+    }
+    return found
   }
 }

@@ -19,6 +19,11 @@ public struct LabelledImages: Sendable {
   /// Files that are no images' or can't be read, and folders without any.
   public let ignored: Int
   public let emptyClasses: [String]
+  /// Folders beside train, val and test that do not count and hold files.
+  public let passedOver: [String]
+  /// Images outside the class folders, and links among these that lead nowhere.
+  public let outside: PathTally
+  public let deadLinks: [String]
   /// A hash of what training depends on: paths, labels and splits of the images that are not for the test, in order, with the hash of
   /// the content where the split is drawn by it.
   public let identity: String
@@ -42,7 +47,9 @@ public struct LabelledImages: Sendable {
     guard !images.isEmpty else { throw DataSetError(path: folder.path, reason: "there is no image in it", remedy: "Name another folder.") }
     (classNames, self.images) = (folder.classNames, images)
     packed = folder.packed
-    (ignored, emptyClasses, identity) = (tally.ignored + problems, tally.emptyClasses, hash.finish())
+    (ignored, emptyClasses, passedOver) = (tally.ignored + problems, tally.emptyClasses, tally.passedOver)
+    (outside, deadLinks) = (tally.outside, tally.deadLinks)
+    identity = hash.finish()
   }
 
   public func images(split: String) -> [Image] { images.filter { $0.split == split } }

@@ -31,7 +31,8 @@ final class ExtractionRun {
     counts.reused = scan.unchanged
     counts.removed = scan.removed
     counts.ignored = scan.tally.ignored
-    counts.emptyClasses = scan.tally.emptyClasses
+    (counts.emptyClasses, counts.passedOver) = (scan.tally.emptyClasses, scan.tally.passedOver)
+    (counts.outside, counts.deadLinks) = (scan.tally.outside, scan.tally.deadLinks)
     (counts.unlabelled, counts.missing) = (scan.tally.unlabelled, scan.tally.missing)
   }
 
@@ -122,6 +123,7 @@ final class ExtractionRun {
   private var remedy: String {
     let done = counts.extracted + counts.reused + counts.skipped
     return "\(done) of \(total) images are in \(writer.path). Run the same command again to go on."
+      + (writer.isReplacing ? " Until it has come to its end the store is what it was." : "")
   }
 
   private func checkCancellation() throws {

@@ -50,7 +50,7 @@ public struct ExtractionOptions: Sendable {
   public var shardRows: Int?
   /// Time after which rows are committed although the shard is not full: the most work that a kill can cost.
   public var longestUncommitted = Duration.seconds(30)
-  /// Makes the first image that cannot be read an error, and a table of labels that does not have each image.
+  /// Makes the first image that cannot be read an error, and a table of labels that does not have each image, and a link in a class folder's place that leads nowhere.
   public var strict = false
   /// How samples are split whose folder does not say; `nil` keeps the store's rule.
   public var split: SplitRule?
@@ -105,6 +105,12 @@ public struct ExtractionSummary: Sendable {
   public internal(set) var ignored = 0
   /// Class folders without a single image.
   public internal(set) var emptyClasses: [String] = []
+  /// Folders beside train, val and test that do not count and hold files.
+  public internal(set) var passedOver: [String] = []
+  /// Images outside the class folders, which count as ignored.
+  public internal(set) var outside = PathTally()
+  /// Links that lead nowhere where class folders lie; with `strict` an error.
+  public internal(set) var deadLinks: [String] = []
   /// With a table of labels: images it has no row for, which were passed over, and rows whose image is not there.
   public internal(set) var unlabelled = PathTally()
   public internal(set) var missing = PathTally()

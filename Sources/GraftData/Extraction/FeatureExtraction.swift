@@ -84,8 +84,6 @@ public struct FeatureExtraction {
     onStep: ((StoreStep) throws -> Void)?
   ) throws -> ExtractionSummary {
     let start = ContinuousClock.now
-    // What is there goes only where there is something to put in its place.
-    if options.opening == .rebuilding { try ScanTable.requireImages(in: data, strict: options.strict) }
     var facts = options.facts
     facts["data_root"] = URL(fileURLWithPath: data.path).standardizedFileURL.path
     let writer = try FeatureStoreWriter(
@@ -117,8 +115,8 @@ public struct FeatureExtraction {
       try run.process(firstPage, pool, compute, imageByteCount: imageByteCount * key.views, progress: progress)
     }
     progress(run.progress)
-    try writer.close()
     var summary = run.summary
+    try writer.close(isUsable: summary.extracted + summary.reused > 0)
     guard summary.extracted + summary.reused > 0 else {
       if let (image, remedy) = summary.unstorable {
         throw StoreError(

@@ -63,15 +63,14 @@ struct ScanTable {
     }
   }
 
-  /// - Throws: `DataSetError`, as `init`, where there is nothing to extract.
-  static func requireImages(in data: ImageFolder, strict: Bool) throws {
-    struct Found: Error {}
-    do { try check(data.forEachImage { _ in throw Found() }, of: data, strict: strict) } catch is Found {}
-  }
-
-  /// - Throws: `DataSetError` where there is nothing to extract, or, if `strict`, images without labels.
+  /// - Throws: `DataSetError` where there is nothing to extract, or, if `strict`, images without labels or links that lead nowhere.
   private static func check(_ tally: ImageFolder.Tally, of data: ImageFolder, strict: Bool) throws(DataSetError) {
     guard let table = data.table else {
+      if strict, let link = tally.deadLinks.first {
+        throw DataSetError(
+          path: data.path, reason: "the link '\(link)' leads nowhere, and may have been a class",
+          remedy: "Restore what it leads to, remove it, or run the same command without --strict to pass over it.")
+      }
       guard tally.images == 0 else { return }
       throw DataSetError(
         path: data.path, reason: "there is not a single image in its \(data.classNames.count) class folders",

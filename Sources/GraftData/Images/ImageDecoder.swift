@@ -52,7 +52,9 @@ public struct ImageDecoder: Sendable, Hashable {
     guard let codec = format.codec else {
       let map = try PortableMap(bytes, path: path)
       try check(width: map.width, height: map.height, path: path)
-      return try map.pixels(bytes, path: path)
+      try map.checkLength(bytes, path: path)
+      try PixelMemory.check(map.width * map.height * 3, file: bytes.count, format, path: path)
+      return map.pixels(bytes)
     }
     var reader: OpaquePointer?
     var header = graft_image_header()
@@ -63,6 +65,7 @@ public struct ImageDecoder: Sendable, Hashable {
 
     let (width, height) = (Int(header.width), Int(header.height))
     try check(width: width, height: height, path: path)
+    try PixelMemory.check(width * height * 3, file: bytes.count, format, path: path)
     var orientation = header.orientation
     if appliesEXIFOrientation, format != .tiff { orientation = EXIF.orientation(of: bytes, format: format) }
     let isTurned = orientation >= 5

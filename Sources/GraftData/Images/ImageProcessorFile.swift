@@ -88,6 +88,8 @@ struct ImageProcessorFile: Decodable {
     } catch let error as GeometryError {
       throw refuse(.size, error.what)
     }
+    // As transformers 5 crops: where its class says Pil in NumPy, and else, whether it says Fast or nothing, in torch.
+    if Self.mayHalve(known) { known.cropRounding = given.hasSuffix("Pil") ? .down : .zero }
     fields = known
   }
 
@@ -172,6 +174,12 @@ struct ImageProcessorFile: Decodable {
       known.cropPct = ratio ?? ratioOf(crop: input.height, in: resized)
     case .number: break
     }
+  }
+
+  /// Whether a crop's offset may be rounded: not where both sides are given and differ by even numbers. Stores of such say what they said.
+  private static func mayHalve(_ known: PreprocessingFields) -> Bool {
+    guard let ratio = known.cropPct, let sides = known.inputSize?.dropFirst() else { return false }
+    return known.cropMode != .squash || sides.contains { !(Int(Double($0) / ratio) - $0).isMultiple(of: 2) }
   }
 
   /// The ratio that leads from the crop's side back to the resized one, whole as it was.

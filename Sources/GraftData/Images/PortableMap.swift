@@ -36,12 +36,16 @@ struct PortableMap {
   }
 
   /// - Throws: `ImageError` if there are too few bytes.
-  func pixels(_ bytes: UnsafeRawBufferPointer, path: String) throws(ImageError) -> DecodedImage {
+  func checkLength(_ bytes: UnsafeRawBufferPointer, path: String) throws(ImageError) {
     // Both sides have been checked against the longest one: no product overflows.
-    let count = width * height
-    guard bytes.count - dataOffset >= count * channels else {
+    guard bytes.count - dataOffset >= width * height * channels else {
       throw ImageError(path: path, kind: .truncated, what: "the PNM file is cut off", remedy: "Get it again, or remove it.")
     }
+  }
+
+  /// The picture of bytes that have passed `checkLength`.
+  func pixels(_ bytes: UnsafeRawBufferPointer) -> DecodedImage {
+    let count = width * height
     let pixels = [UInt8](unsafeUninitializedCapacity: count * 3) { buffer, filled in
       for place in 0..<count * 3 { buffer[place] = bytes[dataOffset + (channels == 3 ? place : place / 3)] }
       filled = count * 3

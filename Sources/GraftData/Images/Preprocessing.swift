@@ -7,8 +7,7 @@ import Foundation
 ///    side becomes that long and the other keeps the ratio, rounded down (torchvision's `Resize`); if not, the picture is
 ///    scaled until it just covers the target, both sides rounded to the nearest, halves to even (timm's `ResizeKeepRatio`).
 ///    With `cropMode` squash both sides become the target's and the ratio is lost.
-/// 3. Crop `inputSize` from the centre, its offset rounded to the nearest, halves to even; what the picture lacks is black
-///    (torchvision's `CenterCrop`).
+/// 3. Crop `inputSize` from the centre, its offset rounded as `cropRounding` says; what the picture lacks is black.
 /// 4. Normalise each channel: (x / 255 − mean) / std. That is the device's work; see `scale` and `shift`.
 /// 5. Put blue first, where `channelOrder` says so; the device's work, too.
 public struct Preprocessing: Hashable, Sendable {
@@ -21,6 +20,16 @@ public struct Preprocessing: Hashable, Sendable {
   public enum ChannelOrder: String, Codable, Sendable, Hashable, CaseIterable {
     case rgb
     case bgr
+  }
+
+  /// What becomes of half a pixel in a crop's offset, (side − crop) / 2, which is negative where the picture lacks pixels.
+  public enum CropRounding: String, Codable, Sendable, Hashable, CaseIterable {
+    /// To the nearest, halves to even; of what is missing the smaller half comes first (torchvision's and timm's `CenterCrop`).
+    case even
+    /// Towards zero (transformers' processors that are built on torchvision).
+    case zero
+    /// Down (transformers' processors that are built on Pillow and NumPy).
+    case down
   }
 
   /// [3, height, width].
@@ -38,11 +47,13 @@ public struct Preprocessing: Hashable, Sendable {
   public let exif: Bool
   /// `mean` and `std` are of red, green and blue in either.
   public let channelOrder: ChannelOrder
+  public let cropRounding: CropRounding
 
   /// - Throws: `PreprocessingError` if a value makes no sense.
   public init(
     inputSize: [Int], interpolation: Interpolation, cropPct: Double, cropMode: CropMode = .center, mean: [Double], std: [Double],
-    background: RGBColor? = nil, exif: Bool = false, channelOrder: ChannelOrder = .rgb
+    background: RGBColor? = nil, exif: Bool = false, channelOrder: ChannelOrder = .rgb,
+    cropRounding: CropRounding = .even
   ) throws(PreprocessingError) {
     self.inputSize = inputSize
     self.interpolation = interpolation
@@ -53,6 +64,7 @@ public struct Preprocessing: Hashable, Sendable {
     self.background = background
     self.exif = exif
     self.channelOrder = channelOrder
+    self.cropRounding = cropRounding
     try check()
   }
 
@@ -122,12 +134,15 @@ public struct Preprocessing: Hashable, Sendable {
       size.width = Int((Double(imageWidth) / ratio).rounded(.toNearestOrEven))
       size.height = Int((Double(imageHeight) / ratio).rounded(.toNearestOrEven))
     }
-    return Geometry(size: size, left: Self.offset(of: width, in: size.width), top: Self.offset(of: height, in: size.height))
+    return Geometry(size: size, left: offset(of: width, in: size.width), top: offset(of: height, in: size.height))
   }
 
-  /// Half of what remains, halves to even; where the crop is longer, minus half of what is missing, rounded down.
-  private static func offset(of crop: Int, in side: Int) -> Int {
-    crop > side ? -((crop - side) / 2) : Int((Double(side - crop) / 2).rounded(.toNearestOrEven))
+  private func offset(of crop: Int, in side: Int) -> Int {
+    switch cropRounding {
+    case .even where crop <= side: Int((Double(side - crop) / 2).rounded(.toNearestOrEven))
+    case .even, .zero: (side - crop) / 2
+    case .down: (side - crop) >> 1
+    }
   }
 
   /// Resizes and crops (steps 2 and 3) into `target`: [height, width, 3] bytes, of which there must be `byteCount`.

@@ -11,11 +11,12 @@ public struct PreprocessingFields: Codable, Hashable, Sendable {
   public var background: RGBColor?
   public var exif: Bool?
   public var channelOrder: Preprocessing.ChannelOrder?
+  public var cropRounding: Preprocessing.CropRounding?
 
   public init(
     inputSize: [Int]? = nil, interpolation: Interpolation? = nil, cropPct: Double? = nil, cropMode: Preprocessing.CropMode? = nil,
     mean: [Double]? = nil, std: [Double]? = nil, background: RGBColor? = nil, exif: Bool? = nil,
-    channelOrder: Preprocessing.ChannelOrder? = nil
+    channelOrder: Preprocessing.ChannelOrder? = nil, cropRounding: Preprocessing.CropRounding? = nil
   ) {
     self.inputSize = inputSize
     self.interpolation = interpolation
@@ -26,6 +27,7 @@ public struct PreprocessingFields: Codable, Hashable, Sendable {
     self.background = background
     self.exif = exif
     self.channelOrder = channelOrder
+    self.cropRounding = cropRounding
   }
 
   enum CodingKeys: String, CodingKey, CaseIterable {
@@ -38,6 +40,7 @@ public struct PreprocessingFields: Codable, Hashable, Sendable {
     case background
     case exif
     case channelOrder = "channel_order"
+    case cropRounding = "crop_rounding"
   }
 
   public init(from decoder: any Decoder) throws {
@@ -57,6 +60,7 @@ public struct PreprocessingFields: Codable, Hashable, Sendable {
     background = try container.decodeIfPresent(RGBColor.self, forKey: .background)
     exif = try container.decodeIfPresent(Bool.self, forKey: .exif)
     channelOrder = try container.decodeIfPresent(Preprocessing.ChannelOrder.self, forKey: .channelOrder)
+    cropRounding = try container.decodeIfPresent(Preprocessing.CropRounding.self, forKey: .cropRounding)
   }
 
   /// Rows of the network's input, where `inputSize` is [3, height, width]; what else it may be, `resolved()` refuses.
@@ -72,11 +76,12 @@ public struct PreprocessingFields: Codable, Hashable, Sendable {
     PreprocessingFields(
       inputSize: inputSize ?? fallback.inputSize, interpolation: interpolation ?? fallback.interpolation, cropPct: cropPct ?? fallback.cropPct,
       cropMode: cropMode ?? fallback.cropMode, mean: mean ?? fallback.mean, std: std ?? fallback.std,
-      background: background ?? fallback.background, exif: exif ?? fallback.exif, channelOrder: channelOrder ?? fallback.channelOrder)
+      background: background ?? fallback.background, exif: exif ?? fallback.exif, channelOrder: channelOrder ?? fallback.channelOrder,
+      cropRounding: cropRounding ?? fallback.cropRounding)
   }
 
-  /// The whole preprocessing. Crop mode, background, EXIF and the order of channels have defaults (center, none, ignored, red first);
-  /// what changes features otherwise is never guessed.
+  /// The whole preprocessing. Crop mode, background, EXIF, the order of channels and the rounding of crops have defaults (center, none,
+  /// ignored, red first, torchvision's); what changes features otherwise is never guessed.
   ///
   /// - Throws: `PreprocessingError` that names what is missing or makes no sense.
   public func resolved() throws(PreprocessingError) -> Preprocessing {
@@ -92,16 +97,17 @@ public struct PreprocessingFields: Codable, Hashable, Sendable {
     }
     return try Preprocessing(
       inputSize: inputSize, interpolation: interpolation, cropPct: cropPct, cropMode: cropMode ?? .center, mean: mean, std: std,
-      background: background, exif: exif ?? false, channelOrder: channelOrder ?? .rgb)
+      background: background, exif: exif ?? false, channelOrder: channelOrder ?? .rgb, cropRounding: cropRounding ?? .even)
   }
 }
 
 extension Preprocessing: Codable {
-  /// All values as fields; the order of channels only where blue is first, so that what was written before it could be says the same.
+  /// All values as fields; the order of channels and the rounding of crops only where they are not the default, so that what was written
+  /// before they could be says the same.
   public var fields: PreprocessingFields {
     PreprocessingFields(
       inputSize: inputSize, interpolation: interpolation, cropPct: cropPct, cropMode: cropMode, mean: mean, std: std, background: background,
-      exif: exif, channelOrder: channelOrder == .rgb ? nil : channelOrder)
+      exif: exif, channelOrder: channelOrder == .rgb ? nil : channelOrder, cropRounding: cropRounding == .even ? nil : cropRounding)
   }
 
   public init(from decoder: any Decoder) throws {

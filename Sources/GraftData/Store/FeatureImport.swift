@@ -41,9 +41,10 @@ extension FeatureStore {
 
     let key = FeatureKey(
       source: .imported, backboneSHA256: "", cut: "", cutShape: features.rowShape, preprocessing: "", precision: "", featureType: features.storedType)
-    let facts = ["label_order": labels.isNumeric ? "numeric" : "bytes", "data_root": FilePath.name(of: featuresPath)]
+    let facts = ["data_root": FilePath.name(of: featuresPath)]
     let writer = try FeatureStoreWriter(path: output, key: key, opening: opening, split: rule, shardRows: shardRows, facts: facts)
-    try writer.declare(labels.labelling) { db, hasChanged in
+    let order = labels.isNumeric ? "numeric" : "bytes"
+    try writer.declare(labels.labelling, facts: [Labelling.fileKey: nil, Labelling.orderKey: order]) { db, hasChanged in
       // Labels of another kind go; the rows stay, and each gets its sample again below.
       if hasChanged { try db.execute(sql: "DELETE FROM sample") }
       try writer.markUnfinished(db, count: features.count)

@@ -69,7 +69,7 @@ public final class FeatureStore: Sendable {
       }
       let shards = try index.shards(db)
       let table = try SampleTable(
-        db, shards: shards, isNumeric: entries["label_order"] == "numeric", labelling: labelling, views: key.views, index: index.path)
+        db, shards: shards, isNumeric: entries[Labelling.orderKey] == "numeric", labelling: labelling, views: key.views, index: index.path)
       return (entries, key, rule, shards, table, labelling)
     }
     (entries, key, splitRule, shards) = (snapshot.0, snapshot.1, snapshot.2, snapshot.3)

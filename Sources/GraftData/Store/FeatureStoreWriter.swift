@@ -9,7 +9,7 @@ public enum StoreOpening: String, Sendable {
   case resuming
   /// Forgets the shards that are damaged, so that their rows are computed again, and adds to the rest.
   case repairing
-  /// Removes its features and begins anew.
+  /// Computes all features anew beside those that are there, which go when that has come to its end.
   case rebuilding
 }
 
@@ -45,6 +45,10 @@ struct SampleRecord {
 /// Rows go to a shard's temporary file. When it is full, or its first row half a minute old, `commit` syncs and renames it
 /// and then names it, with its samples, in one transaction: whenever the process ends, the index names only files that are
 /// whole and on the disk, and the next writer removes what no transaction names. Used by one thread; `isKnown` by any.
+///
+/// A store that is rebuilt has a second index meanwhile, `rebuilt.sqlite`, whose shards have numbers behind the others'. `close` puts it
+/// in the place of the first, and then the old shards go. Until then the store is what it was, and another rebuild with the same key
+/// goes on with what an interrupted one has committed; any other writer removes it.
 final class FeatureStoreWriter {
   let path: String
   let key: FeatureKey
@@ -57,10 +61,13 @@ final class FeatureStoreWriter {
   /// Called at each step of a commit.
   var onStep: ((StoreStep) throws -> Void)?
 
+  /// Whether another index is there until this one takes its place.
+  let isReplacing: Bool
   private let lock: StoreLock
   /// Whether there was no index, and the folders that were not there, the innermost first.
   private let isNew: Bool
   private let madeFolders: [String]
+  private var promised = Promised()
   private var nextShard: Int
   private var shard: ShardWriter?
   private var shardStart = ContinuousClock.now
@@ -97,8 +104,9 @@ final class FeatureStoreWriter {
     madeFolders = Self.missingFolders(path)
     try Self.makeFolder(path, option: advice.option)
     lock = try StoreLock(folder: path, option: advice.option)
-    if opening == .rebuilding { try Self.removeIndex(path) }
-    index = try StoreIndex(writingInto: path)
+    isReplacing = opening == .rebuilding && access(path + "/" + StoreIndex.fileName, F_OK) == 0
+    if isReplacing, !Self.canGoOn(rebuilding: path, key) { try Self.removeIndex(path, StoreIndex.rebuiltName) }
+    index = try StoreIndex(writingInto: path, name: isReplacing ? StoreIndex.rebuiltName : StoreIndex.fileName)
     let rowByteCount = key.featureCount * key.featureType.byteCount
     self.shardRows = max(1, min(shardRows ?? 2048, Self.largestShardByteCount / rowByteCount))
     let index = index
@@ -119,22 +127,40 @@ final class FeatureStoreWriter {
     } else {
       splitRule = split ?? .default
     }
-    let rule = splitRule
+    let entries = [("format_version", StoreIndex.formatVersion)] + key.entries.map { ($0.key, $0.value) } + splitRule.entries + facts.map { ($0, $1) }
     nextShard = 0
-    try index.write { db in
-      if stored == nil { try db.execute(sql: StoreIndex.schema) }
-      if isReplaced { try db.execute(sql: "DELETE FROM store; DELETE FROM sample") }
-      let entries = [("format_version", StoreIndex.formatVersion)] + key.entries.map { ($0.key, $0.value) } + rule.entries + facts.map { ($0, $1) }
-      for (key, value) in entries {
-        try db.execute(sql: "INSERT INTO store VALUES (?, ?) ON CONFLICT(key) DO UPDATE SET value = excluded.value", arguments: [key, value])
+    if stored == nil {
+      try index.write { db in
+        try db.execute(sql: StoreIndex.schema)
+        for (name, value) in entries { try index.set(name, value, db) }
       }
+    } else {
+      promised = Promised(entries: entries, isReplacing: isReplaced)
     }
-    try checkShards(repairing: opening == .repairing)
-    nextShard = (try index.shards().last?.id ?? -1) + 1
-    try removeOrphans()
+    let shards = try index.shards()
+    promised.damaged = try damaged(shards, repairing: opening == .repairing)
+    nextShard = (shards.last?.id ?? -1) + 1
+    if isReplacing {
+      // The other index need not be readable: no number that a file has is given again.
+      nextShard = try max(nextShard, (shardFiles().map(Shard.id).max() ?? -1) + 1)
+    } else {
+      try Self.removeIndex(path, StoreIndex.rebuiltName)
+      try removeOrphans(besides: shards)
+    }
   }
 
-  /// Says what labels are from now on, and writes, in the same transaction, what depends on it.
+  /// Whether an interrupted rebuild can be gone on with, or there is none.
+  private static func canGoOn(rebuilding store: String, _ key: FeatureKey) -> Bool {
+    guard access(store + "/" + StoreIndex.rebuiltName, F_OK) == 0 else { return true }
+    guard let index = try? StoreIndex(writingInto: store, name: StoreIndex.rebuiltName) else { return false }
+    defer { try? index.close() }
+    guard let stored = try? index.read({ db in try index.entries(db, store: store) }), key.differences(from: stored).isEmpty,
+      let shards = try? index.shards()
+    else { return false }
+    return shards.allSatisfy { (try? $0.map(store: store, key: key)) != nil }
+  }
+
+  /// Says what labels are from now on, and writes, in the same transaction, what depends on it and what opening has put off.
   ///
   /// - Parameters:
   ///   - facts: further rows of the table `store` that go with the labels; `nil`: there is none of that name.
@@ -142,35 +168,88 @@ final class FeatureStoreWriter {
   func declare<Result>(
     _ labelling: Labelling, facts: [String: String?] = [Labelling.fileKey: nil], _ body: (Database, _ hasChanged: Bool) throws -> Result
   ) throws -> Result {
-    try index.write { db in
-      let stored = Labelling(entries: try index.entries(db, store: path) ?? [:])
+    let result = try index.write { db in
+      try keepPromises(db)
+      let known = try index.entries(db, store: path) ?? [:]
       let entries = [Labelling.taskKey: nil, Labelling.namesKey: nil].merging(labelling.entries) { $1 }.merging(facts) { $1 }
-      for (key, value) in entries.sorted(by: { $0.key < $1.key }) {
-        if let value {
-          try db.execute(sql: "INSERT INTO store VALUES (?, ?) ON CONFLICT(key) DO UPDATE SET value = excluded.value", arguments: [key, value])
-        } else {
-          try db.execute(sql: "DELETE FROM store WHERE key = ?", arguments: [key])
-        }
-      }
-      return try body(db, stored != labelling)
+      for (name, value) in entries.sorted(by: { $0.key < $1.key }) { try index.set(name, value, db) }
+      // A label of another kind is no label in the order of this one.
+      let isReordered = facts[Labelling.orderKey].map { $0 != known[Labelling.orderKey] } ?? false
+      return try body(db, isReordered || Labelling(entries: known) != labelling)
     }
+    let hadDamage = !promised.damaged.isEmpty
+    promised = Promised()
+    if hadDamage { try removeOrphans(besides: index.shards()) }
+    return result
+  }
+
+  /// What opening a store that is there will change: a run that finds nothing to do, or is interrupted in its walk, leaves all as it was.
+  private struct Promised {
+    var entries: [(String, String)] = []
+    /// Whether the store, which has no rows, becomes one of another key.
+    var isReplacing = false
+    /// The shards to forget.
+    var damaged: [Shard] = []
+  }
+
+  private func keepPromises(_ db: Database) throws {
+    if promised.isReplacing { try db.execute(sql: "DELETE FROM store; DELETE FROM sample") }
+    for (name, value) in promised.entries { try index.set(name, value, db) }
+    guard !promised.damaged.isEmpty else { return }
+    // From now on samples lack, until they are computed again.
+    let count = try Int.fetchOne(db, sql: "SELECT count(*) FROM sample WHERE status = 'ok'") ?? 0
+    for shard in promised.damaged {
+      for sql in ["DELETE FROM sample WHERE shard = ?", "DELETE FROM feature WHERE shard = ?", "DELETE FROM shard WHERE id = ?"] {
+        try db.execute(sql: sql, arguments: [shard.id])
+      }
+    }
+    try markUnfinished(db, count: count)
   }
 
   /// Says, until `close`, that samples are on their way: readers see what is there so far, and it may lack whole classes.
   func markUnfinished(_ db: Database, count: Int) throws {
-    try db.execute(sql: "INSERT OR REPLACE INTO store VALUES (?, ?)", arguments: [FeatureStore.unfinishedKey, String(count)])
+    try index.set(FeatureStore.unfinishedKey, String(count), db)
   }
 
   /// Ends the writing of a run that came to its end; what was not committed is lost.
-  func close() throws {
+  ///
+  /// - Parameter isUsable: whether what was rebuilt may replace what is there; if not, that stays.
+  func close(isUsable: Bool = true) throws {
     shard = nil
-    try index.write { db in try db.execute(sql: "DELETE FROM store WHERE key = ?", arguments: [FeatureStore.unfinishedKey]) }
+    guard !isReplacing || isUsable else {
+      try index.close()
+      return try Self.removeIndex(path, StoreIndex.rebuiltName)
+    }
+    try index.write { db in try index.set(FeatureStore.unfinishedKey, nil, db) }
+    guard isReplacing else { return try index.close() }
+    let shards = try index.shards()
+    try index.checkpoint()
     try index.close()
+    try replaceIndex()
+    try removeOrphans(besides: shards)
+  }
+
+  /// Puts the rebuilt index, which is whole and closed, in the place of the one that is there.
+  private func replaceIndex() throws {
+    // A log must never lie beside an index that it is not of. What the old one's holds goes into its index first, so that the store is
+    // whole also if the process ends here.
+    if let old = try? StoreIndex(writingInto: path) {
+      try? old.checkpoint()
+      try? old.close()
+    }
+    try Self.removeIndex(path, suffixes: ["-wal", "-shm", "-journal"])
+    let (source, target) = (path + "/" + StoreIndex.rebuiltName, path + "/" + StoreIndex.fileName)
+    guard rename(source, target) == 0 else { throw FileError(path: target, action: "replace", code: errno) }
+    try AtomicFile.syncFolder(path)
   }
 
   /// Takes back what opening has made, where there was no store before: a run that found nothing leaves nothing.
   func removeIfNew() {
     guard isNew, (try? index.close()) != nil else { return }
+    if isReplacing {
+      try? Self.removeIndex(path, StoreIndex.rebuiltName)
+      return
+    }
     try? Self.removeIndex(path)
     rmdir(path + "/" + Shard.folderName)
     unlink(path + "/" + StoreLock.fileName)
@@ -275,7 +354,8 @@ final class FeatureStoreWriter {
   private static func makeFolder(_ path: String, option: String) throws {
     try FolderListing.make(path)
     let names = try FolderListing(path: path).names.map { String(decoding: $0, as: UTF8.self) }
-    let ours = ["index.sqlite", "index.sqlite-wal", "index.sqlite-shm", "index.sqlite-journal", StoreLock.fileName, Shard.folderName]
+    let indices = [StoreIndex.fileName, StoreIndex.rebuiltName].flatMap { name in ["", "-wal", "-shm", "-journal"].map { name + $0 } }
+    let ours = indices + [StoreLock.fileName, Shard.folderName]
     guard names.contains(StoreIndex.fileName) || names.allSatisfy(ours.contains) else {
       throw StoreError(
         .notAStore, path: path, reason: "the folder is not empty and is not a feature store", remedy: "Give \(option) a new or an empty folder.")
@@ -293,44 +373,52 @@ final class FeatureStoreWriter {
     return missing
   }
 
-  private static func removeIndex(_ store: String) throws {
-    // The log goes first: an index without its log is older, a log without its index is nothing.
-    for suffix in ["-wal", "-shm", "-journal", ""] {
-      let file = store + "/" + StoreIndex.fileName + suffix
+  // The log goes first: an index without its log is older, a log without its index is nothing.
+  private static func removeIndex(
+    _ store: String, _ name: String = StoreIndex.fileName, suffixes: [String] = ["-wal", "-shm", "-journal", ""]
+  ) throws {
+    for suffix in suffixes {
+      let file = store + "/" + name + suffix
       guard unlink(file) == 0 || errno == ENOENT else { throw FileError(path: file, action: "remove", code: errno) }
     }
   }
 
-  /// Every shard must be there and have the right size; when repairing, the right content too.
-  private func checkShards(repairing: Bool) throws {
-    for shard in try index.shards() {
+  /// Every shard must be there and have the right size; when repairing, the right content too, and those that don't are given.
+  private func damaged(_ shards: [Shard], repairing: Bool) throws -> [Shard] {
+    try shards.filter { shard in
       do {
         let (bytes, _) = try shard.map(store: path, key: key)
-        if repairing, bytes.withUnsafeBytes({ ContentHash.of($0) }) != shard.sha256 {
-          throw StoreError.damaged(path + "/" + shard.file, "the shard is not what was written", source: key.source)
-        }
+        return repairing && bytes.withUnsafeBytes { ContentHash.of($0) } != shard.sha256
       } catch let error as StoreError where repairing && error.kind == .damaged {
-        try index.write { db in
-          for sql in ["DELETE FROM sample WHERE shard = ?", "DELETE FROM feature WHERE shard = ?", "DELETE FROM shard WHERE id = ?"] {
-            try db.execute(sql: sql, arguments: [shard.id])
-          }
-        }
+        return true
       }
     }
   }
 
-  /// Removes shards that were written and never named.
-  private func removeOrphans() throws {
-    let named = Set(try index.shards().map(\.file))
-    let folder = path + "/" + Shard.folderName
-    for name in try FolderListing(path: folder).names.map({ String(decoding: $0, as: UTF8.self) }) {
-      guard Shard.isOurs(name), !named.contains("\(Shard.folderName)/\(name)") else { continue }
-      guard unlink("\(folder)/\(name)") == 0 || errno == ENOENT else { throw FileError(path: "\(folder)/\(name)", action: "remove", code: errno) }
+  private func shardFiles() throws -> [String] {
+    try FolderListing(path: path + "/" + Shard.folderName).names.map { String(decoding: $0, as: UTF8.self) }.filter(Shard.isOurs)
+  }
+
+  /// Removes shards that were written and never named, or are no longer.
+  private func removeOrphans(besides shards: [Shard]) throws {
+    let named = Set(shards.map(\.file))
+    for name in try shardFiles() where !named.contains("\(Shard.folderName)/\(name)") {
+      let file = "\(path)/\(Shard.folderName)/\(name)"
+      guard unlink(file) == 0 || errno == ENOENT else { throw FileError(path: file, action: "remove", code: errno) }
     }
   }
 }
 
 extension StoreIndex {
+  /// Writes a row of the table `store`, or, with `nil`, removes it.
+  func set(_ name: String, _ value: String?, _ db: Database) throws {
+    if let value {
+      try db.execute(sql: "INSERT INTO store VALUES (?, ?) ON CONFLICT(key) DO UPDATE SET value = excluded.value", arguments: [name, value])
+    } else {
+      try db.execute(sql: "DELETE FROM store WHERE key = ?", arguments: [name])
+    }
+  }
+
   /// The table `shard`, by id.
   ///
   /// - Throws: `StoreError` if a row makes no sense.

@@ -90,7 +90,7 @@ struct ImportedLabels {
   /// The lines of a file, or numbers in decimal.
   private static func names(_ path: String?, count: Int, what: String, of labelsPath: String) throws -> [String] {
     guard let path else { return (0..<count).map(String.init) }
-    let bytes = try HostBytes(mapping: path)
+    let bytes = try HostBytes(reading: path)
     guard var text = bytes.withUnsafeBytes({ String(validating: $0, as: UTF8.self) }) else {
       throw DataSetError(path: path, reason: "it is not UTF-8 text", remedy: "Write one name a line, in UTF-8.")
     }

@@ -31,6 +31,8 @@ public struct Labelling: Sendable, Equatable {
   init(task: LabelTask, names: [String]) { (self.task, self.names) = (task, names) }
 
   static let taskKey = "task", namesKey = "target_names"
+  /// Whether classes are in the order of their numbers.
+  static let orderKey = "label_order"
   /// Where labels came from a file: which.
   static let fileKey = "label_file"
 

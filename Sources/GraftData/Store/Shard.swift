@@ -27,6 +27,9 @@ struct Shard {
     return digits.utf8.count >= 6 && digits.utf8.allSatisfy { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }
   }
 
+  /// The number in the name of a file that is ours.
+  static func id(_ name: String) -> Int { Int(name.filter(\.isNumber)) ?? 0 }
+
   /// Maps the shard and checks that it is, by its header and size, the one the index names.
   ///
   /// - Returns: the file and where its first row begins.

@@ -18,14 +18,16 @@ import GraftGraph
 /// the K − 1 rows after it.
 final class StoreIndex: Sendable {
   static let fileName = "index.sqlite"
+  /// The index of a store that is rebuilt, until it takes the other one's place.
+  static let rebuiltName = "rebuilt.sqlite"
   static let formatVersion = "1"
 
   let path: String
   private let queue: DatabaseQueue
 
   /// Opens the index for writing, creating it if it is not there. Only the holder of the store's lock may.
-  init(writingInto folder: String) throws {
-    path = folder + "/" + Self.fileName
+  init(writingInto folder: String, name: String = fileName) throws {
+    path = folder + "/" + name
     queue = try Self.open(path, Self.configuration())
   }
 
@@ -49,6 +51,11 @@ final class StoreIndex: Sendable {
     do {
       queue = try Self.open(path, configuration)
     } catch {
+      guard access(path + "-wal", F_OK) != 0 || access(folder, W_OK) == 0 else {
+        throw StoreError(
+          .locked, path: folder, reason: "its last writer was ended before its time, and what it left in \(Self.fileName)-wal must be taken in first",
+          remedy: "Run the same command once by who can write to the folder, or on a copy of it that can be written.")
+      }
       // A folder that cannot be written has no place for the write-ahead log's index; without a log, none is needed.
       guard access(path + "-wal", F_OK) != 0,
         let escaped = Self.absolute(path).addingPercentEncoding(withAllowedCharacters: .urlPathAllowed)
@@ -87,6 +94,11 @@ final class StoreIndex: Sendable {
   }
 
   func close() throws { try translating { try queue.close() } }
+
+  /// Moves what is in the log into the file, as far as readers allow.
+  func checkpoint() throws {
+    try translating { try queue.writeWithoutTransaction { db in _ = try Row.fetchOne(db, sql: "PRAGMA wal_checkpoint(TRUNCATE)") } }
+  }
 
   /// Reads in one transaction: a consistent state.
   func read<Result>(_ body: (Database) throws -> Result) throws -> Result {

@@ -2,8 +2,15 @@ import Foundation
 
 /// Memory that a process can take without others being swapped out or killed.
 public enum AvailableMemory {
-  /// What the kernel estimates (MemAvailable of /proc/meminfo), or `nil` where it does not say.
+  /// What the kernel estimates (MemAvailable of /proc/meminfo), or less where a control group allows less; `nil` where neither says.
   public static func byteCount() -> Int? {
+    let limits = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"].compactMap { path in
+      (try? String(contentsOfFile: path, encoding: .utf8)).flatMap { Int($0.trimmingCharacters(in: .whitespacesAndNewlines)) }
+    }
+    return (limits.filter { $0 > 0 } + [estimate()].compactMap { $0 }).min()
+  }
+
+  private static func estimate() -> Int? {
     guard let text = try? String(contentsOfFile: "/proc/meminfo", encoding: .utf8) else { return nil }
     let line = text.split(separator: "\n").first { $0.hasPrefix("MemAvailable:") }
     guard let words = line?.split(separator: " "), words.count >= 2, let kibibytes = Int(words[1]) else { return nil }

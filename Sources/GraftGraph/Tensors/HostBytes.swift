@@ -57,6 +57,33 @@ public final class HostBytes: @unchecked Sendable {
     self.init(adopting: start, count: count, isMappedFile: true) { munmap(UnsafeMutableRawPointer(mutating: $0), $1) }
   }
 
+  /// Maps a file, or reads what is none, as a pipe, into memory.
+  ///
+  /// - Throws: `FileError` with the path and what the system said.
+  public convenience init(reading path: String) throws {
+    var status = stat()
+    guard stat(path, &status) == 0, ![S_IFREG, S_IFDIR].contains(status.st_mode & S_IFMT) else {
+      try self.init(mapping: path)
+      return
+    }
+    let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+    guard descriptor >= 0 else { throw FileError(path: path, action: "open", code: errno) }
+    defer { close(descriptor) }
+    var (content, piece): ([UInt8], [UInt8]) = ([], [UInt8](repeating: 0, count: 1 << 16))
+    while true {
+      let count = read(descriptor, &piece, piece.count)
+      if count < 0, errno == EINTR { continue }
+      guard count >= 0 else { throw FileError(path: path, action: "read", code: errno) }
+      if count == 0 { break }
+      content += piece[..<count]
+      // A device may have no end.
+      guard content.count <= Self.largestStream else { throw FileError(path: path, action: "read to its end", code: ENOMEM) }
+    }
+    self.init(copying: content)
+  }
+
+  private static let largestStream = 1 << 30
+
   deinit { release(start, count) }
 
   /// Gives the memory of a mapped file's whole pages in `range` back; who reads them again reads the file again.
