@@ -81,6 +81,27 @@ import Testing
     #expect(changed.status == 65 && changed.messages.contains("another output"), "\(changed.messages)")
   }
 
+  /// α of ridge is no λ: a head that was fitted with a large one stays as good as it was.
+  @Test func ridgeHeadsAreNotUndone() throws {
+    let folder = try TemporaryFolder()
+    try prepare(folder)
+    let head = folder["ridge.safetensors"], tuned = folder["tuned.safetensors"]
+    let train = ["train", folder["store"], "--head", "ridge", "--alpha", "1000", "--normalise", "standardise", "--output", head]
+    #expect(try GraftProcess(train + ["--device", "cpu"], folder: folder).wait().status == 0)
+    func top1(_ model: String) throws -> Double {
+      try #require(try GraftProcess.run("evaluate", model, folder["store"], "--device", "cpu", "--json", in: folder).json()["top1"] as? Double)
+    }
+    let before = try top1(head)
+    let tune = [
+      "finetune", head, folder["store"], "--output", tuned, "--epochs", "4", "--optimizer", "sgd", "--batch-size", "8", "--device", "cpu",
+    ]
+    let outcome = try GraftProcess(tune + ["--json"], folder: folder).wait()
+    let losses = try #require(try outcome.json()["epochs"] as? [[String: Any]]).compactMap { $0["train_loss"] as? Double }
+    #expect(losses.count == 4 && losses[3] < losses[0], "\(losses)")
+    #expect(before > 0.8)
+    #expect(try top1(tuned) >= before)
+  }
+
   /// Killed after an epoch, the same command goes on and writes the same file to the bit.
   @Test func goesOnAfterAKill() throws {
     let folder = try TemporaryFolder()

@@ -167,7 +167,7 @@ import Testing
   @Test func penaltiesAreInTheGradient() throws {
     func moved(_ penalty: Double) throws -> (from: [Double], to: [Double]) {
       var options = TrainingOptions(method: .sgd, learningRate: 1, weightDecay: 0, momentum: 0, epochs: 1, batchSize: 6)
-      options.penalties = ["head.weight": penalty]
+      options.penalties = ["head.weight": Penalty(penalty)]
       let program = try TrainingProgram(Self.network(), options: options, device: CPUDevice())
       let samples = Self.samples(6), before = try program.networkTensors()["head.weight"]!.doubles()
       var bytes = [UInt8](repeating: 0, count: 6 * samples.sampleByteCount)

@@ -1,6 +1,16 @@
 import GraftDevice
 import GraftGraph
 
+/// λ/2 Σ f w² of a parameter, beside the mean of the samples' losses.
+public struct Penalty: Sendable, Equatable {
+  /// λ
+  public var strength: Double
+  /// f, one a column of the parameter `[C, D]`; `nil`: 1 for all.
+  public var columnFactors: [Double]?
+
+  public init(_ strength: Double, columnFactors: [Double]? = nil) { (self.strength, self.columnFactors) = (strength, columnFactors) }
+}
+
 /// How a network is trained by steps on batches.
 public struct TrainingOptions: Sendable {
   public var method: OptimizerStep.Method
@@ -29,8 +39,8 @@ public struct TrainingOptions: Sendable {
   public var precision: ComputeFormat
   public var seed: UInt64
   public var loss = Loss.crossEntropy
-  /// λ of a penalty λ/2 ‖w‖² that belongs to the objective, by a parameter's name; unlike weight decay it is part of the gradient.
-  public var penalties: [String: Double] = [:]
+  /// Penalties that belong to the objective, by a parameter's name; unlike weight decay they are part of the gradient.
+  public var penalties: [String: Penalty] = [:]
   /// What a sample of each class counts; `nil`: all alike.
   public var classWeights: [Double]?
   /// How pictures of a batch are mixed with each other.
