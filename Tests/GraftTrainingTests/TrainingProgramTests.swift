@@ -245,6 +245,32 @@ import Testing
     #expect(error?.description.contains("--learning-rate") == true)
   }
 
+  /// The last step of an epoch may leave the numbers without a loss that shows it: its outputs do, and nothing is kept of it.
+  @Test(arguments: [1e30, 3e38], [false, true]) func divergenceInTheLastStepIsAnError(_ rate: Double, _ isValidated: Bool) throws {
+    let options = TrainingOptions(method: .sgd, learningRate: rate, epochs: 1, batchSize: 24, schedule: .constant, warmupEpochs: 0)
+    let trainer = try Trainer(
+      TrainingProgram(Self.network(), options: options, device: CPUDevice()), training: Self.samples(24),
+      validation: isValidated ? Self.samples(11, seed: 2) : nil)
+    let path = FileManager.default.temporaryDirectory.appendingPathComponent("graft-\(UUID().uuidString).checkpoint").path
+    trainer.checkpointPath = path
+    let error = #expect(throws: TrainingDivergedError.self) { try trainer.run() }
+    #expect(error?.checkpoint == nil && !FileManager.default.fileExists(atPath: path))
+    #expect(trainer.history.isEmpty)
+  }
+
+  /// What is kept has the score of its epoch, whatever the averages have become since.
+  @Test func scoresWhatIsKept() throws {
+    var options = TrainingOptions(learningRate: 0.02, epochs: 4, batchSize: 8)
+    options.averageDecay = 0.9
+    let held = Self.samples(11, seed: 2), program = try TrainingProgram(Self.network(), options: options, device: CPUDevice())
+    let trainer = try Trainer(program, training: Self.samples(24), validation: held)
+    var first: [String: HostTensor] = [:]
+    _ = try trainer.run(onEpoch: { record in if record.epoch == 1 { first = try program.networkTensors() } })
+    let losses = trainer.history.map(\.validationLoss)
+    #expect(losses[0] != losses[3])
+    #expect(try trainer.score(held, of: first).loss == losses[0])
+  }
+
   /// The shorter formats learn what float32 does, with float32 parameters.
   @Test(arguments: [ComputeFormat.tf32, .bfloat16, .float16])
   func shortFormatsLearn(_ precision: ComputeFormat) throws {
