@@ -129,7 +129,9 @@ import Testing
   @Test(
     arguments: [
       (["--unfreeze", "99"], 65, "blocks"), (["--unfreeze", "nothing.*"], 65, "nothing.*"), (["--unfreeze", "0"], 64, "--unfreeze"),
-      (["--learning-rate", "-1"], 64, "learning rate"), (["--epochs", "0"], 64, "epochs"), (["--data", "/nowhere"], 65, "/nowhere"),
+      (["--learning-rate", "-1"], 64, "learning rate"),
+      (["--warmup", "nan"], 64, "warm-up"), (["--warmup", "1e30"], 64, "warm-up"),
+      (["--epochs", "0"], 64, "epochs"), (["--data", "/nowhere"], 65, "/nowhere"),
       (["--backbone", "HEAD"], 65, "head.safetensors"), (["--batch-size", "100000"], 64, "1 to 65536"),
     ] as [([String], Int32, String)])
   func mistakes(_ arguments: [String], _ status: Int32, _ words: String) throws {

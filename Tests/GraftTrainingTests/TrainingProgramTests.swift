@@ -271,6 +271,13 @@ import Testing
     #expect(try trainer.score(held, of: first).loss == losses[0])
   }
 
+  /// A warm-up is a part of the training.
+  @Test(arguments: [.nan, .infinity, 1e30, -1, 10.5] as [Double]) func refusesAWarmUp(_ epochs: Double) {
+    let error = #expect(throws: TrainingOptionError.self) { try TrainingOptions(epochs: 10, warmupEpochs: epochs).validate() }
+    #expect(error?.message.contains("warm-up") == true)
+    #expect(throws: Never.self) { try TrainingOptions(epochs: 10, warmupEpochs: 10).validate() }
+  }
+
   /// The shorter formats learn what float32 does, with float32 parameters.
   @Test(arguments: [ComputeFormat.tf32, .bfloat16, .float16])
   func shortFormatsLearn(_ precision: ComputeFormat) throws {
