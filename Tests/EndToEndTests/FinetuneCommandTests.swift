@@ -104,6 +104,30 @@ import Testing
 
   /// Killed after an epoch, the same command goes on and writes the same file to the bit.
   @Test func goesOnAfterAKill() throws {
+  /// A model says what it was tuned in, and a head takes features of the format that it was trained on.
+  @Test func formatsAreKeptApart() throws {
+    let folder = try TemporaryFolder()
+    try prepare(folder, count: 6)
+    let head = folder["head.safetensors"], store = folder["store"], tuned = folder["tuned.safetensors"], wide = folder["wide.safetensors"]
+    let tune = ["finetune", head, store, "--epochs", "1", "--batch-size", "4", "--device", "cpu"]
+    let short = try GraftProcess(tune + ["--precision", "bfloat16", "--output", tuned], folder: folder).wait()
+    #expect(short.status == 0, "\(short.messages)")
+    #expect(try SafetensorsFile(path: tuned).metadata["precision"] == "bfloat16")
+    let scored = try GraftProcess(["evaluate", tuned, store, "--device", "cpu"], folder: folder).wait()
+    #expect(scored.status == 0, "\(scored.messages)")
+    // Rows at the same cut, but in another format.
+    #expect(try GraftProcess(tune + ["--output", wide, "--cut-store", folder["cut"]], folder: folder).wait().status == 0)
+    #expect(try SafetensorsFile(path: wide).metadata["precision"] == "float32")
+    let mixed = try GraftProcess(["evaluate", wide, store, "--device", "cpu"], folder: folder).wait()
+    #expect(mixed.status == 65 && mixed.messages.contains("tuned in float32"), "\(mixed.messages)")
+    #expect(try GraftProcess(["evaluate", wide, folder["cut"], "--device", "cpu"], folder: folder).wait().status == 0)
+
+    let extract = ["extract", "--backbone", model, "--data", folder["photos"], "--output", folder["other"], "--precision", "bfloat16"]
+    #expect(try GraftProcess(extract + ["--device", "cpu"], folder: folder).wait().status == 0)
+    let refused = try GraftProcess(["evaluate", head, folder["other"], "--device", "cpu"], folder: folder).wait()
+    #expect(refused.status == 65 && refused.messages.contains("--precision float32"), "\(refused.messages)")
+  }
+
     let folder = try TemporaryFolder()
     try prepare(folder)
     func tune(_ output: String) -> [String] {

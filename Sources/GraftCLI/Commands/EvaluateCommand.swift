@@ -183,7 +183,13 @@ extension FineTunedModel {
     }
     if let hash = head.metadata.backboneSHA256, hash != store.key.backboneSHA256 { throw refuse("backbone's features") }
     if let preprocessing = head.metadata.preprocessing, preprocessing != store.key.preprocessing { throw refuse("preprocessing") }
-    if let cut, cut != store.key.cut { throw refuse("cut ('\(cut)')") }
+    guard let cut else { return }
+    if cut != store.key.cut { throw refuse("cut ('\(cut)')") }
+    if let precision = head.metadata.precision?.rawValue, precision != store.key.precision {
+      throw HeadError(
+        file: file, problem: "it was tuned in \(precision), and \(store.path) holds rows that were computed in \(store.key.precision)",
+        remedy: "Name the store at the cut that 'graft finetune' made for it, or run that again with --precision \(store.key.precision).")
+    }
   }
 }
 
@@ -245,3 +251,8 @@ extension FeatureClassifier {
     try check(dimension: store.featureCount, file: file)
   }
 }
+    if let precision = metadata.precision?.rawValue, precision != store.key.precision {
+      throw HeadError(
+        file: file, problem: "it was trained on features in \(precision), and \(store.path) holds features in \(store.key.precision)",
+        remedy: "Extract with --precision \(precision), or train a head on this store.")
+    }

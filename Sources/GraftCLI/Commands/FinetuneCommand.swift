@@ -201,7 +201,7 @@ struct FinetuneCommand: ReportingCommand {
       flags: self.training, console: console, keepsInitial: true)
     var metrics = ["epochs": Double(outcome.bestEpoch)]
     if let top1 = outcome.score?.top1 { metrics["validation_top1"] = top1 }
-    var tuned = try base.replacing(outcome.tensors, metrics: metrics)
+    var tuned = try base.replacing(outcome.tensors, precision: format.precision, metrics: metrics)
     // What is kept may be another epoch's than the last.
     try program.restore(outcome.tensors)
     let score = try data.score(program)
