@@ -75,6 +75,8 @@ import Testing
     _ = try process.wait()
     let other = try GraftProcess(tune + ["--unfreeze", "b2"], folder: folder).wait()
     #expect(other.status == 65 && other.messages.contains("another output"), "\(other.messages)")
+    let wider = try GraftProcess(tune + ["--unfreeze", "w2", "--feature-type", "float32", "--cut-store", folder["wide"]], folder: folder).wait()
+    #expect(wider.status == 65 && wider.messages.contains("another output"), "\(wider.messages)")
     let trained = try GraftProcess.run("train", folder["store"], "--output", head, "--l2", "0.1", "--device", "cpu", in: folder)
     #expect(trained.status == 0)
     let changed = try GraftProcess(tune + ["--unfreeze", "w2"], folder: folder).wait()
@@ -102,8 +104,6 @@ import Testing
     #expect(try top1(tuned) >= before)
   }
 
-  /// Killed after an epoch, the same command goes on and writes the same file to the bit.
-  @Test func goesOnAfterAKill() throws {
   /// A model says what it was tuned in, and a head takes features of the format that it was trained on.
   @Test func formatsAreKeptApart() throws {
     let folder = try TemporaryFolder()
@@ -128,6 +128,8 @@ import Testing
     #expect(refused.status == 65 && refused.messages.contains("--precision float32"), "\(refused.messages)")
   }
 
+  /// Killed after an epoch, the same command goes on and writes the same file to the bit.
+  @Test func goesOnAfterAKill() throws {
     let folder = try TemporaryFolder()
     try prepare(folder)
     func tune(_ output: String) -> [String] {

@@ -197,6 +197,8 @@ struct FinetuneCommand: ReportingCommand {
       trainer, output: outputPath,
       identity:
         "\(hash) \(try ContentHash.ofFile(self.head)) \(unfreeze) \(cut.name ?? "image \(augmentation.canonicalJSON) \(mixing.mixup) \(mixing.cutmix)") \(self.training.identity) \(data.identity) \(batchSize) \(format.precision)"
+        // Rows of another format, or other views of the same pictures, are other inputs.
+        + (cut.name == nil ? "" : " \(type) \(store.key.views) \(store.key.viewDrawing)")
         + (task == .classification ? "" : " \(task.rawValue) \(loss)") + (normalisation == .frozen ? "" : " \(normalisation)"),
       flags: self.training, console: console, keepsInitial: true)
     var metrics = ["epochs": Double(outcome.bestEpoch)]
