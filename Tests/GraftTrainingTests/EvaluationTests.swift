@@ -87,8 +87,8 @@ struct StoredMetrics: Decodable, Sendable, CustomTestStringConvertible {
     let data = try JSONEncoder().encode(sparse), object = try #require(try JSONSerialization.jsonObject(with: data) as? [String: Any])
     #expect(object["confusion"] == nil && (object["confusion_entries"] as? [[Int]])?.count == 4)
     #expect(try JSONDecoder().decode(Evaluation.self, from: data) == sparse)
-    func pairs(_ evaluation: Evaluation) -> [Substring] {
-      evaluation.table().split(separator: "\n").filter { $0.hasPrefix("class 3 ") && $0.contains("class 900") }
+    func pairs(_ evaluation: Evaluation) -> [[Substring]] {
+      evaluation.table().split(separator: "\n").filter { $0.hasPrefix("class 3 ") && $0.contains("class 900") }.map { $0.split(separator: " ") }
     }
     #expect(pairs(sparse).count == 1 && pairs(sparse) == pairs(dense))
     #expect(Plot.confusion(sparse).source.hasSuffix("</svg>\n"))
