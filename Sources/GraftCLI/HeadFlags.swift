@@ -14,11 +14,11 @@ struct HeadFlags: ParsableArguments {
   @Option(
     parsing: .unconditional,
     help: ArgumentHelp("knn: neighbours that vote, or several numbers to choose from (default: 1,3,5,10,20).", valueName: "count")) var k: String?
-  @Option(help: ArgumentHelp("knn: cosine or euclidean.", valueName: "kind")) var distance = NeighbourDistance.cosine
+  @Option(help: ArgumentHelp("knn: cosine or euclidean (default: cosine).", valueName: "kind")) var distance: NeighbourDistance?
   @Option(help: ArgumentHelp("knn: votes count exp(-distance/number); without it all count alike.", valueName: "number")) var voteTemperature: Double?
   @Option(help: ArgumentHelp("knn: number format of the features in the head: float32 or float16.", valueName: "format")) var featureType = "float32"
   @Option(help: ArgumentHelp("mlp: units of the hidden layers (default: 512).", valueName: "counts")) var hidden: String?
-  @Option(help: ArgumentHelp("mlp: share of the hidden units that a step leaves out.", valueName: "share")) var dropout = 0.2
+  @Option(help: ArgumentHelp("mlp: share of the hidden units that a step leaves out (default: 0.2).", valueName: "share")) var dropout: Double?
   @Option(
     help: ArgumentHelp(
       "mlp, and linear for numbers: cross-entropy, sigmoid, squared or huber (default: cross-entropy for classes, sigmoid for labels, squared for numbers).",
@@ -92,11 +92,12 @@ struct HeadFlags: ParsableArguments {
     guard (0..<1).contains(labelSmoothing) else {
       throw ValidationError("--label-smoothing takes a number from 0 to below 1, not \(labelSmoothing).")
     }
-    guard (0..<1).contains(dropout) else { throw ValidationError("--dropout takes a number from 0 to below 1, not \(dropout).") }
+    if let dropout, !(0..<1).contains(dropout) { throw ValidationError("--dropout takes a number from 0 to below 1, not \(dropout).") }
     // An option that the head has no use for is a misunderstanding.
     let given: [(String, Bool, Set<HeadMetadata.Kind>)] = [
       ("--l2", l2 != nil, [.linear]), ("--tolerance", tolerance != nil, [.linear]), ("--max-iterations", maxIterations != nil, [.linear]),
-      ("--alpha", alpha != nil, [.ridge]), ("--k", k != nil, [.knn]), ("--vote-temperature", voteTemperature != nil, [.knn]),
+      ("--alpha", alpha != nil, [.ridge]), ("--k", k != nil, [.knn]), ("--distance", distance != nil, [.knn]),
+      ("--dropout", dropout != nil, [.mlp]), ("--vote-temperature", voteTemperature != nil, [.knn]),
       ("--feature-type", featureType != "float32", [.knn]), ("--hidden", hidden != nil, [.mlp]), ("--epochs", epochs != nil, [.mlp]),
       ("--learning-rate", learningRate != nil, [.mlp]), ("--weight-decay", weightDecay != nil, [.mlp]), ("--batch-size", batchSize != nil, [.mlp]),
       ("--patience", patience != nil, [.mlp]), ("--loss", loss != nil, [.mlp, .linear]),
@@ -129,7 +130,7 @@ struct HeadFlags: ParsableArguments {
         strengths: Self.numbers(alpha, "--alpha") ?? RidgeFitting.defaultStrengths, featureNormalisation: normalise, backend: backend)
     case .knn:
       return try NeighbourFitting(
-        neighbours: Self.counts(k, "--k") ?? [1, 3, 5, 10, 20], distance: distance, voteTemperature: voteTemperature,
+        neighbours: Self.counts(k, "--k") ?? [1, 3, 5, 10, 20], distance: distance ?? .cosine, voteTemperature: voteTemperature,
         featureNormalisation: normalise, storesFloat16: featureType == "float16", backend: backend)
     case .centroid: return CentroidFitting(featureNormalisation: normalise, seed: seed, backend: backend)
     case .mlp:
@@ -160,7 +161,7 @@ struct HeadFlags: ParsableArguments {
       return TargetPerceptronFitting(options: options, device: device, onEpoch: onEpoch)
     case .knn:
       return try TargetNeighbourFitting(
-        neighbours: Self.counts(k, "--k") ?? [1, 3, 5, 10, 20], distance: distance, voteTemperature: voteTemperature,
+        neighbours: Self.counts(k, "--k") ?? [1, 3, 5, 10, 20], distance: distance ?? .cosine, voteTemperature: voteTemperature,
         featureNormalisation: normalise, storesFloat16: featureType == "float16", backend: backend)
     case .ridge where task == .regression:
       return try TargetRidgeFitting(
@@ -191,7 +192,7 @@ struct HeadFlags: ParsableArguments {
   }
 
   private func perceptronOptions(seed: UInt64) throws -> PerceptronOptions {
-    var options = PerceptronOptions(hidden: try Self.counts(hidden, "--hidden") ?? [512], dropout: dropout, featureNormalisation: normalise)
+    var options = PerceptronOptions(hidden: try Self.counts(hidden, "--hidden") ?? [512], dropout: dropout ?? 0.2, featureNormalisation: normalise)
     options.training.seed = seed
     if let epochs { options.training.epochs = epochs }
     if let learningRate { options.training.learningRate = learningRate }

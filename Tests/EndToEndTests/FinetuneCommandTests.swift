@@ -75,10 +75,53 @@ import Testing
     _ = try process.wait()
     let other = try GraftProcess(tune + ["--unfreeze", "b2"], folder: folder).wait()
     #expect(other.status == 65 && other.messages.contains("another output"), "\(other.messages)")
+    let wider = try GraftProcess(tune + ["--unfreeze", "w2", "--feature-type", "float32", "--cut-store", folder["wide"]], folder: folder).wait()
+    #expect(wider.status == 65 && wider.messages.contains("another output"), "\(wider.messages)")
     let trained = try GraftProcess.run("train", folder["store"], "--output", head, "--l2", "0.1", "--device", "cpu", in: folder)
     #expect(trained.status == 0)
     let changed = try GraftProcess(tune + ["--unfreeze", "w2"], folder: folder).wait()
     #expect(changed.status == 65 && changed.messages.contains("another output"), "\(changed.messages)")
+  }
+
+  /// α of ridge is no λ: the weights of a head that was fitted with a large one grow, as cross-entropy wants them to, and do not vanish.
+  @Test func ridgeHeadsAreNotUndone() throws {
+    let folder = try TemporaryFolder()
+    try prepare(folder)
+    let head = folder["ridge.safetensors"], tuned = folder["tuned.safetensors"]
+    let train = ["train", folder["store"], "--head", "ridge", "--alpha", "1000", "--normalise", "standardise", "--output", head]
+    #expect(try GraftProcess(train + ["--device", "cpu"], folder: folder).wait().status == 0)
+    let tune = ["finetune", head, folder["store"], "--output", tuned, "--epochs", "4", "--optimizer", "sgd", "--learning-rate", "1e-4"]
+    let outcome = try GraftProcess(tune + ["--batch-size", "8", "--device", "cpu"], folder: folder).wait()
+    #expect(outcome.status == 0, "\(outcome.messages)")
+    func squares(_ file: String) throws -> Double {
+      try #require(try SafetensorsFile(path: file)["weight"]).doubles().reduce(0) { $0 + $1 * $1 }
+    }
+    let before = try squares(head), after = try squares(tuned)
+    #expect(before > 0 && after > 0.99 * before, "\(before) \(after)")
+  }
+
+  /// A model says what it was tuned in, and a head takes features of the format that it was trained on.
+  @Test func formatsAreKeptApart() throws {
+    let folder = try TemporaryFolder()
+    try prepare(folder, count: 6)
+    let head = folder["head.safetensors"], store = folder["store"], tuned = folder["tuned.safetensors"], wide = folder["wide.safetensors"]
+    let tune = ["finetune", head, store, "--epochs", "1", "--batch-size", "4", "--device", "cpu"]
+    let short = try GraftProcess(tune + ["--precision", "bfloat16", "--output", tuned], folder: folder).wait()
+    #expect(short.status == 0, "\(short.messages)")
+    #expect(try SafetensorsFile(path: tuned).metadata["precision"] == "bfloat16")
+    let scored = try GraftProcess(["evaluate", tuned, store, "--device", "cpu"], folder: folder).wait()
+    #expect(scored.status == 0, "\(scored.messages)")
+    // Rows at the same cut, but in another format.
+    #expect(try GraftProcess(tune + ["--output", wide, "--cut-store", folder["cut"]], folder: folder).wait().status == 0)
+    #expect(try SafetensorsFile(path: wide).metadata["precision"] == "float32")
+    let mixed = try GraftProcess(["evaluate", wide, store, "--device", "cpu"], folder: folder).wait()
+    #expect(mixed.status == 65 && mixed.messages.contains("tuned in float32"), "\(mixed.messages)")
+    #expect(try GraftProcess(["evaluate", wide, folder["cut"], "--device", "cpu"], folder: folder).wait().status == 0)
+
+    let extract = ["extract", "--backbone", model, "--data", folder["photos"], "--output", folder["other"], "--precision", "bfloat16"]
+    #expect(try GraftProcess(extract + ["--device", "cpu"], folder: folder).wait().status == 0)
+    let refused = try GraftProcess(["evaluate", head, folder["other"], "--device", "cpu"], folder: folder).wait()
+    #expect(refused.status == 65 && refused.messages.contains("--precision float32"), "\(refused.messages)")
   }
 
   /// Killed after an epoch, the same command goes on and writes the same file to the bit.
@@ -108,7 +151,9 @@ import Testing
   @Test(
     arguments: [
       (["--unfreeze", "99"], 65, "blocks"), (["--unfreeze", "nothing.*"], 65, "nothing.*"), (["--unfreeze", "0"], 64, "--unfreeze"),
-      (["--learning-rate", "-1"], 64, "learning rate"), (["--epochs", "0"], 64, "epochs"), (["--data", "/nowhere"], 65, "/nowhere"),
+      (["--learning-rate", "-1"], 64, "learning rate"),
+      (["--warmup", "nan"], 64, "warm-up"), (["--warmup", "1e30"], 64, "warm-up"),
+      (["--epochs", "0"], 64, "epochs"), (["--data", "/nowhere"], 65, "/nowhere"),
       (["--backbone", "HEAD"], 65, "head.safetensors"), (["--batch-size", "100000"], 64, "1 to 65536"),
     ] as [([String], Int32, String)])
   func mistakes(_ arguments: [String], _ status: Int32, _ words: String) throws {

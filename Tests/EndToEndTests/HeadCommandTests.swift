@@ -98,7 +98,8 @@ import Testing
     let train = ["train", folder["store"], "--output", folder["x.safetensors"]], head = folder["h.safetensors"]
     for (arguments, status, words) in [
       (train + ["--head", "ridge", "--l2", "1"], 64, "--l2 is for --head linear"), (train + ["--head", "forest"], 64, "forest"),
-      (train + ["--k", "0", "--head", "knn"], 64, "--k"),
+      (train + ["--k", "0", "--head", "knn"], 64, "--k"), (train + ["--k", "99999999", "--head", "knn"], 64, "1 and 1000000"),
+      (train + ["--distance", "cosine"], 64, "--distance is for --head knn"), (train + ["--dropout", "0.2"], 64, "--dropout is for --head mlp"),
       (train + ["--k", "1,2,,3", "--head", "knn"], 64, "not '1,2,,3'"), (train + ["--l2", "-1"], 64, "not negative"),
       (train + ["--l2", "1,"], 64, "not '1,'"), (train + ["--head", "knn", "--k", "5000"], 65, "5000 neighbours"),
       (train + ["--head", "mlp", "--hidden", "a"], 64, "--hidden"), (train + ["--csv", "x.csv"], 64, "--head mlp"),

@@ -123,6 +123,25 @@ import Testing
     #expect(try walk().0.classNames == ["empty", "exam", "valid"])
   }
 
+  /// A picture that is replaced under its name makes another data set, of whatever size; one of the test does not.
+  @Test func replacedPicturesAreNoticed() throws {
+    try make("train/cat/1.png", "train/dog/2.png", "test/cat/3.png", "test/dog/4.png")
+    func identity() throws -> String { try LabelledImages(ImageFolder(path: folder.path)).identity }
+    func replace(_ name: String, _ bytes: [UInt8], at seconds: Double) throws {
+      try folder.write(name, bytes)
+      try FileManager.default.setAttributes([.modificationDate: Date(timeIntervalSince1970: seconds)], ofItemAtPath: folder.path + "/" + name)
+    }
+    try replace("train/cat/1.png", [1, 2, 3], at: 1e9)
+    let first = try identity()
+    try replace("test/cat/3.png", [9, 9], at: 1e9)
+    #expect(try identity() == first)
+    try replace("train/cat/1.png", [1, 2, 4], at: 1e9 + 1)
+    let second = try identity()
+    #expect(second != first)
+    try replace("train/cat/1.png", [1, 2, 4, 5], at: 1e9 + 1)
+    #expect(try identity() != second)
+  }
+
   @Test func theSplitOfTheFolderGoesIntoTheStoreAndFollowsIt() throws {
     let photos = try TestPhotos()
     for index in 0..<12 { try photos.add("\(index < 8 ? "train" : "val")/\(index % 2 == 0 ? "cat" : "dog")/\(index).png", seed: index) }

@@ -51,6 +51,15 @@ import Testing
     #expect(throws: DataSetError.self) { _ = try ImageFolder(path: folder.path, classes: ["5"]) }
   }
 
+  @Test func replacedFilesAreNoticed() throws {
+    try fill()
+    let first = try LabelledImages(ImageFolder(path: folder.path)).identity
+    #expect(try LabelledImages(ImageFolder(path: folder.path)).identity == first)
+    let name = folder.path + "/train-images-idx3-ubyte"
+    try FileManager.default.setAttributes([.modificationDate: Date(timeIntervalSince1970: 1e9)], ofItemAtPath: name)
+    #expect(try LabelledImages(ImageFolder(path: folder.path)).identity != first)
+  }
+
   @Test(arguments: [false, true])
   func readsPicturesAndLabels(compressed: Bool) throws {
     try fill(compressed: compressed)

@@ -70,6 +70,30 @@ struct StoredMetrics: Decodable, Sendable, CustomTestStringConvertible {
     #expect(try JSONDecoder().decode(Evaluation.self, from: data) == evaluation)
   }
 
+  /// Above a thousand classes the matrix is told by what is in it; everything else is as it was.
+  @Test func manyClassesHaveNoMatrix() throws {
+    func evaluation(_ count: Int) throws -> Evaluation {
+      var accumulator = try EvaluationAccumulator(classes: (0..<count).map { "class \($0)" })
+      for (label, predicted) in [(3, 3), (3, 900), (3, 900), (0, 999), (999, 0)] {
+        try accumulator.add(logits: (0..<count).map { $0 == predicted ? 5 : 0 }, labels: [label])
+      }
+      return try accumulator.finish()
+    }
+    let dense = try evaluation(1000), sparse = try evaluation(1001)
+    let matrix = try #require(dense.confusion)
+    #expect(matrix.count == 1000 && matrix[3][900] == 2 && matrix.joined().reduce(0, +) == 5 && dense.confusionEntries == nil)
+    #expect(sparse.confusion == nil && sparse.confusionEntries == [[0, 999, 1], [3, 3, 1], [3, 900, 2], [999, 0, 1]])
+    #expect(dense.classes == Array(sparse.classes.dropLast()) && dense.macroF1 == sparse.macroF1 && sparse.classes[3].recall == 1.0 / 3)
+    let data = try JSONEncoder().encode(sparse), object = try #require(try JSONSerialization.jsonObject(with: data) as? [String: Any])
+    #expect(object["confusion"] == nil && (object["confusion_entries"] as? [[Int]])?.count == 4)
+    #expect(try JSONDecoder().decode(Evaluation.self, from: data) == sparse)
+    func pairs(_ evaluation: Evaluation) -> [[Substring]] {
+      evaluation.table().split(separator: "\n").filter { $0.hasPrefix("class 3 ") && $0.contains("class 900") }.map { $0.split(separator: " ") }
+    }
+    #expect(pairs(sparse).count == 1 && pairs(sparse) == pairs(dense))
+    #expect(Plot.confusion(sparse).source.hasSuffix("</svg>\n"))
+  }
+
   @Test func refusesWhatItCannotScore() throws {
     #expect(throws: EvaluationError.self) { try EvaluationAccumulator(classes: []) }
     var accumulator = try EvaluationAccumulator(classes: ["a", "b"])

@@ -25,6 +25,13 @@ import Testing
 
   @Test func tinyStrengthsAreNumbers() {
     for draw in draws(Mixing(mixup: 1e-4), 1000) { #expect(draw.share >= 0 && draw.share <= 1) }
+    // The limit is a coin's fall; smaller strengths than a logarithm can be divided by are no less.
+    for alpha in [1e-80, 1e-150, 0x1p-1030, .leastNonzeroMagnitude] {
+      for mixing in [Mixing(mixup: alpha), Mixing(cutmix: alpha)] {
+        let shares = draws(mixing, 1000).map(\.share)
+        #expect(shares.allSatisfy { $0 >= 0 && $0 <= 1 } && (300...700).contains(shares.count { $0 == 1 }), "\(alpha)")
+      }
+    }
     for draw in draws(Mixing(mixup: 1000), 1000) { #expect(abs(draw.share - 0.5) < 0.1) }
   }
 

@@ -167,7 +167,7 @@ import Testing
   @Test func penaltiesAreInTheGradient() throws {
     func moved(_ penalty: Double) throws -> (from: [Double], to: [Double]) {
       var options = TrainingOptions(method: .sgd, learningRate: 1, weightDecay: 0, momentum: 0, epochs: 1, batchSize: 6)
-      options.penalties = ["head.weight": penalty]
+      options.penalties = ["head.weight": Penalty(penalty)]
       let program = try TrainingProgram(Self.network(), options: options, device: CPUDevice())
       let samples = Self.samples(6), before = try program.networkTensors()["head.weight"]!.doubles()
       var bytes = [UInt8](repeating: 0, count: 6 * samples.sampleByteCount)
@@ -243,6 +243,39 @@ import Testing
     let trainer = try Trainer(TrainingProgram(Self.network(), options: options, device: CPUDevice()), training: Self.samples(24), validation: nil)
     let error = #expect(throws: TrainingDivergedError.self) { try trainer.run() }
     #expect(error?.description.contains("--learning-rate") == true)
+  }
+
+  /// The last step of an epoch may leave the numbers without a loss that shows it: its outputs do, and nothing is kept of it.
+  @Test(arguments: [1e30, 3e38], [false, true]) func divergenceInTheLastStepIsAnError(_ rate: Double, _ isValidated: Bool) throws {
+    let options = TrainingOptions(method: .sgd, learningRate: rate, epochs: 1, batchSize: 24, schedule: .constant, warmupEpochs: 0)
+    let trainer = try Trainer(
+      TrainingProgram(Self.network(), options: options, device: CPUDevice()), training: Self.samples(24),
+      validation: isValidated ? Self.samples(11, seed: 2) : nil)
+    let path = FileManager.default.temporaryDirectory.appendingPathComponent("graft-\(UUID().uuidString).checkpoint").path
+    trainer.checkpointPath = path
+    let error = #expect(throws: TrainingDivergedError.self) { try trainer.run() }
+    #expect(error?.checkpoint == nil && !FileManager.default.fileExists(atPath: path))
+    #expect(trainer.history.isEmpty)
+  }
+
+  /// What is kept has the score of its epoch, whatever the averages have become since.
+  @Test func scoresWhatIsKept() throws {
+    var options = TrainingOptions(learningRate: 0.02, epochs: 4, batchSize: 8)
+    options.averageDecay = 0.9
+    let held = Self.samples(11, seed: 2), program = try TrainingProgram(Self.network(), options: options, device: CPUDevice())
+    let trainer = try Trainer(program, training: Self.samples(24), validation: held)
+    var first: [String: HostTensor] = [:]
+    _ = try trainer.run(onEpoch: { record in if record.epoch == 1 { first = try program.networkTensors() } })
+    let losses = trainer.history.map(\.validationLoss)
+    #expect(losses[0] != losses[3])
+    #expect(try trainer.score(held, of: first).loss == losses[0])
+  }
+
+  /// A warm-up is a part of the training.
+  @Test(arguments: [.nan, .infinity, 1e30, -1, 10.5] as [Double]) func refusesAWarmUp(_ epochs: Double) {
+    let error = #expect(throws: TrainingOptionError.self) { try TrainingOptions(epochs: 10, warmupEpochs: epochs).validate() }
+    #expect(error?.message.contains("warm-up") == true)
+    #expect(throws: Never.self) { try TrainingOptions(epochs: 10, warmupEpochs: 10).validate() }
   }
 
   /// The shorter formats learn what float32 does, with float32 parameters.

@@ -10,6 +10,9 @@ struct EvaluateCommand: ReportingCommand {
       average precision, F1 of labels with a probability of 0.5 or more, the share of samples with every label right, Hamming loss \
       and log loss; one for numbers absolute error, RMSE and R² of each target. All are scikit-learn's definitions. Intervals are \
       of 95 %.
+
+      With --json, "confusion" is the matrix, a row a true class. Of more than \(Evaluation.largestMatrix) classes there is \
+      "confusion_entries" in its place: what is not 0, as [true class, predicted class, samples], classes counted from 0.
       """)
 
   @Argument(help: "The head's file.") var head: String
@@ -183,7 +186,13 @@ extension FineTunedModel {
     }
     if let hash = head.metadata.backboneSHA256, hash != store.key.backboneSHA256 { throw refuse("backbone's features") }
     if let preprocessing = head.metadata.preprocessing, preprocessing != store.key.preprocessing { throw refuse("preprocessing") }
-    if let cut, cut != store.key.cut { throw refuse("cut ('\(cut)')") }
+    guard let cut else { return }
+    if cut != store.key.cut { throw refuse("cut ('\(cut)')") }
+    if let precision = head.metadata.precision?.rawValue, precision != store.key.precision {
+      throw HeadError(
+        file: file, problem: "it was tuned in \(precision), and \(store.path) holds rows that were computed in \(store.key.precision)",
+        remedy: "Name the store at the cut that 'graft finetune' made for it, or run that again with --precision \(store.key.precision).")
+    }
   }
 }
 
@@ -242,6 +251,11 @@ extension FeatureClassifier {
     if let hash = metadata.backboneSHA256, hash != store.key.backboneSHA256 { throw refuse("backbone's features") }
     if let cut = metadata.cut, cut != store.key.cut { throw refuse("cut ('\(cut)')") }
     if let preprocessing = metadata.preprocessing, preprocessing != store.key.preprocessing { throw refuse("preprocessing") }
+    if let precision = metadata.precision?.rawValue, precision != store.key.precision {
+      throw HeadError(
+        file: file, problem: "it was trained on features in \(precision), and \(store.path) holds features in \(store.key.precision)",
+        remedy: "Extract with --precision \(precision), or train a head on this store.")
+    }
     try check(dimension: store.featureCount, file: file)
   }
 }

@@ -15,7 +15,8 @@ struct FinetuneCommand: ReportingCommand {
       them lies before the classifier.
 
       The objective is the head's own, its penalty included: cross-entropy for classes, a logistic loss for each of many labels, and \
-      for numbers, in units of their standard deviation, squares or --loss huber. Where STORE has a val split, the epoch with the lowest loss on it is kept \
+      for numbers, in units of their standard deviation, squares or --loss huber. A ridge head of classes, which was fitted to squares, \
+      goes on with cross-entropy and without a penalty. Where STORE has a val split, the epoch with the lowest loss on it is kept \
       (the head as it came included, if nothing was better), and probabilities of classes are calibrated on it; otherwise the last. \
       After each epoch the state is written to OUTPUT.checkpoint, and the same command goes on from there to the same bits.
 
@@ -157,11 +158,11 @@ struct FinetuneCommand: ReportingCommand {
     (options.mixing, options.loss) = (mixing.mixing, loss)
     options.planOptions = computing.planOptions(format.precision)
     if normalisation == .batch { options.normalization = .batch(momentum: 0.1) }
-    // The head was fitted with this penalty: without it training would first of all undo that.
-    options.penalties = ["head.weight": head.metadata.l2]
     // Before anything is computed.
     try options.validate()
     if dryRun { return }
+    let fitted = store.allViews(of: trainingSamples)
+    options.penalties["head.weight"] = try head.tuningPenalty(training: StoreFeatures(store, samples: fitted)) { "sample \(fitted[$0].id)" }
 
     let device = try computing.make(console)
     let started = ContinuousClock.now
@@ -196,11 +197,13 @@ struct FinetuneCommand: ReportingCommand {
       trainer, output: outputPath,
       identity:
         "\(hash) \(try ContentHash.ofFile(self.head)) \(unfreeze) \(cut.name ?? "image \(augmentation.canonicalJSON) \(mixing.mixup) \(mixing.cutmix)") \(self.training.identity) \(data.identity) \(batchSize) \(format.precision)"
+        // Rows of another format, or other views of the same pictures, are other inputs.
+        + (cut.name == nil ? "" : " \(type) \(store.key.views) \(store.key.viewDrawing)")
         + (task == .classification ? "" : " \(task.rawValue) \(loss)") + (normalisation == .frozen ? "" : " \(normalisation)"),
       flags: self.training, console: console, keepsInitial: true)
     var metrics = ["epochs": Double(outcome.bestEpoch)]
     if let top1 = outcome.score?.top1 { metrics["validation_top1"] = top1 }
-    var tuned = try base.replacing(outcome.tensors, metrics: metrics)
+    var tuned = try base.replacing(outcome.tensors, precision: format.precision, metrics: metrics)
     // What is kept may be another epoch's than the last.
     try program.restore(outcome.tensors)
     let score = try data.score(program)

@@ -144,8 +144,7 @@ struct PretrainCommand: ReportingCommand {
       identity:
         "\(URL(fileURLWithPath: data).standardizedFileURL.path) \(architecture) \(preprocessing.canonicalJSON) \(augmentation.canonicalJSON) \(mixing.mixup) \(mixing.cutmix) \(training.identity) \(images.identity) \(images.classNames.joined(separator: ",")) \(batchSize) \(format.precision)",
       flags: training, console: console, keepsInitial: false)
-    try program.restore(outcome.tensors)
-    let tested = try inputs("test", draws: false).map { inputs in (try trainer.score(inputs), inputs.count) }
+    let tested = try inputs("test", draws: false).map { inputs in (try trainer.score(inputs, of: outcome.tensors), inputs.count) }
 
     let configurationPath = outputPath.dropLast(".safetensors".count) + ".json"
     let encoder = JSONEncoder()

@@ -25,7 +25,8 @@ public struct LabelledImages: Sendable {
   public let outside: PathTally
   public let deadLinks: [String]
   /// A hash of what training depends on: paths, labels and splits of the images that are not for the test, in order, with the hash of
-  /// the content where the split is drawn by it.
+  /// the content where the split is drawn by it, and elsewhere the file's size and when it was modified: a picture that is replaced
+  /// under its name is another one.
   public let identity: String
 
   /// Walks the folder. Where its folders do not say which split an image belongs to, the rule does, by the hash of the content.
@@ -42,7 +43,8 @@ public struct LabelledImages: Sendable {
       let path = folder.path + "/" + entry.path
       let content = entry.split == nil ? try ContentHash.ofFile(path) : "", split = entry.split ?? rule.split(groupKey: content)
       images.append(Image(path: path, label: label, split: split))
-      if split != "test" { hash.add(entry.path, name, split, content) }
+      let stamp = entry.stamp.map { "\($0.byteCount) \($0.modifiedNanoseconds)" } ?? ""
+      if split != "test" { hash.add(entry.path, name, split, content.isEmpty ? stamp : content) }
     }
     guard !images.isEmpty else { throw DataSetError(path: folder.path, reason: "there is no image in it", remedy: "Name another folder.") }
     (classNames, self.images) = (folder.classNames, images)

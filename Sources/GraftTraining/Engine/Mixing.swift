@@ -42,6 +42,8 @@ public struct Mixing: Sendable, Equatable {
 
   /// Beta(α, α) as G / (G + H), by logarithms: for a small α both may be too small for a number.
   private static func beta(_ alpha: Double, using random: inout SplitMix) -> Double {
+    // The limit, where the logarithms themselves would leave the numbers: all or nothing.
+    guard alpha > 1e-100 else { return random.chance(0.5) ? 1 : 0 }
     let first = logGamma(alpha, using: &random), second = logGamma(alpha, using: &random)
     return 1 / (1 + exp(second - first))
   }

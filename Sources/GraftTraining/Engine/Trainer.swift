@@ -143,12 +143,12 @@ public final class Trainer {
     while history.count < options.epochs {
       if options.patience > 0, validation != nil, history.count - bestEpoch >= options.patience { break }
       let record = try epoch(history.count + 1, cancellation, onProgress)
-      history.append(record)
-      let known = history.dropLast().compactMap(\.validationLoss) + [initialScore?.loss].compactMap(\.self)
+      let known = history.compactMap(\.validationLoss) + [initialScore?.loss].compactMap(\.self)
       if record.validationLoss.map({ $0 < (known.min() ?? .infinity) }) ?? true {
+        best = try finiteTensors()
         bestEpoch = record.epoch
-        best = try program.networkTensors()
       }
+      history.append(record)
       try writeCheckpoint()
       try onEpoch(record)
     }
@@ -195,6 +195,7 @@ public final class Trainer {
           epoch: number, step: index + 1, stepsPerEpoch: batchesPerEpoch, loss: total / Double(seen), samplesPerSecond: Double(seen) / seconds))
     }
     let score = try validation.map { try self.score($0) }
+    if validation == nil { try checkOutputs() }
     return EpochRecord(
       epoch: number, steps: steps, learningRate: rate, trainLoss: total / Double(max(1, seen)),
       trainTop1: training.targets == nil ? Double(hits) / Double(max(1, seen)) : nil,
@@ -259,7 +260,7 @@ public final class Trainer {
   /// Divergence, and the scale of the loss: halved where a gradient overflows, doubled after 1000 steps without.
   private func check(_ result: TrainingProgram.StepResult, _ count: Int, applies: Bool) throws {
     if let loss = result.losses.prefix(count).first(where: { !$0.isFinite }) {
-      throw TrainingDivergedError(step: steps, reason: "the loss of a sample is \(loss)", checkpoint: history.isEmpty ? nil : checkpointPath)
+      throw TrainingDivergedError(step: steps, reason: "the loss of a sample is \(loss)", checkpoint: goodCheckpoint)
     }
     guard applies else { return }
     if result.gradientNorm.isFinite {
@@ -269,30 +270,75 @@ public final class Trainer {
       (lossScale, stepsSinceOverflow) = (lossScale / 2, 0)
     } else {
       throw TrainingDivergedError(
-        step: steps, reason: "the gradient's norm is \(result.gradientNorm)", checkpoint: history.isEmpty ? nil : checkpointPath)
+        step: steps, reason: "the gradient's norm is \(result.gradientNorm)", checkpoint: goodCheckpoint)
     }
   }
 
-  /// Mean loss (without smoothing or class weights) of the network as it is, and its accuracy where samples have classes.
+  /// Mean loss (without smoothing or class weights) of the network in training, with averages where they are kept, and its accuracy
+  /// where samples have classes.
+  ///
+  /// - Throws: `TrainingDivergedError` for an output that isn't finite.
   public func score(_ samples: any TrainingSamples) throws -> (loss: Double, top1: Double?) {
+    try program.withAverages { try scoreAsIs(samples, checkpoint: goodCheckpoint) }
+  }
+
+  /// The same of the network that `run` returned, which the program's numbers are from here on: averages, where they are kept, may be
+  /// another epoch's.
+  ///
+  /// - Throws: `TrainingDivergedError` for an output that isn't finite.
+  public func score(_ samples: any TrainingSamples, of tensors: [String: HostTensor]) throws -> (loss: Double, top1: Double?) {
+    try program.restore(tensors)
+    return try scoreAsIs(samples, checkpoint: nil)
+  }
+
+  private func scoreAsIs(_ samples: any TrainingSamples, checkpoint: String?) throws -> (loss: Double, top1: Double?) {
     let classes = program.classCount
     var (total, hits) = (0.0, 0)
-    try program.withAverages {
-      try program.forEachOutputs(of: samples) { first, outputs in
-        for row in 0..<outputs.count / classes {
-          let own = outputs[row * classes..<(row + 1) * classes]
-          if let targets = samples.targets {
-            total += options.loss.value(outputs: own, targets: targets[(first + row) * classes..<(first + row + 1) * classes])
-            continue
-          }
-          let label = samples.labels[first + row]
-          total += options.loss.value(outputs: own, label: label)
-          if own.indices.max(by: { own[$0] < own[$1] }).map({ $0 - own.startIndex }) == label { hits += 1 }
+    try program.forEachOutputs(of: samples) { first, outputs in
+      try check(outputs: outputs, checkpoint: checkpoint)
+      for row in 0..<outputs.count / classes {
+        let own = outputs[row * classes..<(row + 1) * classes]
+        if let targets = samples.targets {
+          total += options.loss.value(outputs: own, targets: targets[(first + row) * classes..<(first + row + 1) * classes])
+          continue
         }
+        let label = samples.labels[first + row]
+        total += options.loss.value(outputs: own, label: label)
+        if own.indices.max(by: { own[$0] < own[$1] }).map({ $0 - own.startIndex }) == label { hits += 1 }
       }
     }
     let count = Double(max(1, samples.count))
     return (total / count, samples.targets == nil ? Double(hits) / count : nil)
+  }
+
+  // MARK: Divergence
+
+  /// The checkpoint of the epoch before, where there is one.
+  private var goodCheckpoint: String? { history.isEmpty ? nil : checkpointPath }
+
+  private func check(outputs: [Float], checkpoint: String?) throws(TrainingDivergedError) {
+    guard let wrong = outputs.first(where: { !$0.isFinite }) else { return }
+    throw TrainingDivergedError(step: steps, reason: "an output of the network is \(wrong)", checkpoint: checkpoint)
+  }
+
+  /// The network's numbers, to be kept: a last step may have left the numbers without a loss that shows it.
+  private func finiteTensors() throws -> [String: HostTensor] {
+    let tensors = try program.networkTensors()
+    for (name, tensor) in tensors.sorted(by: { $0.key < $1.key }) {
+      guard let wrong = tensor.floats().first(where: { !$0.isFinite }) else { continue }
+      throw TrainingDivergedError(step: steps, reason: "\(name) contains \(wrong)", checkpoint: goodCheckpoint)
+    }
+    return tensors
+  }
+
+  /// Looks at the outputs for a batch of training samples, where there is no validation data whose outputs are looked at anyway.
+  private func checkOutputs() throws {
+    let chosen = Array(0..<min(options.batchSize, training.count))
+    let feed = BatchFeed(training, batches: [chosen], batchSize: options.batchSize, epoch: nil)
+    defer { feed.stop() }
+    guard let bytes = try feed.next() else { return }
+    let outputs = try program.withAverages { try program.evaluate(bytes) }
+    try check(outputs: Array(outputs[..<(chosen.count * program.classCount)]), checkpoint: goodCheckpoint)
   }
 
   // MARK: Checkpoints

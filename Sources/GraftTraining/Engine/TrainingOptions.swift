@@ -1,6 +1,16 @@
 import GraftDevice
 import GraftGraph
 
+/// λ/2 Σ f w² of a parameter, beside the mean of the samples' losses.
+public struct Penalty: Sendable, Equatable {
+  /// λ
+  public var strength: Double
+  /// f, one a column of the parameter `[C, D]`; `nil`: 1 for all.
+  public var columnFactors: [Double]?
+
+  public init(_ strength: Double, columnFactors: [Double]? = nil) { (self.strength, self.columnFactors) = (strength, columnFactors) }
+}
+
 /// How a network is trained by steps on batches.
 public struct TrainingOptions: Sendable {
   public var method: OptimizerStep.Method
@@ -29,8 +39,8 @@ public struct TrainingOptions: Sendable {
   public var precision: ComputeFormat
   public var seed: UInt64
   public var loss = Loss.crossEntropy
-  /// λ of a penalty λ/2 ‖w‖² that belongs to the objective, by a parameter's name; unlike weight decay it is part of the gradient.
-  public var penalties: [String: Double] = [:]
+  /// Penalties that belong to the objective, by a parameter's name; unlike weight decay they are part of the gradient.
+  public var penalties: [String: Penalty] = [:]
   /// What a sample of each class counts; `nil`: all alike.
   public var classWeights: [Double]?
   /// How pictures of a batch are mixed with each other.
@@ -58,6 +68,9 @@ public struct TrainingOptions: Sendable {
     try check(weightDecay >= 0 && weightDecay.isFinite, "the weight decay is \(weightDecay); it can't be negative")
     try check((0..<1).contains(momentum), "the momentum is \(momentum); it must lie between 0 and 1")
     try check(epochs >= 1 && epochs <= 1_000_000, "\(epochs) epochs were asked for; one is the least")
+    try check(
+      warmupEpochs >= 0 && warmupEpochs <= Double(epochs),
+      "the warm-up is \(warmupEpochs) epochs; it must be at least 0 and at most the \(epochs) epochs of the training")
     try check((1...65536).contains(batchSize), "the batch size is \(batchSize); it must lie between 1 and 65536")
     try check((1...65536).contains(accumulatedBatches), "\(accumulatedBatches) batches a step were asked for; one is the least")
     try check((0..<1).contains(labelSmoothing), "the label smoothing is \(labelSmoothing); it must be at least 0 and below 1")

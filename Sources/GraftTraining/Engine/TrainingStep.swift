@@ -54,10 +54,11 @@ struct TrainingStep {
     var gradients: [(parameter: Int, value: ValueID)] = []
     for (index, gradient) in found.enumerated() {
       guard var gradient else { continue }
-      if let strength = options.penalties[learned[index].name], strength > 0 {
-        // λ w, times what the samples of the batch count together, which is the scale of the loss.
+      if let given = options.penalties[learned[index].name], given.strength > 0 {
+        // λ f w, times what the samples of the batch count together, which is the scale of the loss.
         let total = try graph.add(Reduce(.sum, axes: [0], keepsDimensions: true), [weights], name: "penalty")
-        let factor = graph.addConstant(HostTensor([1], [Float(strength)]))
+        let factors = (given.columnFactors ?? [1]).map { Float(given.strength * $0) }
+        let factor = graph.addConstant(HostTensor([factors.count], factors))
         let scale = try graph.add(Binary(.multiply), [total, factor], name: "penalty")
         let penalty = try graph.add(Binary(.multiply), [variables[index], scale], name: "penalty")
         gradient = try graph.add(Binary(.add), [gradient, penalty], name: "penalty")

@@ -32,8 +32,13 @@ public struct Evaluation: Sendable, Equatable, Codable {
   /// Where a precision was asked for.
   public var abstention: Abstention?
   public let classes: [ClassScore]
-  /// `confusion[i][j]`: samples of class i predicted as j.
-  public let confusion: [[Int]]
+  /// `confusion[i][j]`: samples of class i predicted as j. Of up to `largestMatrix` classes: the matrix grows with their square.
+  public let confusion: [[Int]]?
+  /// Of more classes what the matrix holds beside zeros: [i, j, samples], ascending.
+  public let confusionEntries: [[Int]]?
+
+  /// The most classes that `confusion` is given for.
+  public static let largestMatrix = 1000
 
   private enum CodingKeys: String, CodingKey {
     case samples, top1, top5, temperature, reliability, abstention
@@ -45,20 +50,25 @@ public struct Evaluation: Sendable, Equatable, Codable {
     case macroF1 = "macro_f1"
     case logLoss = "log_loss"
     case classes, confusion
+    case confusionEntries = "confusion_entries"
   }
 
   init(
-    accuracy: TopAccuracy, uncalibratedLogLoss: Double, temperature: Double, outcomes: [Outcome], uncalibrated: [Outcome], confusion: [[Int]],
+    accuracy: TopAccuracy, uncalibratedLogLoss: Double, temperature: Double, outcomes: [Outcome], uncalibrated: [Outcome], counts: [Int: Int],
     labels: [String]
   ) {
-    let actual = confusion.map { $0.reduce(0, +) }
-    let predicted = confusion.indices.map { column in confusion.reduce(0) { $0 + $1[column] } }
+    let width = labels.count
+    var (actual, predicted, hits) = ([Int](repeating: 0, count: width), [Int](repeating: 0, count: width), [Int](repeating: 0, count: width))
+    for (place, count) in counts {
+      actual[place / width] += count
+      predicted[place % width] += count
+      if place / width == place % width { hits[place / width] = count }
+    }
     func ratio(_ part: Int, _ whole: Int) -> Double { whole == 0 ? 0 : Double(part) / Double(whole) }
     let scores = labels.indices.map { index in
-      let hits = confusion[index][index]
-      return ClassScore(
-        label: labels[index], precision: ratio(hits, predicted[index]), recall: ratio(hits, actual[index]),
-        f1: ratio(2 * hits, predicted[index] + actual[index]), support: actual[index])
+      ClassScore(
+        label: labels[index], precision: ratio(hits[index], predicted[index]), recall: ratio(hits[index], actual[index]),
+        f1: ratio(2 * hits[index], predicted[index] + actual[index]), support: actual[index])
     }
     let present = scores.indices.filter { actual[$0] + predicted[$0] > 0 }
     func macro(_ score: KeyPath<ClassScore, Double>) -> Double {
@@ -67,10 +77,29 @@ public struct Evaluation: Sendable, Equatable, Codable {
     (macroPrecision, macroRecall, macroF1) = (macro(\.precision), macro(\.recall), macro(\.f1))
     classes = scores
     (samples, top1, top5, logLoss) = (accuracy.samples, accuracy.top1, accuracy.top5, accuracy.logLoss)
-    self.confusion = confusion
+    if width <= Self.largestMatrix {
+      confusion = (0..<width).map { row in (0..<width).map { counts[row * width + $0] ?? 0 } }
+      confusionEntries = nil
+    } else {
+      confusion = nil
+      confusionEntries = counts.sorted { $0.key < $1.key }.map { [$0.key / width, $0.key % width, $0.value] }
+    }
     (self.temperature, self.uncalibratedLogLoss) = (temperature, uncalibratedLogLoss)
     (reliability, uncalibratedReliability) = (Reliability(outcomes), Reliability(uncalibrated))
     top1Interval = ConfidenceInterval(successes: outcomes.count(where: \.isRight), of: outcomes.count)
+  }
+}
+
+extension Evaluation {
+  /// What each class was predicted as, ascending and without zeros.
+  var predictions: [[(predicted: Int, count: Int)]] {
+    if let confusion { return confusion.map { row in row.indices.filter { row[$0] > 0 }.map { ($0, row[$0]) } } }
+    var rows = [[(predicted: Int, count: Int)]](repeating: [], count: classes.count)
+    // A file may say anything.
+    for entry in confusionEntries ?? [] where entry.count == 3 && rows.indices.contains(entry[0]) && rows.indices.contains(entry[1]) {
+      rows[entry[0]].append((entry[1], entry[2]))
+    }
+    return rows
   }
 }
 
@@ -81,7 +110,8 @@ public struct EvaluationAccumulator {
   private let labels: [String]
   private let temperature: Double
   private var accuracy, uncalibrated: TopAccuracy
-  private var confusion: [[Int]]
+  /// Samples of class i predicted as j, at i·C + j; without zeros, which are most where classes are many.
+  private var confusion: [Int: Int] = [:]
   /// What became of every sample, with the temperature and without.
   public private(set) var outcomes: [Outcome] = []
   private var uncalibratedOutcomes: [Outcome] = []
@@ -95,7 +125,6 @@ public struct EvaluationAccumulator {
     labels = classes
     accuracy = TopAccuracy(classCount: classes.count)
     uncalibrated = accuracy
-    confusion = Array(repeating: Array(repeating: 0, count: classes.count), count: classes.count)
   }
 
   /// Adds samples.
@@ -123,7 +152,7 @@ public struct EvaluationAccumulator {
             message: "the logits of row \(firstRow + row) contain NaN or infinity. Extract that sample's features again, or leave it out.")
           return
         }
-        confusion[label][TopAccuracy.prediction(own)] += 1
+        confusion[label * classCount + TopAccuracy.prediction(own), default: 0] += 1
         outcomes.append(Outcome(own, label: label, temperature: temperature))
         uncalibratedOutcomes.append(Outcome(own, label: label, temperature: 1))
       }
@@ -138,7 +167,7 @@ public struct EvaluationAccumulator {
     }
     return Evaluation(
       accuracy: accuracy, uncalibratedLogLoss: uncalibrated.logLoss, temperature: temperature, outcomes: outcomes, uncalibrated: uncalibratedOutcomes,
-      confusion: confusion, labels: labels)
+      counts: confusion, labels: labels)
   }
 }
 

@@ -7,7 +7,7 @@ extension Evaluation {
   /// The summary, a line a class, and the confusion matrix with numbered columns; where that is wider than `columns`,
   /// the pairs confused most often instead.
   public func table(columns: Int = 100) -> String {
-    [summary, classTable, confusion.count < 2 ? nil : fitsMatrix(columns) ? matrix : confusions].compactMap { $0 }.joined(separator: "\n\n")
+    [summary, classTable, classes.count < 2 ? nil : fitsMatrix(columns) ? matrix : confusions].compactMap { $0 }.joined(separator: "\n\n")
   }
 
   private var summary: String {
@@ -62,7 +62,7 @@ extension Evaluation {
   }
 
   private var cellWidth: Int {
-    max(numberWidth, "\(confusion.joined().max() ?? 0)".count) + 2
+    max(numberWidth, "\(predictions.joined().map(\.count).max() ?? 0)".count) + 2
   }
 
   private func fitsMatrix(_ columns: Int) -> Bool { numberWidth + 1 + nameWidth + cellWidth * classes.count <= columns }
@@ -72,17 +72,19 @@ extension Evaluation {
     let header =
       DisplayWidth.left("", columns: numberWidth + 1 + width)
       + classes.indices.map { DisplayWidth.right("\($0 + 1)", columns: cell) }.joined()
-    let rows = confusion.enumerated().map { index, row in
+    let rows = predictions.enumerated().map { index, own in
       // A dot reads better than a zero where most are.
-      rowTitle(index, names, width: width) + row.map { DisplayWidth.right($0 == 0 ? "·" : "\($0)", columns: cell) }.joined()
+      var row = [String](repeating: "·", count: classes.count)
+      for (predicted, count) in own { row[predicted] = "\(count)" }
+      return rowTitle(index, names, width: width) + row.map { DisplayWidth.right($0, columns: cell) }.joined()
     }
     return (["confusion matrix: rows are the true classes, columns the predicted ones", header] + rows).joined(separator: "\n")
   }
 
   private var confusions: String {
     var pairs: [(count: Int, actual: Int, predicted: Int)] = []
-    for (actual, row) in confusion.enumerated() {
-      for (predicted, count) in row.enumerated() where count > 0 && actual != predicted { pairs.append((count, actual, predicted)) }
+    for (actual, own) in predictions.enumerated() {
+      for (predicted, count) in own where actual != predicted { pairs.append((count, actual, predicted)) }
     }
     guard !pairs.isEmpty else { return "no sample was confused" }
     pairs.sort { ($1.count, $0.actual, $0.predicted) < ($0.count, $1.actual, $1.predicted) }

@@ -89,7 +89,9 @@ public struct FineTunedModel: Sendable {
   }
 
   /// The model with what training gave.
-  public func replacing(_ tensors: [String: HostTensor], metrics: [String: Double]) throws -> FineTunedModel {
+  ///
+  /// - Parameter precision: what training computed in, and whoever uses the model is to; the head's features may have been computed in another.
+  public func replacing(_ tensors: [String: HostTensor], precision: ComputeFormat, metrics: [String: Double]) throws -> FineTunedModel {
     var (weight, bias, parameters) = (head.weight, head.bias, self.parameters)
     for (name, tensor) in tensors {
       switch name {
@@ -99,7 +101,7 @@ public struct FineTunedModel: Sendable {
       }
     }
     var metadata = head.metadata
-    metadata.metrics = metrics
+    (metadata.metrics, metadata.precision) = (metrics, precision)
     // What calibrated the head before says nothing of this one.
     (metadata.temperature, metadata.heldOut) = (1, [])
     return FineTunedModel(head: try Head(weight: weight, bias: bias, metadata: metadata), cut: cut, parameters: parameters)

@@ -20,15 +20,16 @@ package struct FoldedSamples {
   ) throws -> [Value] {
     guard (2...1000).contains(folds) else { throw TrainingOptionError(message: "\(folds) folds were asked for; 2 is the least, and 5 are usual") }
     guard (1...1000).contains(repeats) else { throw TrainingOptionError(message: "\(repeats) repeats were asked for; 1 is the least") }
+    // Before any fold is fitted: samples are dealt out in turn, so that each fold has one if there are as many.
+    guard samples.count >= folds else {
+      throw TrainingDataError(message: "\(samples.count) training samples are too few for \(folds) folds. Give a smaller --folds.")
+    }
     var values: [Value] = []
     for turn in 0..<repeats {
       let fold = Self.folds(labels, classCount: classCount, count: folds, seed: seed &+ UInt64(turn))
       for index in 0..<folds {
         let train = fold.indices.filter { fold[$0] != index }.flatMap { samples[$0] }.sorted()
         let held = fold.indices.filter { fold[$0] == index }.map { samples[$0][0] }.sorted()
-        guard !held.isEmpty, !train.isEmpty else {
-          throw TrainingDataError(message: "\(samples.count) training samples are too few for \(folds) folds. Give a smaller --folds.")
-        }
         values.append(try body(train, held))
         try onProgress(turn * folds + index + 1, folds * repeats)
       }

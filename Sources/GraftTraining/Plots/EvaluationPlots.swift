@@ -3,7 +3,7 @@ extension Plot {
   public static func confusion(_ evaluation: Evaluation) -> Plot {
     let names = evaluation.classes.map { DisplayWidth.truncated(DisplayWidth.printable($0.label), to: 24) }
     let count = max(1, names.count)
-    let largest = evaluation.confusion.joined().max() ?? 0
+    let predictions = evaluation.predictions, largest = predictions.joined().map(\.count).max() ?? 0
     // Numbers have to fit their cells; many classes are shown by colour alone.
     let cell = count <= 30 ? max(26, SVGDocument.width(of: "\(largest)", size: 11) + 8) : max(3, min(20, 900 / Double(count)))
     let showsNumbers = count <= 30, showsNames = cell >= 12
@@ -13,13 +13,17 @@ extension Plot {
     var document = SVGDocument(width: max(left + side + 24, 420), height: bottom + 62)
     document.text("Confusion matrix", document.width / 2, 26, size: 15, anchor: .middle, bold: true)
     document.text("rows: true class, columns: predicted class", document.width / 2, 46, size: 11, anchor: .middle)
-    for (row, counts) in evaluation.confusion.enumerated() {
-      let total = max(1, counts.reduce(0, +))
-      for (column, value) in counts.enumerated() {
+    for (row, own) in predictions.enumerated() {
+      let total = max(1, own.reduce(0) { $0 + $1.count })
+      // Cells of zeros are drawn where they make a grid.
+      var cells = own
+      if showsNames {
+        cells = (0..<count).map { (predicted: $0, count: 0) }
+        for cell in own { cells[cell.predicted].count = cell.count }
+      }
+      for (column, value) in cells {
         let share = Double(value) / Double(total), x = left + Double(column) * cell, y = top + Double(row) * cell
-        if value > 0 || showsNames {
-          document.rectangle(x, y, cell, cell, fill: shade(share), stroke: showsNames ? "#ffffff" : nil)
-        }
+        document.rectangle(x, y, cell, cell, fill: shade(share), stroke: showsNames ? "#ffffff" : nil)
         if showsNumbers, value > 0 {
           document.text("\(value)", x + cell / 2, y + cell / 2 + 4, size: 11, anchor: .middle, fill: share > 0.5 ? "#ffffff" : "#222222")
         }

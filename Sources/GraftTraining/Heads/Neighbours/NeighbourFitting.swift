@@ -17,7 +17,7 @@ public struct NeighbourFitting: HeadFitting {
     featureNormalisation: FeatureNormalisation = .none, storesFloat16: Bool = false, backend: any LinearBackend = HostLinearBackend()
   ) throws(TrainingOptionError) {
     guard !neighbours.isEmpty, neighbours.allSatisfy({ (1...1_000_000).contains($0) }) else {
-      throw TrainingOptionError(message: "the number of neighbours must be 1 or more, such as 5")
+      throw TrainingOptionError(message: "the number of neighbours must lie between 1 and 1000000, such as 5")
     }
     if let voteTemperature, !(voteTemperature > 0 && voteTemperature.isFinite) {
       throw TrainingOptionError(message: "the votes' temperature is \(voteTemperature); it must be positive, such as 0.07 for cosine distances")
