@@ -143,7 +143,7 @@ struct ExtractCommand: ReportingCommand {
     }
     options.opening = rebuild ? .rebuilding : repair ? .repairing : .resuming
     options.facts = [
-      "backbone_path": URL(fileURLWithPath: backbone).standardizedFileURL.path, "backbone_file": URL(fileURLWithPath: backbone).lastPathComponent,
+      "backbone_path": FilePath.absolute(backbone), "backbone_file": FilePath.name(of: backbone),
       "graft_version": GraftVersion.text, "device": identifiers,
     ]
     let run = try FeatureExtraction(

@@ -138,7 +138,7 @@ struct PretrainCommand: ReportingCommand {
     let outcome = try runTraining(
       trainer, output: outputPath,
       identity:
-        "\(URL(fileURLWithPath: data).standardizedFileURL.path) \(architecture) \(preprocessing.canonicalJSON) \(augmentation.canonicalJSON) \(mixing.mixup) \(mixing.cutmix) \(training.identity) \(images.identity) \(images.classNames.joined(separator: ",")) \(batchSize) \(format.precision)",
+        "\(FilePath.absolute(data)) \(architecture) \(preprocessing.canonicalJSON) \(augmentation.canonicalJSON) \(mixing.mixup) \(mixing.cutmix) \(training.identity) \(images.identity) \(images.classNames.joined(separator: ",")) \(batchSize) \(format.precision)",
       flags: training, console: console, keepsInitial: false)
     try program.restore(outcome.tensors)
     let tested = try inputs("test", draws: false).map { inputs in (try trainer.score(inputs), inputs.count) }

@@ -1,4 +1,5 @@
 import Foundation
+import GraftDevice
 
 /// What the images of a folder are labelled with, by a file of comma-separated values with a header.
 ///
@@ -195,7 +196,7 @@ public struct LabelTable: Sendable {
 
   /// The rows by their path relative to a folder.
   func rows(in folder: String) -> [String: Row] {
-    let root = URL(fileURLWithPath: folder).standardizedFileURL.path
+    let root = FilePath.absolute(folder)
     let prefixes = [root, folder].map { $0.hasSuffix("/") ? $0 : $0 + "/" }
     return Dictionary(
       rows.map { path, row in

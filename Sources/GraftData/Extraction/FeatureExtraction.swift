@@ -1,4 +1,5 @@
 import Foundation
+import GraftDevice
 import GraftGraph
 
 /// Turns a folder of images into a store of features, and brings a store up to date with its folder.
@@ -87,7 +88,7 @@ public struct FeatureExtraction {
     // What is there goes only where there is something to put in its place.
     if options.opening == .rebuilding { try ScanTable.requireImages(in: data, strict: options.strict) }
     var facts = options.facts
-    facts["data_root"] = URL(fileURLWithPath: data.path).standardizedFileURL.path
+    facts["data_root"] = FilePath.absolute(data.path)
     let writer = try FeatureStoreWriter(
       path: storePath, key: key, opening: options.opening, split: options.split, shardRows: options.shardRows, facts: facts,
       advice: options.advice)

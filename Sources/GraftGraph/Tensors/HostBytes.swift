@@ -85,6 +85,9 @@ public struct FileError: Error, CustomStringConvertible, Equatable {
     (self.path, self.action, self.code) = (path, action, code)
   }
 
+  /// What the system says.
+  package var reason: String { String(cString: strerror(code)) }
+
   public var description: String {
     let remedy =
       switch code {
@@ -95,6 +98,6 @@ public struct FileError: Error, CustomStringConvertible, Equatable {
       case ENOENT: " Check the path."
       default: ""
       }
-    return "cannot \(action) \(path): \(String(cString: strerror(code))).\(remedy)"
+    return "cannot \(action) \(path): \(reason).\(remedy)"
   }
 }
