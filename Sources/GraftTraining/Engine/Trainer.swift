@@ -137,7 +137,7 @@ public final class Trainer {
     cancellation: CancellationFlag? = nil, onProgress: (TrainingProgress) -> Void = { _ in }, onEpoch: (EpochRecord) throws -> Void = { _ in }
   ) throws -> [String: HostTensor] {
     if keepsInitial, history.isEmpty, let validation {
-      initialScore = try score(validation)
+      initialScore = try score(validation, cancellation)
       best = try program.networkTensors()
     }
     while history.count < options.epochs {
@@ -161,12 +161,7 @@ public final class Trainer {
     defer { feed.stop() }
     var (total, hits, seen, largest, rate) = (0.0, 0, 0, 0.0, 0.0)
     for (index, chosen) in batches.enumerated() {
-      if cancellation?.isCancelled == true {
-        throw CancelledError(
-          remedy: history.isEmpty
-            ? "No epoch was done yet; run the same command again."
-            : checkpointPath.map { "The state after epoch \(number - 1) is in \($0); the same command goes on from there." } ?? "Nothing was kept.")
-      }
+      try check(cancellation)
       guard let bytes = try feed.next() else { break }
       let last = index + 1 == batchesPerEpoch, place = index % options.accumulatedBatches
       let applies = place + 1 == options.accumulatedBatches || last
@@ -194,7 +189,7 @@ public final class Trainer {
         TrainingProgress(
           epoch: number, step: index + 1, stepsPerEpoch: batchesPerEpoch, loss: total / Double(seen), samplesPerSecond: Double(seen) / seconds))
     }
-    let score = try validation.map { try self.score($0) }
+    let score = try validation.map { try self.score($0, cancellation) }
     return EpochRecord(
       epoch: number, steps: steps, learningRate: rate, trainLoss: total / Double(max(1, seen)),
       trainTop1: training.targets == nil ? Double(hits) / Double(max(1, seen)) : nil,
@@ -273,12 +268,22 @@ public final class Trainer {
     }
   }
 
+  /// - Throws: `CancelledError` once `cancellation` is set.
+  private func check(_ cancellation: CancellationFlag?) throws {
+    guard cancellation?.isCancelled == true else { return }
+    throw CancelledError(
+      remedy: history.isEmpty
+        ? "No epoch was done yet; run the same command again."
+        : checkpointPath.map { "The state after epoch \(history.count) is in \($0); the same command goes on from there." } ?? "Nothing was kept.")
+  }
+
   /// Mean loss (without smoothing or class weights) of the network as it is, and its accuracy where samples have classes.
-  public func score(_ samples: any TrainingSamples) throws -> (loss: Double, top1: Double?) {
+  public func score(_ samples: any TrainingSamples, _ cancellation: CancellationFlag? = nil) throws -> (loss: Double, top1: Double?) {
     let classes = program.classCount
     var (total, hits) = (0.0, 0)
     try program.withAverages {
       try program.forEachOutputs(of: samples) { first, outputs in
+        try check(cancellation)
         for row in 0..<outputs.count / classes {
           let own = outputs[row * classes..<(row + 1) * classes]
           if let targets = samples.targets {
