@@ -32,7 +32,7 @@ func findLearningRate(_ trainer: Trainer, plot: String?, started: ContinuousCloc
   Interruption.shared.setRemedy("Nothing was kept; run the same command again.")
   let line = ProgressLine(console)
   defer { line.finish() }
-  let finding = try Interruption.shared.deferring { flag in
+  let finding = try Interruption.shared.deferring(console) { flag in
     try trainer.findLearningRate(
       cancellation: flag,
       onStep: { line.show(String(format: "learning rate %.1e: loss %.4f", $0.learningRate, $0.smoothedLoss)) })

@@ -157,7 +157,7 @@ struct ExtractCommand: ReportingCommand {
     let summary: ExtractionSummary
     var usage: () -> [DeviceUsage] = { [] }
     do {
-      summary = try Interruption.shared.deferring { flag in
+      summary = try Interruption.shared.deferring(console) { flag in
         try run.run(
           computing: {
             let plan = computing.planOptions(format.precision)

@@ -244,7 +244,8 @@ struct FinetuneCommand: ReportingCommand {
     _ cut: MovedCut, _ path: String, _ model: Backbone, _ store: FeatureStore, _ preprocessing: Preprocessing, _ type: ElementType,
     _ device: any Device, _ console: Console
   ) throws -> (rows: FeatureStore, remedyIfMissing: String) {
-    Interruption.shared.setRemedy("What was computed at the new cut is kept; run the same command again.")
+    let kept = "What was computed at the new cut is kept; run the same command again."
+    Interruption.shared.setRemedy(kept)
     let key = FeatureKey(
       backboneSHA256: store.key.backboneSHA256, cut: cut.name ?? "", cutShape: cut.shape, preprocessing: preprocessing.canonicalJSON,
       precision: format.precision.rawValue,
@@ -259,7 +260,7 @@ struct FinetuneCommand: ReportingCommand {
     let run = try FeatureExtraction(data: samples, store: path, key: key, preprocessing: preprocessing, pixelLimit: .max, options: options)
     let line = ProgressLine(console)
     defer { line.finish() }
-    let summary = try Interruption.shared.deferring { flag in
+    let summary = try Interruption.shared.deferring(console, goingOn: kept) { flag in
       try run.run(
         computing: {
           try FrozenBackbone(
