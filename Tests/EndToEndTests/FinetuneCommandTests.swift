@@ -25,7 +25,13 @@ import Testing
       "--learning-rate", "1e-3", "--batch-size", "8", "--device", "cpu", "--csv", folder["log.csv"],
     ]
     let dry = try GraftProcess(tune + ["--dry-run"], folder: folder).wait()
-    #expect(dry.status == 0 && dry.messages.contains("trained") && !FileManager.default.fileExists(atPath: folder["tuned.safetensors"]))
+    #expect(dry.status == 0 && dry.output.contains("trained") && !FileManager.default.fileExists(atPath: folder["tuned.safetensors"]))
+    let withoutOutput = tune.filter { $0 != "--output" && $0 != folder["tuned.safetensors"] }
+    let told = try GraftProcess(withoutOutput + ["--dry-run", "--json", "--quiet"], folder: folder).wait()
+    #expect(told.status == 0 && told.messages.isEmpty, "\(told.messages)")
+    let outline = try told.json()
+    #expect((outline["cut"] as? String == "image") == (part == "all") && (outline["cut_store"] == nil) == (part == "all"))
+    #expect((outline["bytes"] as? Int == 0) == (part == "all") && outline["cut_shape"] != nil)
     // Found before anything is computed.
     let normalised = try GraftProcess(tune + ["--normalisation", "batch", "--dry-run"], folder: folder).wait()
     #expect(normalised.status == 65 && normalised.messages.contains("no batch normalisation"), "\(normalised.messages)")
@@ -35,6 +41,7 @@ import Testing
     let losses = epochs.compactMap { $0["train_loss"] as? Double }
     #expect(losses.count == 4 && losses[3] < losses[0], "\(losses)")
     #expect((report["cut"] as? String == "image") == (part == "all"))
+    #expect(report["parameters"] as? Int == outline["parameters"] as? Int && report["samples"] as? Int == outline["samples"] as? Int)
     #expect(try String(contentsOfFile: folder["log.csv"], encoding: .utf8).split(separator: "\n").count == 5)
     #expect(!FileManager.default.fileExists(atPath: folder["tuned.safetensors.checkpoint"]))
 
