@@ -179,7 +179,7 @@ struct ExtractCommand: ReportingCommand {
       throw error
     }
     line.finish()
-    for image in summary.skippedImages.prefix(10) { console.warn("skipped \(image.path): \(image.reason)") }
+    for image in summary.skippedImages.prefix(10) { console.warn("skipped \(ImageFolder.shown(image.path)): \(image.reason)") }
     if summary.skipped > 10 { console.warn("\(summary.skipped - 10) more were skipped; the table 'sample' in \(store)/index.sqlite has them all") }
     if let labels {
       warn(
@@ -187,7 +187,7 @@ struct ExtractCommand: ReportingCommand {
         more: "images have no row in \(labels) and were left out")
       warn(console, of: summary.missing, one: "row of \(labels) has no image", more: "rows of \(labels) have no image")
     }
-    for name in summary.emptyClasses { console.warn("the folder '\(name)' holds no image") }
+    for name in summary.emptyClasses { console.warn("the folder '\(ImageFolder.shown(name))' holds no image") }
     console.result(
       String(
         format: "%d extracted, %d reused, %d skipped in %.1f s%@", summary.extracted, summary.reused, summary.skipped, summary.seconds,
@@ -212,7 +212,8 @@ struct ExtractCommand: ReportingCommand {
 
   private func warn(_ console: Console, of paths: PathTally, one: String, more: String) {
     guard paths.count > 0 else { return }
-    console.warn("\(paths.count) \(paths.count == 1 ? one : more): \(paths.first.prefix(5).joined(separator: ", "))\(paths.count > 5 ? ", …" : "")")
+    let first = paths.first.prefix(5).map(ImageFolder.shown).joined(separator: ", ")
+    console.warn("\(paths.count) \(paths.count == 1 ? one : more): \(first)\(paths.count > 5 ? ", …" : "")")
   }
 
   private func sharesText(_ shares: TimeShares) -> String {

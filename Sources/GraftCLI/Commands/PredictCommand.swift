@@ -119,7 +119,7 @@ struct PredictCommand: ReportingCommand {
         paths.append(image)
       case .failure(let error):
         guard !strict, images.count > 1 else { throw error }
-        console.warn("skipped \(error)")
+        console.warn("skipped \(ImageFolder.shown("\(error)"))")
         skipped += 1
       }
       guard paths.count == batch else { continue }
