@@ -88,7 +88,7 @@ struct CurveCommand: ReportingCommand {
           + curve.points.map {
             [
               $0.shots.map(String.init) ?? "all", "\($0.samples)", String(format: "%.3f", $0.top1.value),
-              String(format: "%.3f to %.3f", max(0, $0.top1.low), min(1, $0.top1.high)),
+              String(format: "%.3f to %.3f", $0.top1.ofShare.low, $0.top1.ofShare.high),
             ]
           }, rightAligned: [0, 1, 2, 3]))
     console.result(String(format: "%@: %d test samples, %.2f s", plotPath, test.rowCount, seconds))
@@ -97,7 +97,7 @@ struct CurveCommand: ReportingCommand {
         output: plotPath, device: device.traits.identifier, head: head.head, classes: store.classNames.count, testSamples: test.rowCount,
         seeds: seeds,
         points: curve.points.map {
-          Report.Point(shots: $0.shots.map(String.init) ?? "all", samples: $0.samples, top1: $0.top1, draws: $0.values)
+          Report.Point(shots: $0.shots.map(String.init) ?? "all", samples: $0.samples, top1: $0.top1.ofShare, draws: $0.values)
         }, seconds: seconds))
   }
 }
