@@ -100,7 +100,7 @@ struct PretrainCommand: ReportingCommand {
     let known = PreprocessingFields(
       inputSize: [3, trained.height, trained.width], interpolation: Interpolation(rawValue: trained.interpolation.rawValue),
       cropPct: trained.cropFraction, mean: trained.mean, std: trained.standardDeviation)
-    let preprocessing = try preprocessing.fields().over(known).resolved()
+    let preprocessing = try preprocessing.resolve(over: known)
     let augmentation = augmenting.augmentation(default: .standard, for: preprocessing)
     func inputs(_ split: String, draws: Bool) -> ImageInputs? {
       let chosen = images.images(split: split)
