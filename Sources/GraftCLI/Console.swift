@@ -75,6 +75,7 @@ func exitStatus(of error: any Error) -> Int32 {
     65
   case is PlanMemoryError: 65
   case is DeviceChoiceError, is ChipError, is TrainingOptionError, is OperationBenchmark.SizeError: 64
+  case let error as DeviceError where error.isOfChoice: 64
   case is CancelledError: Interruption.shared.exitStatus
   default: 70
   }

@@ -49,9 +49,11 @@ public struct TrainingDivergedError: Error, CustomStringConvertible, Sendable {
   public let reason: String
   /// The last checkpoint from before, where there is one.
   public let checkpoint: String?
+  /// What to do.
+  public var remedy = "Lower --learning-rate, or limit the gradient with --clip-norm."
 
   public var description: String {
-    "training diverged at step \(step): \(reason). Lower --learning-rate, or limit the gradient with --clip-norm."
+    "training diverged at step \(step): \(reason). \(remedy)"
       + (checkpoint.map { " The last good state is kept in \($0)." } ?? "")
   }
 }
