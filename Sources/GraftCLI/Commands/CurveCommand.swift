@@ -33,6 +33,7 @@ struct CurveCommand: ReportingCommand {
 
   func validate() throws {
     _ = try counts()
+    try computing.requireNoPlan()
     guard (1...1000).contains(seeds) else { throw ValidationError("--seeds takes a number from 1 to 1000, not \(seeds).") }
   }
 
