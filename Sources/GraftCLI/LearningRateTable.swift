@@ -39,7 +39,6 @@ func findLearningRate(_ trainer: Trainer, plot: String?, started: ContinuousCloc
   }
   line.finish()
   Interruption.shared.setRemedy(nil)
-  if let plot { try Plot.learningRate(finding).write(to: plot) }
 
   // Every fourth step, three a decade, and the last.
   let shown = finding.points.indices.filter { $0 % 4 == 0 || $0 + 1 == finding.points.count }.map { finding.points[$0] }
@@ -59,4 +58,6 @@ func findLearningRate(_ trainer: Trainer, plot: String?, started: ContinuousCloc
     Report(
       device: trainer.program.device.traits.identifier, suggestion: finding.suggestion, lowestLossRate: finding.lowestLossRate, end: finding.end,
       points: finding.points, plot: plot, seconds: (ContinuousClock.now - started) / .seconds(1)))
+  // At last: what was found is told also where this fails.
+  if let plot { try Plot.learningRate(finding).write(to: plot) }
 }

@@ -116,6 +116,8 @@ import Testing
     arguments: [
       (["--unfreeze", "99"], 65, "blocks"), (["--unfreeze", "nothing.*"], 65, "nothing.*"), (["--unfreeze", "0"], 64, "--unfreeze"),
       (["--learning-rate", "-1"], 64, "learning rate"), (["--epochs", "0"], 64, "epochs"), (["--data", "/nowhere"], 65, "/nowhere"),
+      (["--plot", "/nowhere/p.svg"], 74, "/nowhere/p.svg"), (["--find-lr", "--plot", "/nowhere/p.svg"], 74, "/nowhere/p.svg"),
+      (["--tensorboard", "HEAD"], 74, "Not a directory"), (["--epochs", "1000000000"], 64, "1 to 1000000 "),
       (["--backbone", "HEAD"], 65, "head.safetensors"), (["--batch-size", "100000"], 64, "1 to 65536"),
     ] as [([String], Int32, String)])
   func mistakes(_ arguments: [String], _ status: Int32, _ words: String) throws {
@@ -158,6 +160,15 @@ import Testing
     #expect(try Data(contentsOf: URL(fileURLWithPath: head)) == before)
     let shown = try GraftProcess(search, folder: folder).wait()
     #expect(shown.status == 0 && shown.output.contains("smoothed") && shown.output.contains("suggested: --learning-rate "), "\(shown.output)")
+  }
+
+  /// What was found is told also where it can't be drawn.
+  @Test func aFindingOutlivesItsPlot() throws {
+    let folder = try TemporaryFolder()
+    try prepare(folder, count: 6)
+    let outcome = try GraftProcess.run(
+      "finetune", folder["head.safetensors"], folder["store"], "--find-lr", "--plot", "/dev/full", "--device", "cpu", in: folder)
+    #expect(outcome.status == 74 && outcome.output.contains("smoothed"), "\(outcome.messages)")
   }
 
   @Test func findsALearningRateForPretraining() throws {

@@ -61,7 +61,7 @@ struct CurveCommand: ReportingCommand {
   func execute() throws {
     let console = output.console, started = ContinuousClock.now
     Interruption.shared.setRemedy("No plot was written; run the same command again.")
-    for path in [plotPath, csv].compactMap(\.self) { try AtomicFile.check(creating: path) }
+    try checkOutputs([plotPath, csv])
     let store = try FeatureStore.open(reading: self.store, warningOn: console)
     try store.requireClasses(for: "a learning curve")
     let train = try store.labelled(split: "train"), test = try store.labelled(split: "test")

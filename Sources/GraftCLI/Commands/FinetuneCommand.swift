@@ -133,7 +133,7 @@ struct FinetuneCommand: ReportingCommand {
 
   func execute() throws {
     let console = output.console
-    if let outputPath { try AtomicFile.check(creating: outputPath) }
+    try training.watching.check(beside: outputPath, outputPath.map(checkpointPath))
     // validate() has seen that only a search for a rate and --dry-run go without.
     let outputPath = outputPath ?? ""
     let store = try FeatureStore.open(reading: self.store, warningOn: console)

@@ -85,13 +85,14 @@ struct PretrainCommand: ReportingCommand {
 
   func execute() throws {
     let console = output.console
-    if let outputPath { try AtomicFile.check(creating: outputPath) }
+    let configurationPath = outputPath.map { $0.dropLast(".safetensors".count) + ".json" } ?? ""
+    try training.watching.check(beside: outputPath, outputPath == nil ? nil : configurationPath, outputPath.map(checkpointPath))
     // validate() has seen that only a search for a rate goes without.
     let outputPath = outputPath ?? ""
     let started = ContinuousClock.now
     let rule = SplitRule(seed: SplitRule.default.seed, testFraction: testFraction ?? SplitRule.default.testFraction)
     let images = try LabelledImages(try ImageFolder(path: data, classes: choosing.names), rule: rule)
-    for name in images.emptyClasses { console.warn("the folder '\(name)' holds no image") }
+    for name in images.emptyClasses { console.warn("the folder '\(ImageFolder.shown(name))' holds no image") }
     guard images.classNames.count >= 2 else {
       throw TrainingDataError(message: "\(data) has a single class, \(images.classNames[0]): a classifier needs two or more.")
     }
@@ -143,14 +144,13 @@ struct PretrainCommand: ReportingCommand {
     try program.restore(outcome.tensors)
     let tested = try inputs("test", draws: false).map { inputs in (try trainer.score(inputs), inputs.count) }
 
-    let configurationPath = outputPath.dropLast(".safetensors".count) + ".json"
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
     let configuration = try encoder.encode(
       Configuration(architecture: description.name, classes: images.classNames.count, labels: images.classNames, preprocessing: preprocessing))
     let tensors = weights.names.map { name in (name: name, tensor: outcome.tensors[name] ?? weights[name]!) }
     try SafetensorsFile.write(tensors: tensors, metadata: ["architecture": description.name, "graft_version": GraftVersion.text], to: outputPath)
-    let file = try AtomicFile(replacing: String(configurationPath))
+    let file = try AtomicFile(replacing: configurationPath)
     try [UInt8](configuration).withUnsafeBytes { try file.append($0) }
     try file.commit()
     outcome.removeCheckpoint()

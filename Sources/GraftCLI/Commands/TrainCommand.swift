@@ -98,7 +98,7 @@ struct TrainCommand: ReportingCommand {
   func execute() throws {
     let console = output.console
     Interruption.shared.setRemedy("No head was written; run the same command again.")
-    try AtomicFile.check(creating: headPath)
+    try watching.check(beside: headPath)
     let store = try FeatureStore.open(reading: self.store, warningOn: console)
     guard store.labelling.task == .classification else { return try trainTargets(store) }
     let train = try store.labelled(split: "train", allViews: true)
