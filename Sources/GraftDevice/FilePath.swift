@@ -24,8 +24,7 @@ package enum FilePath {
     let text = "/" + parts.joined(separator: "/")
     guard let last = parts.lastIndex(of: ".."), let found = realpath("/" + parts[...last].joined(separator: "/"), nil) else { return text }
     defer { free(found) }
-    let folder = String(cString: found)
-    return ([folder == "/" ? "" : folder] + parts[(last + 1)...]).joined(separator: "/")
+    return parts[(last + 1)...].reduce(String(cString: found), joined)
   }
 
   /// A name in a folder; "" is the working directory.
