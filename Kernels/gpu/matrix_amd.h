@@ -144,6 +144,15 @@ static inline float unit_widen_one(uint bits) { return (float)as_half((ushort)bi
 
 #if !EMULATED
 
+// What a chip's compiler must not be left to refuse: its front end knows these builtins by their names, and its back end then ends the
+// process. Those of RDNA 4 (gfx12) have other fragments, and the first MFMA units (gfx908) another product of bfloat16.
+#if MATRIX_UNIT == 2 && !defined(__GFX11__)
+#error "no WMMA of RDNA 3"
+#endif
+#if MATRIX_UNIT == 3 && GRAFT_STORAGE == GRAFT_BFLOAT16 && defined(__gfx908__)
+#error "no MFMA of four bfloat16"
+#endif
+
 // The unit's rows are the product's columns.
 static inline void multiply_fragment(float *d, const uint *a, const uint *b) {
 #if MATRIX_UNIT == 2

@@ -71,7 +71,20 @@ struct PreprocessingOptions: ParsableArguments {
     if case (let height?, let width?) = backbone.imageSize {
       known = known.over(PreprocessingFields(inputSize: [3, height, width]))
     }
-    return try fields().over(known).resolved()
+    return try resolve(over: known)
+  }
+
+  /// The flags, and what is known where they say nothing.
+  ///
+  /// - Throws: `ValidationError` for a value that a flag has given; `PreprocessingError`.
+  func resolve(over known: PreprocessingFields) throws -> Preprocessing {
+    do {
+      return try fields().over(known).resolved()
+    } catch let error as PreprocessingError {
+      let isGiven = ["input_size": inputSize != nil, "crop_pct": cropPct != nil, "mean": mean != nil, "std": std != nil || mean != nil]
+      guard isGiven[error.field] == true else { throw error }
+      throw ValidationError(error.description)
+    }
   }
 }
 
@@ -80,7 +93,9 @@ struct ImageSizeOptions: ParsableArguments {
   @Option(help: ArgumentHelp("Height and width of the images, where the model leaves them open.", valueName: "pixels")) var inputSize: Int?
 
   func validate() throws {
-    if let inputSize, inputSize < 1 { throw ValidationError("--input-size takes a positive number, not \(inputSize).") }
+    if let inputSize, !(1...Preprocessing.longestInputSide).contains(inputSize) {
+      throw ValidationError("--input-size takes 1 to \(Preprocessing.longestInputSide) pixels, not \(inputSize).")
+    }
   }
 
   /// The shape of a batch, [N, C, H, W].

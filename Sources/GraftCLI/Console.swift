@@ -23,7 +23,7 @@ struct Console: Sendable {
   /// The same of paths, how many there are and the first of them.
   func warn(_ paths: PathTally, one: String, more: String) {
     guard paths.count > 0 else { return }
-    warn("\(paths.count) \(paths.count == 1 ? one : more): \(paths.first.prefix(5).joined(separator: ", "))\(paths.count > 5 ? ", …" : "")")
+    warn("\(paths.count) \(paths.count == 1 ? one : more): \(paths.first.prefix(5).map(ImageFolder.shown).joined(separator: ", "))\(paths.count > 5 ? ", …" : "")")
   }
 
   /// Text on standard output, unless --json.
@@ -81,6 +81,7 @@ func exitStatus(of error: any Error) -> Int32 {
     65
   case is PlanMemoryError: 65
   case is DeviceChoiceError, is ChipError, is TrainingOptionError, is OperationBenchmark.SizeError: 64
+  case let error as DeviceError where error.isOfChoice: 64
   case is CancelledError: Interruption.shared.exitStatus
   default: 70
   }

@@ -37,6 +37,13 @@ struct DeviceOptions: ParsableArguments {
     if let threads, !(1...4096).contains(threads) { throw ValidationError("--threads takes a number from 1 to 4096, not \(threads).") }
   }
 
+  /// Refuses, for a command that runs no backbone, the options that are for its plan.
+  func requireNoPlan() throws {
+    for (option, isGiven) in [("--memory-limit", memoryLimit != nil), ("--no-winograd", !winograd)] where isGiven {
+      throw ValidationError("\(option) is for commands that run a backbone. Leave it out.")
+    }
+  }
+
   /// The device, and a line that says which one was taken.
   func make(_ console: Console) throws -> any Device {
     DeviceNotes.setHandler { console.note($0) }

@@ -15,6 +15,8 @@ final class Interruption: Sendable {
     var sources: [any DispatchSourceSignal] = []
     /// Set while a signal is only a request.
     var flag: CancellationFlag?
+    /// Where it is said that the request was heard.
+    var console: Console?
     var remedy = Interruption.generalRemedy
     /// The last signal that came.
     var signal: Int32 = SIGINT
@@ -47,26 +49,37 @@ final class Interruption: Sendable {
   func setRemedy(_ text: String?) { state.withLock { $0.remedy = text ?? Self.generalRemedy } }
 
   /// Runs `body` with a flag that the first signal sets; until it returns, only the second ends the process.
-  func deferring<Result>(_ body: (CancellationFlag) throws -> Result) rethrows -> Result {
+  ///
+  /// - Parameter remedy: of a command that has work left after `body`: what is kept if the signal came too late for `body` to see it.
+  /// - Throws: what `body` throws; `CancelledError` in that case.
+  func deferring<Result>(_ console: Console, goingOn remedy: String? = nil, _ body: (CancellationFlag) throws -> Result) throws -> Result {
     let flag = CancellationFlag()
-    state.withLock { $0.flag = flag }
-    defer { state.withLock { $0.flag = nil } }
-    return try body(flag)
+    state.withLock { ($0.flag, $0.console) = (flag, console) }
+    defer { state.withLock { ($0.flag, $0.console) = (nil, nil) } }
+    let result = try body(flag)
+    // From here on a signal ends the process itself.
+    state.withLock { $0.flag = nil }
+    if let remedy, flag.isCancelled { throw CancelledError(remedy: remedy) }
+    return result
   }
 
   /// The exit status of a command that a signal has ended.
   var exitStatus: Int32 { 128 + state.withLock { $0.signal } }
 
   private func receive(_ number: Int32) {
-    let remedy = state.withLock { state -> String? in
+    let (remedy, console) = state.withLock { state -> (String?, Console?) in
       state.signal = number
-      guard let flag = state.flag, !flag.isCancelled else { return state.remedy }
+      guard let flag = state.flag, !flag.isCancelled else { return (state.remedy, nil) }
       flag.cancel()
-      return nil
+      return (nil, state.console)
     }
-    guard let remedy else { return }
+    let lineStart = isatty(STDERR_FILENO) == 1 ? "\r\u{1B}[K" : ""
+    guard let remedy else {
+      console?.note(lineStart + "stopping after this step; Ctrl-C again ends at once")
+      return
+    }
     UnfinishedFiles.removeAll()
-    Console.standardError((isatty(STDERR_FILENO) == 1 ? "\r\u{1B}[K" : "") + "error: stopped. \(remedy)\n")
+    Console.standardError(lineStart + "error: stopped. \(remedy)\n")
     _exit(128 + number)
   }
 }

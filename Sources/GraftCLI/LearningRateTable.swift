@@ -32,14 +32,13 @@ func findLearningRate(_ trainer: Trainer, plot: String?, started: ContinuousCloc
   Interruption.shared.setRemedy("Nothing was kept; run the same command again.")
   let line = ProgressLine(console)
   defer { line.finish() }
-  let finding = try Interruption.shared.deferring { flag in
+  let finding = try Interruption.shared.deferring(console) { flag in
     try trainer.findLearningRate(
       cancellation: flag,
       onStep: { line.show(String(format: "learning rate %.1e: loss %.4f", $0.learningRate, $0.smoothedLoss)) })
   }
   line.finish()
   Interruption.shared.setRemedy(nil)
-  if let plot { try Plot.learningRate(finding).write(to: plot) }
 
   // Every fourth step, three a decade, and the last.
   let shown = finding.points.indices.filter { $0 % 4 == 0 || $0 + 1 == finding.points.count }.map { finding.points[$0] }
@@ -59,4 +58,6 @@ func findLearningRate(_ trainer: Trainer, plot: String?, started: ContinuousCloc
     Report(
       device: trainer.program.device.traits.identifier, suggestion: finding.suggestion, lowestLossRate: finding.lowestLossRate, end: finding.end,
       points: finding.points, plot: plot, seconds: (ContinuousClock.now - started) / .seconds(1)))
+  // At last: what was found is told also where this fails.
+  if let plot { try Plot.learningRate(finding).write(to: plot) }
 }

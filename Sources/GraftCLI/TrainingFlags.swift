@@ -75,18 +75,22 @@ struct TrainingOutcome {
   func removeCheckpoint() { try? FileManager.default.removeItem(atPath: checkpoint) }
 }
 
+/// Where the state of a run goes that writes to `output`.
+func checkpointPath(of output: String) -> String { output + ".checkpoint" }
+
 /// Runs a trainer with its checkpoint, its log and its line of progress.
 func runTraining(
   _ trainer: Trainer, output: String, identity: String, flags: TrainingFlags, console: Console, keepsInitial: Bool
 ) throws -> TrainingOutcome {
-  let checkpoint = output + ".checkpoint"
+  let checkpoint = checkpointPath(of: output)
   (trainer.checkpointPath, trainer.identity, trainer.keepsInitial) = (checkpoint, identity, keepsInitial)
   let done = try trainer.resume()
   if done > 0 { console.note("going on after epoch \(done), from \(checkpoint)") }
-  Interruption.shared.setRemedy("The state after the last epoch is in \(checkpoint); the same command goes on from there.")
+  let remedy = "The state after the last epoch is in \(checkpoint); the same command goes on from there."
+  Interruption.shared.setRemedy(remedy)
   let line = ProgressLine(console), recorder = try flags.watching.recorder()
   defer { line.finish() }
-  let tensors = try Interruption.shared.deferring { flag in
+  let tensors = try Interruption.shared.deferring(console, goingOn: remedy) { flag in
     try trainer.run(
       cancellation: flag,
       onProgress: { progress in

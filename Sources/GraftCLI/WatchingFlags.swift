@@ -9,11 +9,18 @@ struct WatchingFlags: ParsableArguments {
 
   var isAsked: Bool { csv != nil || plot != nil || tensorboard != nil }
 
+  /// Makes sure, before anything is computed, that all can be written, beside the command's other results.
+  ///
+  /// - Throws: what `checkOutputs` throws; `FileError` if the folder for event files can't be made.
+  func check(beside output: String?, _ others: String?...) throws {
+    try checkOutputs([output] + others + [csv, plot])
+    if let tensorboard { try FolderListing.make(tensorboard) }
+  }
+
   /// What takes all epochs so far, after each.
   ///
-  /// - Throws: `FileError` if the folder for event files can't be made, or one of the files.
+  /// - Throws: `FileError` if the folder for event files can't be made.
   func recorder() throws -> ([EpochRecord]) throws -> Void {
-    for path in [csv, plot].compactMap(\.self) { try AtomicFile.check(creating: path) }
     let log = try tensorboard.map { try TensorBoardLog(folder: $0) }
     return { history in
       guard let last = history.last else { return }

@@ -113,9 +113,14 @@ public struct DeviceError: Error, CustomStringConvertible, Sendable {
   public let remedy: String
   /// Whether it came of waiting for work, which the device took and did not finish.
   public let isOfWaiting: Bool
+  /// Whether something was asked for that is not to be had.
+  public let isOfChoice: Bool
 
-  public init(device: String, call: String, code: Int? = nil, name: String, remedy: String, isOfWaiting: Bool = false) {
-    (self.device, self.call, self.code, self.name, self.remedy, self.isOfWaiting) = (device, call, code, name, remedy, isOfWaiting)
+  public init(
+    device: String, call: String, code: Int? = nil, name: String, remedy: String, isOfWaiting: Bool = false, isOfChoice: Bool = false
+  ) {
+    (self.device, self.call, self.code, self.name, self.remedy) = (device, call, code, name, remedy)
+    (self.isOfWaiting, self.isOfChoice) = (isOfWaiting, isOfChoice)
   }
 
   /// Whether the device ran out of memory: a smaller batch may fit.

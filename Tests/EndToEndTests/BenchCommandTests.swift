@@ -147,6 +147,7 @@ import Testing
       (["conv", "--height", "8", "--channels", "4", "--kernel", "9223372036854775807", "--dilation", "9223372036854775807"], "2²⁴"),
       (["conv", "--height", "8", "--channels", "4", "--kernel", "3x"], "3x"),
       (["conv", "--height", "8", "--channels", "4", "--stride", "-1"], "--stride"),
+      (["train", "resnet_tiny", "--input-size", "4294967296"], "1 to 16384"), (["resnet_tiny", "--input-size", "16385"], "1 to 16384"),
       (["peak", "--threads", "0"], "--threads"), (["--batch-size", "0", "x.onnx"], "--batch-size"),
     ] as [([String], String)])
   func mistakes(_ arguments: [String], _ words: String) throws {

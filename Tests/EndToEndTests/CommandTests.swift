@@ -148,6 +148,23 @@ import Testing
     #expect(text.output.contains("predicted, not measured, for NVIDIA GeForce RTX 3060"))
   }
 
+  /// A name with a newline in it does not break the line that names it.
+  @Test func aWarningIsOneLine() throws {
+    let folder = try TemporaryFolder()
+    try Photos.write(to: folder["photos"], count: 2)
+    try Data("no picture".utf8).write(to: URL(fileURLWithPath: folder["photos/grass/x\ny.png"]))
+    let extract = ["extract", "--backbone", model, "--data", folder["photos"], "--output", folder["store"], "--device", "cpu", "--quiet"]
+    let outcome = try GraftProcess(extract, folder: folder).wait()
+    #expect(outcome.status == 0 && outcome.messages.contains(#"skipped grass/x\x0Ay.png: "#), "\(outcome.messages)")
+  }
+
+  /// An instruction set that is not there is a mistake of who asked for it.
+  @Test func unknownInstructionSet() throws {
+    let folder = try TemporaryFolder()
+    let outcome = try GraftProcess.run("devices", in: folder, environment: ["GRAFT_ISA": "abacus"])
+    #expect(outcome.status == 64 && outcome.messages.contains("GRAFT_ISA=abacus"), "\(outcome.messages)")
+  }
+
   /// Every mistake of a user: the status, and a message that names what was given.
   @Test(
     arguments: [
@@ -157,7 +174,13 @@ import Testing
       (["extract", "--backbone", "MODEL", "--data", "PHOTOS", "--output", "STORE", "--batch-size", "0"], 64, "--batch-size"),
       (["extract", "--backbone", "MODEL", "--data", "PHOTOS", "--output", "STORE", "--cut", "nothing"], 65, "'nothing'"),
       (["inspect", "PHOTOS/grass/0-0.tiff"], 65, "0-0.tiff"),
-      (["inspect", "MODEL", "--predict", "abacus"], 64, "rtx4090"),
+      (["extract", "--backbone", "MODEL", "--data", "PHOTOS", "--output", "STORE", "--input-size", "0"], 64, "--input-size"),
+      (["extract", "--backbone", "MODEL", "--data", "PHOTOS", "--output", "STORE", "--crop-pct", "nan"], 64, "--crop-pct"),
+      (["extract", "--backbone", "MODEL", "--data", "PHOTOS", "--output", "STORE", "--std", "0,0,0"], 64, "--std"),
+      (["inspect", "MODEL", "--predict", "abacus"], 64, "rtx4090"), (["inspect", "MODEL", "--batch-size", "8"], 64, "--predict"),
+      (["inspect", "MODEL", "--precision", "bfloat16"], 64, "--predict"), (["inspect", "MODEL", "--input-size", "3000000000"], 64, "1 to 16384"),
+      (["run", "MODEL", "--input", "NOWHERE", "--output", "/nowhere/y.npy"], 74, "/nowhere/y.npy"),
+      (["import", "--features", "/dev/null", "--labels", "/dev/null", "--output", "STORE"], 74, "no regular file. Save"),
       (["train", "PHOTOS", "--output", "h.safetensors"], 65, "photos"),
       (["predict", "MODEL", "PHOTOS/grass/0-0.tiff"], 65, "tiny.onnx"),
       (["run", "MODEL", "--input", "MODEL", "--output", "y.npy"], 65, "tiny.onnx"),

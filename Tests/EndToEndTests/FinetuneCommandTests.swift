@@ -25,7 +25,13 @@ import Testing
       "--learning-rate", "1e-3", "--batch-size", "8", "--device", "cpu", "--csv", folder["log.csv"],
     ]
     let dry = try GraftProcess(tune + ["--dry-run"], folder: folder).wait()
-    #expect(dry.status == 0 && dry.messages.contains("trained") && !FileManager.default.fileExists(atPath: folder["tuned.safetensors"]))
+    #expect(dry.status == 0 && dry.output.contains("trained") && !FileManager.default.fileExists(atPath: folder["tuned.safetensors"]))
+    let withoutOutput = tune.filter { $0 != "--output" && $0 != folder["tuned.safetensors"] }
+    let told = try GraftProcess(withoutOutput + ["--dry-run", "--json", "--quiet"], folder: folder).wait()
+    #expect(told.status == 0 && told.messages.isEmpty, "\(told.messages)")
+    let outline = try told.json()
+    #expect((outline["cut"] as? String == "image") == (part == "all") && (outline["cut_store"] == nil) == (part == "all"))
+    #expect((outline["bytes"] as? Int == 0) == (part == "all") && outline["cut_shape"] != nil)
     // Found before anything is computed.
     let normalised = try GraftProcess(tune + ["--normalisation", "batch", "--dry-run"], folder: folder).wait()
     #expect(normalised.status == 65 && normalised.messages.contains("no batch normalisation"), "\(normalised.messages)")
@@ -35,6 +41,7 @@ import Testing
     let losses = epochs.compactMap { $0["train_loss"] as? Double }
     #expect(losses.count == 4 && losses[3] < losses[0], "\(losses)")
     #expect((report["cut"] as? String == "image") == (part == "all"))
+    #expect(report["parameters"] as? Int == outline["parameters"] as? Int && report["samples"] as? Int == outline["samples"] as? Int)
     #expect(try String(contentsOfFile: folder["log.csv"], encoding: .utf8).split(separator: "\n").count == 5)
     #expect(!FileManager.default.fileExists(atPath: folder["tuned.safetensors.checkpoint"]))
 
@@ -154,6 +161,8 @@ import Testing
       (["--learning-rate", "-1"], 64, "learning rate"),
       (["--warmup", "nan"], 64, "warm-up"), (["--warmup", "1e30"], 64, "warm-up"),
       (["--epochs", "0"], 64, "epochs"), (["--data", "/nowhere"], 65, "/nowhere"),
+      (["--plot", "/nowhere/p.svg"], 74, "/nowhere/p.svg"), (["--find-lr", "--plot", "/nowhere/p.svg"], 74, "/nowhere/p.svg"),
+      (["--tensorboard", "HEAD"], 74, "Not a directory"), (["--epochs", "1000000000"], 64, "1 to 1000000 "),
       (["--backbone", "HEAD"], 65, "head.safetensors"), (["--batch-size", "100000"], 64, "1 to 65536"),
     ] as [([String], Int32, String)])
   func mistakes(_ arguments: [String], _ status: Int32, _ words: String) throws {
@@ -196,6 +205,15 @@ import Testing
     #expect(try Data(contentsOf: URL(fileURLWithPath: head)) == before)
     let shown = try GraftProcess(search, folder: folder).wait()
     #expect(shown.status == 0 && shown.output.contains("smoothed") && shown.output.contains("suggested: --learning-rate "), "\(shown.output)")
+  }
+
+  /// What was found is told also where it can't be drawn.
+  @Test func aFindingOutlivesItsPlot() throws {
+    let folder = try TemporaryFolder()
+    try prepare(folder, count: 6)
+    let outcome = try GraftProcess.run(
+      "finetune", folder["head.safetensors"], folder["store"], "--find-lr", "--plot", "/dev/full", "--device", "cpu", in: folder)
+    #expect(outcome.status == 74 && outcome.output.contains("smoothed"), "\(outcome.messages)")
   }
 
   @Test func findsALearningRateForPretraining() throws {

@@ -61,6 +61,29 @@ import Testing
     #expect(try unfinishedFiles(in: folder) == [])
   }
 
+  /// A signal that comes after the last row at the new cut was computed still ends the command, before it trains.
+  @Test func finetune() throws {
+    let folder = try TemporaryFolder()
+    try Photos.write(to: folder["photos"], count: 14)
+    let extract = ["extract", "--backbone", model, "--data", folder["photos"], "--output", folder["store"], "--device", "cpu"]
+    #expect(try GraftProcess(extract, folder: folder).wait().status == 0)
+    let train = ["train", folder["store"], "--output", folder["head.safetensors"], "--l2", "0.001", "--device", "cpu"]
+    #expect(try GraftProcess(train, folder: folder).wait().status == 0)
+    // Several times: when the rows' file is there, what is left takes some milliseconds.
+    for index in 0..<4 {
+      let cut = folder["cut\(index)"], output = folder["tuned\(index).safetensors"]
+      let tune = [
+        "finetune", folder["head.safetensors"], folder["store"], "--output", output, "--cut-store", cut, "--epochs", "2", "--device", "cpu",
+      ]
+      let process = try GraftProcess(tune, folder: folder), deadline = ContinuousClock.now + .seconds(60)
+      while access(cut + "/shards/000000.npy", F_OK) != 0, process.process.isRunning, ContinuousClock.now < deadline {}
+      kill(process.process.processIdentifier, SIGINT)
+      let outcome = try process.wait()
+      #expect(outcome.status == 130 && outcome.messages.contains("stopped."), "\(outcome.status) \(outcome.messages)")
+      #expect(!FileManager.default.fileExists(atPath: output))
+    }
+  }
+
   /// Images come in the order of their folders: what a store holds before its end is not what anyone meant to train on.
   @Test func anUnfinishedStoreIsTold() throws {
     let folder = try TemporaryFolder()

@@ -52,6 +52,20 @@ import Testing
     }
   }
 
+  @Test("the file beside the model that the system finds, where a link comes before ..")
+  func links() throws {
+    try withFolder(["model.json": #"{"architecture": "wrong"}"#]) { folder in
+      try FileManager.default.createDirectory(atPath: folder + "/real/sub", withIntermediateDirectories: true)
+      try FileManager.default.createSymbolicLink(atPath: folder + "/link", withDestinationPath: "real/sub")
+      try Data(#"{"architecture": "right"}"#.utf8).write(to: URL(filePath: folder + "/real/model.json"))
+      #expect(try ModelConfiguration.read(beside: folder + "/link/../model.onnx").architecture == "right")
+      // One full stop, whatever the system says.
+      try FileManager.default.createDirectory(atPath: folder + "/real/folder.json", withIntermediateDirectories: true)
+      let error = #expect(throws: ModelConfigurationError.self) { try ModelConfiguration.read(beside: folder + "/real/folder.onnx") }
+      #expect(error?.description.contains("it can't be read: Is a directory. Correct the file") == true, "\(error?.description ?? "")")
+    }
+  }
+
   private static let cropped = #""size": {"shortest_edge": 224}, "crop_size": 224, "do_center_crop": true"#
 
   /// The geometry of each as its documentation has it; pixels were compared with transformers' own.

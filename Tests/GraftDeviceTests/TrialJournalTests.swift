@@ -70,6 +70,12 @@ import Testing
     try #require(place.count == 3)
     try write(["\(own[0]) \(own[1]) \(place[0])/earlier/\(place[2])", "\(own[0]) \(own[1]) other/earlier/\(place[2])"])
     #expect(journal.unfinishedCount(trial) == (place[0].isEmpty ? 0 : 1))
+    // Nobody is at a trial for hours, wherever that was.
+    try write(["\(own[0]) \(own[1]) elsewhere", "nonsense"])
+    #expect(journal.unfinishedCount(trial) == 0)
+    let path = journal.path(trial)
+    try FileManager.default.setAttributes([.modificationDate: Date(timeIntervalSinceNow: -7200)], ofItemAtPath: path)
+    #expect(journal.unfinishedCount(trial) == 1)
   }
 
   @Test func whereNothingCanBeWrittenNothingIsKnown() {

@@ -49,6 +49,42 @@ import Testing
     #expect(try names() == ["file", "link", "pipe"])
   }
 
+  /// A link to a file that is not there yet leads to the new one, wherever that lies.
+  @Test func linksLeadToNewFiles() throws {
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    try FileManager.default.createDirectory(atPath: "\(folder)/below", withIntermediateDirectories: true)
+    try FileManager.default.createSymbolicLink(atPath: "\(folder)/link", withDestinationPath: "below/next")
+    try FileManager.default.createSymbolicLink(atPath: "\(folder)/below/next", withDestinationPath: "file")
+    try write("new", to: "link")
+    #expect(try text("below/file") == "new")
+    #expect(try names() == ["below", "link"])
+    #expect(try FileManager.default.destinationOfSymbolicLink(atPath: "\(folder)/below/next") == "file")
+  }
+
+  @Test func permissionsStay() throws {
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    for mode in [0o600, 0o664, 0o640] as [mode_t] {
+      try write("old", to: "file")
+      try #require(chmod("\(folder)/file", mode) == 0)
+      try write("new", to: "file")
+      var status = stat()
+      #expect(stat("\(folder)/file", &status) == 0 && status.st_mode & 0o777 == mode)
+    }
+  }
+
+  /// Names that a file could not have are refused when they are looked at, not when there is something to write.
+  @Test func refusesNamesOfNoFile() throws {
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    let long = "\(folder)/" + String(repeating: "a", count: 256)
+    try FileManager.default.createSymbolicLink(atPath: "\(folder)/circle", withDestinationPath: "circle")
+    #expect(throws: FileError(path: long, action: "create", code: ENAMETOOLONG)) { try AtomicFile.check(creating: long) }
+    #expect(throws: FileError(path: "\(folder)/circle", action: "create", code: ELOOP)) { try AtomicFile.check(creating: "\(folder)/circle") }
+    #expect(throws: FileError(path: "\(folder)/none/", action: "create", code: EISDIR)) { try AtomicFile.check(creating: "\(folder)/none/") }
+    #expect(throws: FileError.self) { try AtomicFile.check(creating: "") }
+    try AtomicFile.check(creating: String(long.dropLast()))
+    #expect(try names() == ["circle"])
+  }
+
   @Test func errorsNameTheFile() throws {
     defer { try? FileManager.default.removeItem(atPath: folder) }
     #expect(throws: FileError(path: folder, action: "write", code: EISDIR)) { try AtomicFile(replacing: folder) }

@@ -111,7 +111,8 @@ import Testing
       let whole = curve.points[2].top1, wilson = ConfidenceInterval(successes: Int((whole.value * 200).rounded()), of: 200)
       #expect(whole.low == wilson.low && whole.high == wilson.high && whole.low < whole.value && whole.value < whole.high)
       #expect(curve.points[2].top1.value > curve.points[0].top1.value, "\(fitting.kind)")
-      #expect(curve.csv().split(separator: "\n").count == 4)
+      let rows = curve.csv().split(separator: "\n").map { $0.split(separator: ",") }
+      #expect(rows.count == 4 && rows[1...].allSatisfy { (0...1).contains(Double($0[3]) ?? -1) && (0...1).contains(Double($0[4]) ?? -1) })
       _ = try Plot.learningCurve(curve.points, title: "test")
     }
     let once = try LearningCurve(data, test: part(200..<400), shots: [1], seeds: 1) { _ in CentroidFitting() }.points[0]

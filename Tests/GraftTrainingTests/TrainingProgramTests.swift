@@ -1,4 +1,5 @@
 import Foundation
+import GraftData
 import GraftDevice
 import GraftGraph
 import GraftTraining
@@ -184,6 +185,31 @@ import Testing
     for (index, start) in plain.from.enumerated() {
       #expect(abs(plain.to[index] - penalised.to[index] - 0.25 * start) < 1e-6)
     }
+  }
+
+  /// Samples of which a batch of validation data asks to end.
+  private struct EndingInputs: TrainingSamples {
+    let inputs: ArrayInputs
+    let flag: CancellationFlag
+    var count: Int { inputs.count }
+    var sampleByteCount: Int { inputs.sampleByteCount }
+    var labels: [Int] { inputs.labels }
+
+    func write(_ samples: [Int], epoch: Int?, into target: UnsafeMutableRawBufferPointer) throws {
+      if epoch == nil { flag.cancel() }
+      try inputs.write(samples, epoch: epoch, into: target)
+    }
+  }
+
+  /// A pass over much validation data ends when it is asked to, before the first epoch and after it.
+  @Test(arguments: [true, false]) func scoringEndsWhenAsked(_ keepsInitial: Bool) throws {
+    let options = TrainingOptions(learningRate: 0.01, epochs: 1, batchSize: 8), flag = CancellationFlag()
+    let trainer = try Trainer(
+      TrainingProgram(Self.network(), options: options, device: CPUDevice()), training: Self.samples(16),
+      validation: EndingInputs(inputs: Self.samples(800), flag: flag))
+    trainer.keepsInitial = keepsInitial
+    let error = #expect(throws: CancelledError.self) { try trainer.run(cancellation: flag) }
+    #expect(error?.remedy.contains("No epoch was done yet") == true && trainer.history.isEmpty && trainer.initialScore == nil)
   }
 
   /// Gathering two halves of a batch is the whole batch.

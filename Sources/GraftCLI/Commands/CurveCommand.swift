@@ -33,6 +33,7 @@ struct CurveCommand: ReportingCommand {
 
   func validate() throws {
     _ = try counts()
+    try computing.requireNoPlan()
     guard (1...1000).contains(seeds) else { throw ValidationError("--seeds takes a number from 1 to 1000, not \(seeds).") }
   }
 
@@ -60,7 +61,7 @@ struct CurveCommand: ReportingCommand {
   func execute() throws {
     let console = output.console, started = ContinuousClock.now
     Interruption.shared.setRemedy("No plot was written; run the same command again.")
-    for path in [plotPath, csv].compactMap(\.self) { try AtomicFile.check(creating: path) }
+    try checkOutputs([plotPath, csv])
     let store = try FeatureStore.open(reading: self.store, warningOn: console)
     try store.requireClasses(for: "a learning curve")
     let train = try store.labelled(split: "train"), test = try store.labelled(split: "test")
@@ -88,7 +89,7 @@ struct CurveCommand: ReportingCommand {
           + curve.points.map {
             [
               $0.shots.map(String.init) ?? "all", "\($0.samples)", String(format: "%.3f", $0.top1.value),
-              String(format: "%.3f to %.3f", max(0, $0.top1.low), min(1, $0.top1.high)),
+              String(format: "%.3f to %.3f", $0.top1.ofShare.low, $0.top1.ofShare.high),
             ]
           }, rightAligned: [0, 1, 2, 3]))
     console.result(String(format: "%@: %d test samples, %.2f s", plotPath, test.rowCount, seconds))
@@ -97,7 +98,7 @@ struct CurveCommand: ReportingCommand {
         output: plotPath, device: device.traits.identifier, head: head.head, classes: store.classNames.count, testSamples: test.rowCount,
         seeds: seeds,
         points: curve.points.map {
-          Report.Point(shots: $0.shots.map(String.init) ?? "all", samples: $0.samples, top1: $0.top1, draws: $0.values)
+          Report.Point(shots: $0.shots.map(String.init) ?? "all", samples: $0.samples, top1: $0.top1.ofShare, draws: $0.values)
         }, seconds: seconds))
   }
 }

@@ -65,6 +65,10 @@ struct EvaluateCommand: ReportingCommand {
       try FineTunedModel.isOne(file)
       ? scorer(try FineTunedModel(file, path: self.head), store, console) : scorer(try HeadFile.read(self.head), store, console)
     if task != .classification { return try evaluateTargets(scorer, task, console) }
+    if let plots {
+      try FolderListing.make(plots)
+      try checkOutputs(Self.plotNames.map { FilePath.joined(plots, $0) })
+    }
     let scores = try scorer.scores(split: split)
     var evaluation = try scores.finish()
     if let precisionTarget {
@@ -101,15 +105,13 @@ struct EvaluateCommand: ReportingCommand {
     }
   }
 
+  private static let plotNames = ["confusion.svg", "reliability.svg"]
+
   private func draw(_ evaluation: Evaluation, in folder: String, _ console: Console) throws {
-    do {
-      try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
-    } catch {
-      throw FileError(path: folder, action: "make the folder", code: errno)
-    }
-    for (name, plot) in [("confusion.svg", Plot.confusion(evaluation)), ("reliability.svg", Plot.reliability(evaluation))] {
-      try plot.write(to: folder + "/" + name)
-      console.note("\(folder)/\(name)")
+    for (name, plot) in zip(Self.plotNames, [Plot.confusion(evaluation), Plot.reliability(evaluation)]) {
+      let path = FilePath.joined(folder, name)
+      try plot.write(to: path)
+      console.note(path)
     }
   }
 

@@ -143,7 +143,7 @@ struct ExtractCommand: ReportingCommand {
     }
     options.opening = rebuild ? .rebuilding : repair ? .repairing : .resuming
     options.facts = [
-      "backbone_path": URL(fileURLWithPath: backbone).standardizedFileURL.path, "backbone_file": URL(fileURLWithPath: backbone).lastPathComponent,
+      "backbone_path": FilePath.absolute(backbone), "backbone_file": FilePath.name(of: backbone),
       "graft_version": GraftVersion.text, "device": identifiers,
     ]
     let run = try FeatureExtraction(
@@ -157,7 +157,7 @@ struct ExtractCommand: ReportingCommand {
     let summary: ExtractionSummary
     var usage: () -> [DeviceUsage] = { [] }
     do {
-      summary = try Interruption.shared.deferring { flag in
+      summary = try Interruption.shared.deferring(console) { flag in
         try run.run(
           computing: {
             let plan = computing.planOptions(format.precision)
@@ -179,7 +179,7 @@ struct ExtractCommand: ReportingCommand {
       throw error
     }
     line.finish()
-    for image in summary.skippedImages.prefix(10) { console.warn("skipped \(image.path): \(image.reason)") }
+    for image in summary.skippedImages.prefix(10) { console.warn("skipped \(ImageFolder.shown(image.path)): \(image.reason)") }
     if summary.skipped > 10 { console.warn("\(summary.skipped - 10) more were skipped; the table 'sample' in \(store)/index.sqlite has them all") }
     if let labels {
       console.warn(
@@ -187,12 +187,12 @@ struct ExtractCommand: ReportingCommand {
         more: "images have no row in \(labels) and were left out")
       console.warn(summary.missing, one: "row of \(labels) has no image", more: "rows of \(labels) have no image")
     }
-    for name in summary.deadLinks { console.warn("the link '\(name)' leads nowhere, and is no class") }
+    for name in summary.deadLinks { console.warn("the link '\(ImageFolder.shown(name))' leads nowhere, and is no class") }
     console.warn(
       summary.outside, one: "image lies outside the class folders and was left out",
       more: "images lie outside the class folders and were left out")
-    for name in summary.emptyClasses { console.warn("the folder '\(name)' holds no image") }
-    for name in summary.passedOver { console.warn("the folder '\(name)' beside the splits is no split and was passed over") }
+    for name in summary.emptyClasses { console.warn("the folder '\(ImageFolder.shown(name))' holds no image") }
+    for name in summary.passedOver { console.warn("the folder '\(ImageFolder.shown(name))' beside the splits is no split and was passed over") }
     let others = summary.ignored - summary.outside.count - summary.deadLinks.count
     if others > 0 { console.note(others == 1 ? "1 other file was ignored" : "\(others) other files were ignored") }
     if summary.removed > 0 {

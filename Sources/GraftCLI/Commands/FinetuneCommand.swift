@@ -53,7 +53,7 @@ struct FinetuneCommand: ReportingCommand {
   enum Normalisation: String, CaseIterable, ExpressibleByArgument { case frozen, batch }
 
   func validate() throws {
-    guard outputPath != nil || training.findsRate else { throw ValidationError("Missing expected argument '--output <tuned.safetensors>'") }
+    guard outputPath != nil || training.findsRate || dryRun else { throw ValidationError("Missing expected argument '--output <tuned.safetensors>'") }
     guard Unfreezing(unfreeze) != nil else { throw ValidationError("--unfreeze takes a positive number, a pattern or all, not '\(unfreeze)'.") }
     guard (1...65536).contains(batchSize) else { throw ValidationError("--batch-size takes 1 to 65536, not \(batchSize).") }
     guard !(augmenting.isGiven || mixing.mixing.isOn) || unfreeze == "all" else {
@@ -62,6 +62,23 @@ struct FinetuneCommand: ReportingCommand {
     }
     guard featureType == "float32" || featureType == "float16" else {
       throw ValidationError("--feature-type takes float32 or float16, not '\(featureType)'.")
+    }
+  }
+
+  private struct Outline: Encodable {
+    let task: LabelTask
+    let cut: String
+    let cutShape: [Int]
+    let cutStore: String?
+    /// What is stored at the cut, of every split.
+    let bytesPerSample, bytes: Int
+    let parameters, samples: Int
+
+    enum CodingKeys: String, CodingKey {
+      case task, cut, bytes, parameters, samples
+      case cutShape = "cut_shape"
+      case cutStore = "cut_store"
+      case bytesPerSample = "bytes_per_sample"
     }
   }
 
@@ -117,8 +134,8 @@ struct FinetuneCommand: ReportingCommand {
 
   func execute() throws {
     let console = output.console
-    if let outputPath { try AtomicFile.check(creating: outputPath) }
-    // validate() has seen that only a search for a rate goes without.
+    try training.watching.check(beside: outputPath, outputPath.map(checkpointPath))
+    // validate() has seen that only a search for a rate and --dry-run go without.
     let outputPath = outputPath ?? ""
     let store = try FeatureStore.open(reading: self.store, warningOn: console)
     let task = store.labelling.task, head = try Head(path: self.head)
@@ -143,13 +160,13 @@ struct FinetuneCommand: ReportingCommand {
     guard !store.samples(split: "train").isEmpty else { throw TrainingDataError(message: "\(self.store) has no training samples.") }
     let type: ElementType = featureType == "float16" ? .float16 : .float32
     let rowByteCount = cut.shape.reduce(1, *) * type.byteCount * store.key.views, sampleCount = store.samples().count
-    if let name = cut.name {
-      console.note(
-        "cut: \(name) \(cut.shape), \(byteText(rowByteCount)) a sample, \(byteText(rowByteCount * sampleCount)) for \(sampleCount); "
-          + "\(cut.parameterNames.count) parameters of the backbone and the head are trained, \(numbers) numbers")
-    } else {
-      console.note("everything is trained, from the pictures: \(cut.parameterNames.count) parameters and the head, \(numbers) numbers")
-    }
+    let cutPath = cutStore ?? FineTunedModel.cutStorePath(of: self.store, cut: cut.name ?? "")
+    let outline =
+      cut.name.map {
+        "cut: \($0) \(cut.shape), \(byteText(rowByteCount)) a sample, \(byteText(rowByteCount * sampleCount)) for \(sampleCount); "
+          + "\(cut.parameterNames.count) parameters of the backbone and the head are trained, \(numbers) numbers"
+      } ?? "everything is trained, from the pictures: \(cut.parameterNames.count) parameters and the head, \(numbers) numbers"
+    if !dryRun { console.note(outline) }
     let loss = try HeadFlags.loss(self.loss, for: task), trainingSamples = store.samples(split: "train"), isOfClasses = task == .classification
     let places = isOfClasses ? try head.places(ofOutputsIn: store) : []
     var options = try self.training.options(
@@ -160,13 +177,19 @@ struct FinetuneCommand: ReportingCommand {
     if normalisation == .batch { options.normalization = .batch(momentum: 0.1) }
     // Before anything is computed.
     try options.validate()
-    if dryRun { return }
+    if dryRun {
+      console.result(outline)
+      let stored = cut.name == nil ? 0 : rowByteCount
+      return try console.object(
+        Outline(
+          task: task, cut: cut.name ?? "image", cutShape: cut.shape, cutStore: cut.name == nil ? nil : cutPath, bytesPerSample: stored,
+          bytes: stored * sampleCount, parameters: numbers, samples: trainingSamples.count))
+    }
     let fitted = store.allViews(of: trainingSamples)
     options.penalties["head.weight"] = try head.tuningPenalty(training: StoreFeatures(store, samples: fitted)) { "sample \(fitted[$0].id)" }
 
     let device = try computing.make(console)
     let started = ContinuousClock.now
-    let cutPath = cutStore ?? FineTunedModel.cutStorePath(of: self.store, cut: cut.name ?? "")
     let augmentation = augmenting.augmentation(default: .standard, for: preprocessing)
     let data: TuningData
     if cut.name != nil {
@@ -247,7 +270,8 @@ struct FinetuneCommand: ReportingCommand {
     _ cut: MovedCut, _ path: String, _ model: Backbone, _ store: FeatureStore, _ preprocessing: Preprocessing, _ type: ElementType,
     _ device: any Device, _ console: Console
   ) throws -> (rows: FeatureStore, remedyIfMissing: String) {
-    Interruption.shared.setRemedy("What was computed at the new cut is kept; run the same command again.")
+    let kept = "What was computed at the new cut is kept; run the same command again."
+    Interruption.shared.setRemedy(kept)
     let key = FeatureKey(
       backboneSHA256: store.key.backboneSHA256, cut: cut.name ?? "", cutShape: cut.shape, preprocessing: preprocessing.canonicalJSON,
       precision: format.precision.rawValue,
@@ -262,7 +286,7 @@ struct FinetuneCommand: ReportingCommand {
     let run = try FeatureExtraction(data: samples, store: path, key: key, preprocessing: preprocessing, pixelLimit: .max, options: options)
     let line = ProgressLine(console)
     defer { line.finish() }
-    let summary = try Interruption.shared.deferring { flag in
+    let summary = try Interruption.shared.deferring(console, goingOn: kept) { flag in
       try run.run(
         computing: {
           try FrozenBackbone(

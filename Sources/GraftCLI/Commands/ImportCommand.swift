@@ -34,12 +34,12 @@ struct ImportCommand: ReportingCommand {
   }
 
   func execute() throws {
-    let summary = try Interruption.shared.deferring { flag in
+    let console = output.console
+    let summary = try Interruption.shared.deferring(console) { flag in
       try FeatureStore.importing(
         features: features, labels: labels, labelNames: labelNames, split: split, output: store, opening: rebuild ? .rebuilding : .resuming,
         cancellation: flag)
     }
-    let console = output.console
     console.result(
       String(
         format: "%d rows imported, %d reused, %d %@ in %.1f s", summary.imported, summary.reused, summary.classes, summary.labelling.task.outputWord,

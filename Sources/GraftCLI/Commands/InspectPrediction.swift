@@ -9,11 +9,17 @@ struct PredictionOptions: ParsableArguments {
       "Predict, by a model and without running anything, how fast it would be on a GPU: \(Chip.known.map(\.identifier).joined(separator: ", ")).",
       valueName: "chip"))
   var predict: String?
-  @Option(help: "With --predict: images a run.") var batchSize = 64
+  @Option(name: .customLong("batch-size"), help: ArgumentHelp("With --predict: images a run (default: 64).", valueName: "batch-size"))
+  var givenBatchSize: Int?
   @OptionGroup var format: PrecisionOptions
+
+  var batchSize: Int { givenBatchSize ?? 64 }
 
   func validate() throws {
     guard batchSize > 0 else { throw ValidationError("--batch-size takes a positive number, not \(batchSize).") }
+    guard predict == nil else { return }
+    if givenBatchSize != nil { throw ValidationError("--batch-size goes with --predict.") }
+    if format.precision != .float32 { throw ValidationError("--precision goes with --predict.") }
   }
 
   /// - Throws: `ChipError`; what a plan throws before it allocates.

@@ -119,7 +119,7 @@ struct PredictCommand: ReportingCommand {
         paths.append(image)
       case .failure(let error):
         guard !strict, images.count > 1 else { throw error }
-        console.warn("skipped \(error)")
+        console.warn("skipped \(ImageFolder.shown("\(error)"))")
         skipped += 1
       }
       guard paths.count == batch else { continue }
@@ -163,9 +163,9 @@ struct SkippedPicturesError: Error, CustomStringConvertible {
 /// - Throws: `HeadError` that says where it was looked for.
 func findBackbone(of head: any FeatureClassifier, headPath: String, given: String?) throws -> String {
   if let given { return given }
-  let folder = URL(fileURLWithPath: headPath).deletingLastPathComponent()
+  let folder = FilePath.absolute(FilePath.folder(of: headPath))
   var places: [String] = []
-  if let name = head.metadata.backboneFile { places.append(folder.appendingPathComponent(name).path) }
+  if let name = head.metadata.backboneFile { places.append(FilePath.joined(folder, name)) }
   if let path = head.metadata.backbonePath { places.append(path) }
   for place in places where FileManager.default.fileExists(atPath: place) { return place }
   throw HeadError(

@@ -85,17 +85,18 @@ struct PretrainCommand: ReportingCommand {
 
   func execute() throws {
     let console = output.console
-    if let outputPath { try AtomicFile.check(creating: outputPath) }
+    let configurationPath = outputPath.map { $0.dropLast(".safetensors".count) + ".json" } ?? ""
+    try training.watching.check(beside: outputPath, outputPath == nil ? nil : configurationPath, outputPath.map(checkpointPath))
     // validate() has seen that only a search for a rate goes without.
     let outputPath = outputPath ?? ""
     let started = ContinuousClock.now
     let rule = SplitRule(seed: SplitRule.default.seed, testFraction: testFraction ?? SplitRule.default.testFraction)
     let images = try LabelledImages(try ImageFolder(path: data, classes: choosing.names), rule: rule)
-    for name in images.deadLinks { console.warn("the link '\(name)' leads nowhere, and is no class") }
+    for name in images.deadLinks { console.warn("the link '\(ImageFolder.shown(name))' leads nowhere, and is no class") }
     console.warn(
       images.outside, one: "image lies outside the class folders and was left out", more: "images lie outside the class folders and were left out")
-    for name in images.emptyClasses { console.warn("the folder '\(name)' holds no image") }
-    for name in images.passedOver { console.warn("the folder '\(name)' beside the splits is no split and was passed over") }
+    for name in images.emptyClasses { console.warn("the folder '\(ImageFolder.shown(name))' holds no image") }
+    for name in images.passedOver { console.warn("the folder '\(ImageFolder.shown(name))' beside the splits is no split and was passed over") }
     guard images.classNames.count >= 2 else {
       throw TrainingDataError(message: "\(data) has a single class, \(images.classNames[0]): a classifier needs two or more.")
     }
@@ -104,7 +105,7 @@ struct PretrainCommand: ReportingCommand {
     let known = PreprocessingFields(
       inputSize: [3, trained.height, trained.width], interpolation: Interpolation(rawValue: trained.interpolation.rawValue),
       cropPct: trained.cropFraction, mean: trained.mean, std: trained.standardDeviation)
-    let preprocessing = try preprocessing.fields().over(known).resolved()
+    let preprocessing = try preprocessing.resolve(over: known)
     let augmentation = augmenting.augmentation(default: .standard, for: preprocessing)
     func inputs(_ split: String, draws: Bool) -> ImageInputs? {
       let chosen = images.images(split: split)
@@ -142,18 +143,17 @@ struct PretrainCommand: ReportingCommand {
     let outcome = try runTraining(
       trainer, output: outputPath,
       identity:
-        "\(URL(fileURLWithPath: data).standardizedFileURL.path) \(architecture) \(preprocessing.canonicalJSON) \(augmentation.canonicalJSON) \(mixing.mixup) \(mixing.cutmix) \(training.identity) \(images.identity) \(images.classNames.joined(separator: ",")) \(batchSize) \(format.precision)",
+        "\(FilePath.absolute(data)) \(architecture) \(preprocessing.canonicalJSON) \(augmentation.canonicalJSON) \(mixing.mixup) \(mixing.cutmix) \(training.identity) \(images.identity) \(images.classNames.joined(separator: ",")) \(batchSize) \(format.precision)",
       flags: training, console: console, keepsInitial: false)
     let tested = try inputs("test", draws: false).map { inputs in (try trainer.score(inputs, of: outcome.tensors), inputs.count) }
 
-    let configurationPath = outputPath.dropLast(".safetensors".count) + ".json"
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
     let configuration = try encoder.encode(
       Configuration(architecture: description.name, classes: images.classNames.count, labels: images.classNames, preprocessing: preprocessing))
     let tensors = weights.names.map { name in (name: name, tensor: outcome.tensors[name] ?? weights[name]!) }
     try SafetensorsFile.write(tensors: tensors, metadata: ["architecture": description.name, "graft_version": GraftVersion.text], to: outputPath)
-    let file = try AtomicFile(replacing: String(configurationPath))
+    let file = try AtomicFile(replacing: configurationPath)
     try [UInt8](configuration).withUnsafeBytes { try file.append($0) }
     try file.commit()
     outcome.removeCheckpoint()

@@ -31,6 +31,7 @@ struct RunCommand: ReportingCommand {
   func execute() throws {
     let console = output.console
     Interruption.shared.setRemedy("No \(outputPath) was written; run the same command again.")
+    try checkOutputs([outputPath])
     let (backbone, _) = try loadBackbone(model, console)
     let x = try Npy.tensor(of: input)
     var graph = try backbone.graph(inputShape: x.shape)

@@ -40,6 +40,7 @@ struct TrainCommand: ReportingCommand {
   @OptionGroup var output: OutputOptions
 
   func validate() throws {
+    try computing.requireNoPlan()
     if let folds, !(2...1000).contains(folds) { throw ValidationError("--folds takes a number from 2 to 1000, not \(folds).") }
     guard (1...1000).contains(repeats) else { throw ValidationError("--repeats takes a number from 1 to 1000, not \(repeats).") }
     if repeats > 1, folds == nil { throw ValidationError("--repeats needs --folds.") }
@@ -97,7 +98,7 @@ struct TrainCommand: ReportingCommand {
   func execute() throws {
     let console = output.console
     Interruption.shared.setRemedy("No head was written; run the same command again.")
-    try AtomicFile.check(creating: headPath)
+    try watching.check(beside: headPath)
     let store = try FeatureStore.open(reading: self.store, warningOn: console)
     guard store.labelling.task == .classification else { return try trainTargets(store) }
     let train = try store.labelled(split: "train", allViews: true)

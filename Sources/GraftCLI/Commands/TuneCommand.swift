@@ -85,7 +85,7 @@ struct TuneCommand: ReportingCommand {
       return try console.object(report(nil))
     }
     let line = ProgressLine(console)
-    let (outcome, isCancelled) = try Interruption.shared.deferring { flag in
+    let (outcome, isCancelled) = try Interruption.shared.deferring(console) { flag in
       defer { line.finish() }
       let outcome = try tune({ flag.isCancelled }) { number, count, shape in line.show("shape \(number) of \(count): \(shape)") }
       return (outcome, flag.isCancelled)

@@ -4,7 +4,7 @@ import GraftGraph
 /// The names in a folder, as the bytes they are: a name need not be UTF-8.
 ///
 /// They lie one after the other in one block, which a folder of a million files fills with little more than its names.
-struct FolderListing {
+package struct FolderListing {
   /// In ascending order of bytes (as Python sorts them), without `.` and `..`.
   var names: some Sequence<[UInt8]> { places.lazy.map { place in Array(bytes[place.start..<place.end]) } }
 
@@ -46,7 +46,7 @@ struct FolderListing {
   /// Makes a folder, and those above it, where they are not there yet.
   ///
   /// - Throws: `FileError`.
-  static func make(_ path: String) throws {
+  package static func make(_ path: String) throws {
     if mkdir(path, 0o755) == 0 { return }
     switch errno {
     case EEXIST:

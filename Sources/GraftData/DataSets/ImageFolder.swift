@@ -300,6 +300,19 @@ public struct ImageFolder: Sendable {
     return extensions.contains(String(decoding: name[(dot + 1)...], as: UTF8.self).lowercased())
   }
 
+  /// Text on one line, for messages: control characters as `escaped` shows bytes.
+  package static func shown(_ text: String) -> String {
+    text.unicodeScalars.map { scalar in
+      guard scalar.properties.generalCategory == .control else { return String(scalar) }
+      return String(scalar).utf8.map { digits(of: $0) }.joined()
+    }.joined()
+  }
+
+  private static func digits(of byte: UInt8) -> String {
+    let digits = String(byte, radix: 16, uppercase: true)
+    return "\\x" + (digits.count < 2 ? "0" : "") + digits
+  }
+
   /// Text that shows every byte: a backslash and two digits for those that are not UTF-8.
   package static func escaped(_ name: some RandomAccessCollection<UInt8>) -> String {
     var text = ""
@@ -313,8 +326,7 @@ public struct ImageFolder: Sendable {
         text += scalar
         rest = rest.dropFirst(count)
       } else {
-        let digits = String(first, radix: 16, uppercase: true)
-        text += "\\x" + (digits.count < 2 ? "0" : "") + digits
+        text += digits(of: first)
         rest = rest.dropFirst()
       }
     }

@@ -1,4 +1,5 @@
 import Foundation
+import GraftDevice
 
 /// What the images of a folder are labelled with, by a file of comma-separated values with a header.
 ///
@@ -203,7 +204,7 @@ public struct LabelTable: Sendable {
   ///
   /// - Throws: `DataSetError` if two rows name one image, one of them by its absolute path.
   func rows(in folder: String) throws(DataSetError) -> [String: Row] {
-    let root = URL(fileURLWithPath: folder).standardizedFileURL.path
+    let root = FilePath.absolute(folder)
     let prefixes = [root, folder].map { $0.hasSuffix("/") ? $0 : $0 + "/" }
     guard rows.keys.contains(where: { $0.hasPrefix("/") }) else { return rows }
     var found: [String: Row] = [:]

@@ -1,4 +1,5 @@
 import Foundation
+import GraftDevice
 import GraftGraph
 
 /// Turns a folder of images into a store of features, and brings a store up to date with its folder.
@@ -85,7 +86,7 @@ public struct FeatureExtraction {
   ) throws -> ExtractionSummary {
     let start = ContinuousClock.now
     var facts = options.facts
-    facts["data_root"] = URL(fileURLWithPath: data.path).standardizedFileURL.path
+    facts["data_root"] = FilePath.absolute(data.path)
     let writer = try FeatureStoreWriter(
       path: storePath, key: key, opening: options.opening, split: options.split, shardRows: options.shardRows, facts: facts,
       advice: options.advice)

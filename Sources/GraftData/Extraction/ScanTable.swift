@@ -1,5 +1,6 @@
 import Foundation
 import GRDB
+import GraftDevice
 import GraftGraph
 
 /// What the data set holds now, as a temporary table of the index's connection, compared there with what the index says.
@@ -21,7 +22,7 @@ struct ScanTable {
   init(_ data: ImageFolder, writer: FeatureStoreWriter, strict: Bool = false, cancellation: CancellationFlag) throws {
     self.writer = writer
     let rule = writer.splitRule
-    let file = data.table.map { URL(fileURLWithPath: $0.path).standardizedFileURL.path }
+    let file = data.table.map { FilePath.absolute($0.path) }
     (tally, unchanged, removed) = try writer.declare(data.labelling, facts: [Labelling.fileKey: file]) { db, hasChanged in
       db.add(function: DatabaseFunction("graft_split", argumentCount: 1, pure: true) { String.fromDatabaseValue($0[0]).map(rule.split) })
       try db.execute(

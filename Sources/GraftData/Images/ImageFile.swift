@@ -1,4 +1,5 @@
 import Foundation
+import GraftGraph
 
 /// Reads picture files into memory.
 ///
@@ -17,7 +18,7 @@ enum ImageFile {
     var status = stat()
     guard fstat(descriptor, &status) == 0 else { throw unreadable(path, errno) }
     guard status.st_mode & S_IFMT == S_IFREG else {
-      throw unreadable(path, status.st_mode & S_IFMT == S_IFDIR ? EISDIR : EINVAL)
+      throw unreadable(path, status.st_mode & S_IFMT == S_IFDIR ? EISDIR : ESPIPE)
     }
     let start = try bytes(descriptor, count: ImageFormat.signatureLength, path: path)
     // Array's own method would lose the type of the error.
@@ -52,10 +53,13 @@ enum ImageFile {
       switch code {
       case EACCES, EPERM: "Check the permissions."
       case ENOENT, ENOTDIR: "Check the path."
-      case EISDIR, EINVAL: "Name a file."
+      case EISDIR: "Name a file."
+      // A pipe, as the shell's <(…) makes one.
+      case ESPIPE: "Save what it holds first, and name that file."
       case EMFILE, ENFILE: "Allow more open files (ulimit -n)."
       default: "Check the disk, or get the file again."
       }
-    return ImageError(path: path, kind: .unreadable, what: "cannot read it: \(String(cString: strerror(code)))", remedy: remedy)
+    let reason = FileError(path: path, action: "read", code: code).reason
+    return ImageError(path: path, kind: .unreadable, what: "cannot read it: \(reason)", remedy: remedy)
   }
 }

@@ -1,4 +1,6 @@
 import Foundation
+import GraftDevice
+import GraftGraph
 
 /// What the JSON file beside a model tells about it, in timm's form.
 ///
@@ -27,14 +29,16 @@ public struct ModelConfiguration: Sendable, Equatable {
   /// The files that may hold a model's configuration, the first that exists counts: NAME.json, config.json; the latter also in the folder
   /// around one that is named onnx.
   public static func candidates(beside modelPath: String) -> [String] {
-    [URL(filePath: modelPath).deletingPathExtension().appendingPathExtension("json").relativePath]
-      + folders(of: modelPath).map { $0.appending(path: "config.json").relativePath }
+    let name = FilePath.name(of: modelPath), folders = folders(of: modelPath)
+    // The dot of a hidden file begins no extension.
+    let end = name.utf8.lastIndex(of: UInt8(ascii: ".")).flatMap { $0 > name.startIndex ? $0 : nil } ?? name.endIndex
+    return [FilePath.joined(folders[0], name[..<end] + ".json")] + folders.map { FilePath.joined($0, "config.json") }
   }
 
   /// Where the files lie that belong to a model.
-  private static func folders(of modelPath: String) -> [URL] {
-    let folder = URL(filePath: modelPath).deletingLastPathComponent()
-    return folder.lastPathComponent == "onnx" ? [folder, folder.deletingLastPathComponent()] : [folder]
+  private static func folders(of modelPath: String) -> [String] {
+    let folder = FilePath.folder(of: modelPath)
+    return FilePath.name(of: folder) == "onnx" ? [folder, FilePath.folder(of: folder)] : [folder]
   }
 
   /// Reads the configuration beside a model; one without a path if there is no such file.
@@ -42,10 +46,10 @@ public struct ModelConfiguration: Sendable, Equatable {
   /// - Throws: `ModelConfigurationError`.
   public static func read(beside modelPath: String) throws(ModelConfigurationError) -> ModelConfiguration {
     // an index of weights may be a JSON file itself
-    let others = candidates(beside: modelPath).filter { URL(filePath: $0) != URL(filePath: modelPath) }
+    let others = candidates(beside: modelPath).filter { FilePath.absolute($0) != FilePath.absolute(modelPath) }
     let path = others.first { FileManager.default.fileExists(atPath: $0) }
     var configuration = try path.map { path throws(ModelConfigurationError) in try read(path: path) } ?? ModelConfiguration()
-    let processors = folders(of: modelPath).map { $0.appending(path: ImageProcessorFile.name).relativePath }
+    let processors = folders(of: modelPath).map { FilePath.joined($0, ImageProcessorFile.name) }
     if configuration.fields.isEmpty, let processor = processors.first(where: { FileManager.default.fileExists(atPath: $0) }) {
       configuration.path = processor
       configuration.fields = try decoded(ImageProcessorFile.self, path: processor).fields
@@ -69,17 +73,14 @@ public struct ModelConfiguration: Sendable, Equatable {
 
   private static func decoded<File: Decodable>(_: File.Type, path: String) throws(ModelConfigurationError) -> File {
     do {
+      let bytes = try HostBytes(mapping: path)
       // a configuration is a page of text: whatever is larger is something else, weights perhaps
-      let attributes = try FileManager.default.attributesOfItem(atPath: path)
-      guard let byteCount = attributes[.size] as? Int, byteCount <= 16 << 20 else {
-        throw ModelConfigurationError(path: path, what: "it is too large for a configuration")
-      }
-      let data = try Data(contentsOf: URL(filePath: path))
-      return try decode(data, path: path)
+      guard bytes.count <= 16 << 20 else { throw ModelConfigurationError(path: path, what: "it is too large for a configuration") }
+      return try decode(bytes.withUnsafeBytes { Data($0) }, path: path)
     } catch let error as ModelConfigurationError {
       throw error
     } catch {
-      throw ModelConfigurationError(path: path, what: "it can't be read: \(error.localizedDescription)")
+      throw ModelConfigurationError(path: path, what: "it can't be read: \((error as? FileError)?.reason ?? error.localizedDescription)")
     }
   }
 

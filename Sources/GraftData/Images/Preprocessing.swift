@@ -86,7 +86,7 @@ public struct Preprocessing: Hashable, Sendable {
   }
 
   /// The longest side of an input, in pixels.
-  static let longestInputSide = 16_384
+  package static let longestInputSide = 16_384
 
   private func check() throws(PreprocessingError) {
     guard inputSize.count == 3, inputSize[0] == 3, inputSize[1...].allSatisfy({ (1...Self.longestInputSide).contains($0) }) else {

@@ -39,6 +39,6 @@ public enum InstructionSet: String, Sendable, CaseIterable {
     if let match = known.first(where: { $0.rawValue == wanted || $0.name == wanted }) { return match }
     throw DeviceError(
       device: "cpu", call: "GRAFT_ISA=\(wanted)", name: "not available",
-      remedy: "This processor runs: \(known.map(\.name).joined(separator: ", ")). Unset GRAFT_ISA, or name one of these.")
+      remedy: "This processor runs: \(known.map(\.name).joined(separator: ", ")). Unset GRAFT_ISA, or name one of these.", isOfChoice: true)
   }
 }

@@ -6,7 +6,8 @@ package enum CacheFolder {
   package static func url(_ name: String, environment: [String: String]) -> URL {
     var folder = FileManager.default.homeDirectoryForCurrentUser.appendingPathComponent(".cache/graft", isDirectory: true)
     if let own = environment["GRAFT_CACHE"], !own.isEmpty {
-      folder = URL(fileURLWithPath: own, isDirectory: true)
+      // Foundation takes ".." out of a path as text.
+      folder = URL(fileURLWithPath: FilePath.absolute(own), isDirectory: true)
     } else if let shared = environment["XDG_CACHE_HOME"], shared.hasPrefix("/") {
       // The XDG specification has relative paths ignored.
       folder = URL(fileURLWithPath: shared, isDirectory: true).appendingPathComponent("graft", isDirectory: true)

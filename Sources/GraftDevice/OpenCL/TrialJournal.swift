@@ -23,7 +23,14 @@ package struct TrialJournal: Sendable {
   package func path(_ trial: [String]) -> String { folder.appendingPathComponent(ProgramCache.key(trial), isDirectory: false).path }
 
   /// How many processes of this machine ended during the trial.
-  package func unfinishedCount(_ trial: [String]) -> Int { lines(path(trial)).count { Self.isDead($0) } }
+  package func unfinishedCount(_ trial: [String]) -> Int {
+    let path = path(trial)
+    // No trial takes that long: whoever began it, in a container of its own or on another machine, is not at it any more.
+    var status = stat()
+    let isOld = stat(path, &status) == 0 && time(nil) - status.st_mtim.tv_sec > Self.longestTrialSeconds
+    return lines(path).count { isOld ? Self.parse($0) != nil : Self.isDead($0) }
+  }
+  private static let longestTrialSeconds = 3600
 
   /// Runs `body`; if the process ends in it, or the error is one that the device does not survive, the trial counts as unfinished.
   package func trying<Result>(_ trial: [String], isFatal: (any Error) -> Bool = { _ in false }, _ body: () throws -> Result) rethrows -> Result {
@@ -68,13 +75,17 @@ package struct TrialJournal: Sendable {
 
   private static func parts(_ place: String) -> [Substring] { place.split(separator: "/", omittingEmptySubsequences: false) }
 
-  private static func isDead(_ line: String) -> Bool {
+  private static func parse(_ line: String) -> (process: pid_t, start: Substring, place: Substring)? {
     let words = line.split(separator: " ", maxSplits: 2)
-    guard words.count == 3, let process = pid_t(words[0]) else { return false }
+    return words.count == 3 ? pid_t(words[0]).map { ($0, words[1], words[2]) } : nil
+  }
+
+  private static func isDead(_ line: String) -> Bool {
+    guard let (process, start, place) = parse(line) else { return false }
     // What was under way when the machine went down ended with it, and may be why it did.
-    let (then, now) = (parts(String(words[2])), parts(place))
+    let (then, now) = (parts(String(place)), parts(Self.place))
     if then.count == 3, now.count == 3, !now[0].isEmpty, then[0] == now[0], then[1] != now[1] { return true }
-    guard words[2] == place else { return false }
-    return kill(process, 0) != 0 && errno == ESRCH || start(of: process) != words[1]
+    guard place == Self.place else { return false }
+    return kill(process, 0) != 0 && errno == ESRCH || Self.start(of: process) != start
   }
 }

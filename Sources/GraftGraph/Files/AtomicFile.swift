@@ -1,4 +1,5 @@
 import Foundation
+import GraftDevice
 
 /// A file that appears under its name whole and on disk, or not at all.
 ///
@@ -6,7 +7,8 @@ import Foundation
 /// was not committed is removed when this object goes, or by `UnfinishedFiles` when the process is asked to end; after a
 /// crash it stays behind under a name that ends in `.part`.
 ///
-/// A symbolic link is followed, and what is no regular file (a pipe, `/dev/null`) is written to as it is: those can't be
+/// A file that is replaced passes its permissions on, and its owner where the system allows that. A symbolic link is followed, also one
+/// to a file that is not there yet, and what is no regular file (a pipe, `/dev/null`) is written to as it is: those can't be
 /// replaced by a file without surprising someone.
 package final class AtomicFile {
   /// As it was given: what messages say.
@@ -24,8 +26,12 @@ package final class AtomicFile {
   /// - Throws: `FileError`.
   package init(replacing path: String, temporaryName: String? = nil) throws {
     self.path = path
+    guard !path.isEmpty else { throw FileError(path: "a file without a name", action: "create", code: ENOENT) }
     var status = stat()
-    let kind = stat(path, &status) == 0 ? status.st_mode & S_IFMT : S_IFREG
+    let exists = stat(path, &status) == 0
+    // As of a name that is too long, and of links that lead in a circle.
+    guard exists || errno == ENOENT else { throw FileError(path: path, action: "create", code: errno) }
+    let kind = exists ? status.st_mode & S_IFMT : S_IFREG
     guard kind != S_IFDIR else { throw FileError(path: path, action: "write", code: EISDIR) }
     isDirect = kind != S_IFREG
     target = isDirect ? path : Self.resolved(path)
@@ -36,16 +42,22 @@ package final class AtomicFile {
       return
     }
     let (folder, name) = Self.split(target)
+    guard !name.isEmpty else { throw FileError(path: path, action: "create", code: EISDIR) }
     // A long name may leave no room for a suffix, and only uniqueness matters.
     let unique = ".\(name.utf8.count < 200 ? name : "file").\(getpid()).\(UInt32.random(in: 0 ... .max)).part"
     temporaryPath = folder + "/" + (temporaryName ?? unique)
     UnfinishedFiles.add(temporaryPath)
-    descriptor = open(temporaryPath, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0o666)
+    // Nobody reads meanwhile what only the owner may read.
+    descriptor = open(temporaryPath, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, exists ? status.st_mode & 0o666 : 0o666)
     guard descriptor >= 0 else {
       let code = errno
       UnfinishedFiles.remove(temporaryPath)
       throw FileError(path: path, action: "create", code: code)
     }
+    guard exists else { return }
+    // The owner first: a change of it takes permissions away. A file system may know neither.
+    if fchown(descriptor, status.st_uid, status.st_gid) != 0 { _ = fchown(descriptor, .max, status.st_gid) }
+    _ = fchmod(descriptor, status.st_mode & 0o7777)
   }
 
   deinit { discard() }
@@ -116,11 +128,23 @@ package final class AtomicFile {
     guard fsync(descriptor) == 0 || errno == EINVAL else { throw FileError(path: folder, action: "write", code: errno) }
   }
 
-  /// The file that a symbolic link leads to; the path itself where there is no such file yet.
+  /// What tells the file under a name from others, before it is there too; `nil` for what is no regular file.
+  package static func file(of path: String) -> String? {
+    var status = stat()
+    if stat(path, &status) == 0, status.st_mode & S_IFMT != S_IFREG { return nil }
+    let (folder, name) = split(resolved(path))
+    return FilePath.joined(resolved(folder), name)
+  }
+
+  /// The file that a symbolic link leads to, also where there is no such file yet.
   private static func resolved(_ path: String) -> String {
-    guard let found = realpath(path, nil) else { return path }
-    defer { free(found) }
-    return String(cString: found)
+    if let found = realpath(path, nil) {
+      defer { free(found) }
+      return String(cString: found)
+    }
+    guard let target = try? FileManager.default.destinationOfSymbolicLink(atPath: path) else { return path }
+    // A circle of links has been refused.
+    return resolved(target.hasPrefix("/") ? target : FilePath.joined(split(path).folder, target))
   }
 
   private static func split(_ path: String) -> (folder: String, name: String) {

@@ -38,13 +38,14 @@ public final class HostBytes: @unchecked Sendable {
   ///
   /// - Throws: `FileError` with the path and what the system said.
   public convenience init(mapping path: String) throws {
-    let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+    // Without waiting: a named pipe would block here for ever.
+    let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
     guard descriptor >= 0 else { throw FileError(path: path, action: "open", code: errno) }
     defer { close(descriptor) }
     var status = stat()
     guard fstat(descriptor, &status) == 0 else { throw FileError(path: path, action: "look at", code: errno) }
     guard status.st_mode & S_IFMT == S_IFREG else {
-      throw FileError(path: path, action: "read", code: S_IFMT & status.st_mode == S_IFDIR ? EISDIR : EINVAL)
+      throw FileError(path: path, action: "read", code: S_IFMT & status.st_mode == S_IFDIR ? EISDIR : ESPIPE)
     }
     let count = Int(status.st_size)
     guard count > 0 else {
@@ -112,6 +113,9 @@ public struct FileError: Error, CustomStringConvertible, Equatable {
     (self.path, self.action, self.code) = (path, action, code)
   }
 
+  /// What the system says.
+  package var reason: String { code == ESPIPE ? "it is no regular file" : String(cString: strerror(code)) }
+
   public var description: String {
     let remedy =
       switch code {
@@ -120,8 +124,10 @@ public struct FileError: Error, CustomStringConvertible, Equatable {
       case EIO: " Check the disk and the limits on space (df, quota, ulimit -f), then run the same command again."
       case EACCES, EPERM, EROFS: " Check the permissions."
       case ENOENT: " Check the path."
+      // A pipe, as the shell's <(…) makes one.
+      case ESPIPE: " Save what it holds first, and name that file."
       default: ""
       }
-    return "cannot \(action) \(path): \(String(cString: strerror(code))).\(remedy)"
+    return "cannot \(action) \(path): \(reason).\(remedy)"
   }
 }

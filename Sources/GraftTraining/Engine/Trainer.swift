@@ -49,9 +49,11 @@ public struct TrainingDivergedError: Error, CustomStringConvertible, Sendable {
   public let reason: String
   /// The last checkpoint from before, where there is one.
   public let checkpoint: String?
+  /// What to do.
+  public var remedy = "Lower --learning-rate, or limit the gradient with --clip-norm."
 
   public var description: String {
-    "training diverged at step \(step): \(reason). Lower --learning-rate, or limit the gradient with --clip-norm."
+    "training diverged at step \(step): \(reason). \(remedy)"
       + (checkpoint.map { " The last good state is kept in \($0)." } ?? "")
   }
 }
@@ -137,7 +139,7 @@ public final class Trainer {
     cancellation: CancellationFlag? = nil, onProgress: (TrainingProgress) -> Void = { _ in }, onEpoch: (EpochRecord) throws -> Void = { _ in }
   ) throws -> [String: HostTensor] {
     if keepsInitial, history.isEmpty, let validation {
-      initialScore = try score(validation)
+      initialScore = try score(validation, cancellation)
       best = try program.networkTensors()
     }
     while history.count < options.epochs {
@@ -161,12 +163,7 @@ public final class Trainer {
     defer { feed.stop() }
     var (total, hits, seen, largest, rate) = (0.0, 0, 0, 0.0, 0.0)
     for (index, chosen) in batches.enumerated() {
-      if cancellation?.isCancelled == true {
-        throw CancelledError(
-          remedy: history.isEmpty
-            ? "No epoch was done yet; run the same command again."
-            : checkpointPath.map { "The state after epoch \(number - 1) is in \($0); the same command goes on from there." } ?? "Nothing was kept.")
-      }
+      try check(cancellation)
       guard let bytes = try feed.next() else { break }
       let last = index + 1 == batchesPerEpoch, place = index % options.accumulatedBatches
       let applies = place + 1 == options.accumulatedBatches || last
@@ -194,7 +191,7 @@ public final class Trainer {
         TrainingProgress(
           epoch: number, step: index + 1, stepsPerEpoch: batchesPerEpoch, loss: total / Double(seen), samplesPerSecond: Double(seen) / seconds))
     }
-    let score = try validation.map { try self.score($0) }
+    let score = try validation.map { try self.score($0, cancellation) }
     if validation == nil { try checkOutputs() }
     return EpochRecord(
       epoch: number, steps: steps, learningRate: rate, trainLoss: total / Double(max(1, seen)),
@@ -274,12 +271,21 @@ public final class Trainer {
     }
   }
 
+  /// - Throws: `CancelledError` once `cancellation` is set.
+  private func check(_ cancellation: CancellationFlag?) throws {
+    guard cancellation?.isCancelled == true else { return }
+    throw CancelledError(
+      remedy: history.isEmpty
+        ? "No epoch was done yet; run the same command again."
+        : checkpointPath.map { "The state after epoch \(history.count) is in \($0); the same command goes on from there." } ?? "Nothing was kept.")
+  }
+
   /// Mean loss (without smoothing or class weights) of the network in training, with averages where they are kept, and its accuracy
   /// where samples have classes.
   ///
-  /// - Throws: `TrainingDivergedError` for an output that isn't finite.
-  public func score(_ samples: any TrainingSamples) throws -> (loss: Double, top1: Double?) {
-    try program.withAverages { try scoreAsIs(samples, checkpoint: goodCheckpoint) }
+  /// - Throws: `TrainingDivergedError` for an output that isn't finite; `CancelledError` once `cancellation` is set.
+  public func score(_ samples: any TrainingSamples, _ cancellation: CancellationFlag? = nil) throws -> (loss: Double, top1: Double?) {
+    try program.withAverages { try scoreAsIs(samples, checkpoint: goodCheckpoint, cancellation) }
   }
 
   /// The same of the network that `run` returned, which the program's numbers are from here on: averages, where they are kept, may be
@@ -288,13 +294,16 @@ public final class Trainer {
   /// - Throws: `TrainingDivergedError` for an output that isn't finite.
   public func score(_ samples: any TrainingSamples, of tensors: [String: HostTensor]) throws -> (loss: Double, top1: Double?) {
     try program.restore(tensors)
-    return try scoreAsIs(samples, checkpoint: nil)
+    return try scoreAsIs(samples, checkpoint: nil, nil)
   }
 
-  private func scoreAsIs(_ samples: any TrainingSamples, checkpoint: String?) throws -> (loss: Double, top1: Double?) {
+  private func scoreAsIs(_ samples: any TrainingSamples, checkpoint: String?, _ cancellation: CancellationFlag?) throws -> (
+    loss: Double, top1: Double?
+  ) {
     let classes = program.classCount
     var (total, hits) = (0.0, 0)
     try program.forEachOutputs(of: samples) { first, outputs in
+      try check(cancellation)
       try check(outputs: outputs, checkpoint: checkpoint)
       for row in 0..<outputs.count / classes {
         let own = outputs[row * classes..<(row + 1) * classes]

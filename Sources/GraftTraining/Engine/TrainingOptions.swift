@@ -67,12 +67,12 @@ public struct TrainingOptions: Sendable {
     try check(learningRate > 0 && learningRate.isFinite, "the learning rate is \(learningRate); it must be positive, and 1e-4 is a fair first guess")
     try check(weightDecay >= 0 && weightDecay.isFinite, "the weight decay is \(weightDecay); it can't be negative")
     try check((0..<1).contains(momentum), "the momentum is \(momentum); it must lie between 0 and 1")
-    try check(epochs >= 1 && epochs <= 1_000_000, "\(epochs) epochs were asked for; one is the least")
+    try check(epochs >= 1 && epochs <= 1_000_000, "\(epochs) epochs were asked for; 1 to 1000000 can be had")
     try check(
       warmupEpochs >= 0 && warmupEpochs <= Double(epochs),
       "the warm-up is \(warmupEpochs) epochs; it must be at least 0 and at most the \(epochs) epochs of the training")
     try check((1...65536).contains(batchSize), "the batch size is \(batchSize); it must lie between 1 and 65536")
-    try check((1...65536).contains(accumulatedBatches), "\(accumulatedBatches) batches a step were asked for; one is the least")
+    try check((1...65536).contains(accumulatedBatches), "\(accumulatedBatches) batches a step were asked for; 1 to 65536 can be had")
     try check((0..<1).contains(labelSmoothing), "the label smoothing is \(labelSmoothing); it must be at least 0 and below 1")
     try check(layerDecay > 0 && layerDecay <= 1, "the layer decay is \(layerDecay); it must be above 0 and at most 1")
     try check(gradientNormLimit >= 0, "the limit of the gradient's norm is \(gradientNormLimit); it can't be negative")

@@ -24,6 +24,9 @@ public struct ConfidenceInterval: Sendable, Equatable, Codable {
     self.init(value: p, low: successes == 0 ? 0 : centre - half, high: successes == trials ? 1 : centre + half)
   }
 
+  /// The part of it where a share can be: the interval of a mean over draws goes beyond where the mean is near 0 or 1.
+  public var ofShare: ConfidenceInterval { ConfidenceInterval(value: value, low: max(0, low), high: min(1, high)) }
+
   /// A share of n trials, or a mean of such shares: Wilson's interval of the nearest whole number of successes.
   init(share: Double, of trials: Int) {
     let whole = ConfidenceInterval(successes: Int((share * Double(trials)).rounded()), of: trials)

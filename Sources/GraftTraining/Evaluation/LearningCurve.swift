@@ -86,7 +86,7 @@ public struct LearningCurve: Sendable {
   /// A line a point, with a header.
   public func csv() -> String {
     let lines = points.map {
-      "\($0.shots.map(String.init) ?? "all"),\($0.samples),\($0.top1.value),\($0.top1.low),\($0.top1.high),\($0.values.map { "\($0)" }.joined(separator: " "))"
+      "\($0.shots.map(String.init) ?? "all"),\($0.samples),\($0.top1.value),\($0.top1.ofShare.low),\($0.top1.ofShare.high),\($0.values.map { "\($0)" }.joined(separator: " "))"
     }
     return (["shots,samples,top1,top1_low,top1_high,draws"] + lines).joined(separator: "\n") + "\n"
   }

@@ -1,4 +1,5 @@
 import Foundation
+import GraftData
 import GraftGraph
 
 /// Appends scalars to an event file that TensorBoard reads while training runs.
@@ -12,11 +13,7 @@ public final class TensorBoardLog {
   ///
   /// - Throws: `FileError`.
   public init(folder: String) throws {
-    do {
-      try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
-    } catch {
-      throw FileError(path: folder, action: "make the folder", code: errno == 0 ? ENOTDIR : errno)
-    }
+    try FolderListing.make(folder)
     let time = Date().timeIntervalSince1970
     path = folder + "/events.out.tfevents.\(Int(time)).graft.\(getpid())"
     descriptor = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o644)

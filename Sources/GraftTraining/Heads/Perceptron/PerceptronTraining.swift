@@ -41,16 +41,23 @@ struct PerceptronTraining {
     let program = try TrainingProgram(network(inputs: train.features.dimension, outputs: outputs), options: training, device: device)
     let trainer = try Trainer(program, training: try inputs(train, transform), validation: try held.map { try inputs($0, transform) })
     var failure: (any Error)?
-    let tensors = try trainer.run(
-      onProgress: { progress in
-        do {
-          try onProgress("epoch \(progress.epoch): \(progress.step) of \(progress.stepsPerEpoch)")
-        } catch { failure = failure ?? error }
-      },
-      onEpoch: { _ in
-        if let failure { throw failure }
-        try onEpoch(trainer.history)
-      })
+    let tensors: [String: HostTensor]
+    do {
+      tensors = try trainer.run(
+        onProgress: { progress in
+          do {
+            try onProgress("epoch \(progress.epoch): \(progress.step) of \(progress.stepsPerEpoch)")
+          } catch { failure = failure ?? error }
+        },
+        onEpoch: { _ in
+          if let failure { throw failure }
+          try onEpoch(trainer.history)
+        })
+    } catch var error as TrainingDivergedError {
+      // Heads are trained with no limit on the gradient.
+      error.remedy = "Lower --learning-rate" + (options.featureNormalisation == .none ? ", or train with --normalise standardise." : ".")
+      throw error
+    }
     return (try layers(tensors, count: options.hidden.count + 1, transform), trainer.bestEpoch, trainer.history)
   }
 
