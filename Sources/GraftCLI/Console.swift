@@ -23,7 +23,8 @@ struct Console: Sendable {
   /// The same of paths, how many there are and the first of them.
   func warn(_ paths: PathTally, one: String, more: String) {
     guard paths.count > 0 else { return }
-    warn("\(paths.count) \(paths.count == 1 ? one : more): \(paths.first.prefix(5).map(ImageFolder.shown).joined(separator: ", "))\(paths.count > 5 ? ", …" : "")")
+    let first = paths.first.prefix(5).map(ImageFolder.shown).joined(separator: ", ")
+    warn("\(paths.count) \(paths.count == 1 ? one : more): \(first)\(paths.count > 5 ? ", …" : "")")
   }
 
   /// Text on standard output, unless --json.

@@ -298,8 +298,8 @@ extension ONNXImporter {
   {
     let rank = tensor.shape.count, strides = rowMajorStrides(tensor.shape)
     let result = (0..<rank).map { tensor.shape[$0] + before[$0] + after[$0] }
-    guard result.allSatisfy({ $0 >= 0 }) else {
-      throw node.error("it cuts off more than there is of \(tensor.shape)", remedy: ImportError.fetchAgain)
+    guard result.allSatisfy((0...Self.largestComputed).contains) else {
+      throw node.error("its pads do not fit \(tensor.shape)", remedy: ImportError.fetchAgain)
     }
     try reserve(node, result, .int64, limit: Self.largestComputed)
     let places = try (0..<rank).map { try sources(node, of: tensor.shape[$0], before: before[$0], after: after[$0], mode) }
