@@ -53,6 +53,13 @@ CHIPS = {
     "gfx942": Chip("MI300X", 64, 32, 16, 4, 512 * 64, 8, 64 * KIB, 0, 128, 128),
     "gfx1100": Chip("RX 7900 XTX", 32, 64, 32, 4, 1536 * 32, 24, 128 * KIB, 0, 256, 256),
 }
+# Chips on which a driver is shown programs for another one's matrix unit, since it is the same vendor's: for which chip they are, in
+# which formats, and what the source says to them. Left to itself, the compiler knows the instruction by name, and ends the process when
+# it has to choose one.
+REFUSING = {
+    "gfx1201": ("gfx1100", ("float16", "bfloat16"), "no WMMA of RDNA 3"),
+    "gfx908": ("gfx90a", ("bfloat16",), "no MFMA of four bfloat16"),
+}
 # Chips that no compiler here makes code for, and the work-items of a sub-group there: clang looks at what uses their matrix units,
 # whose built-in functions intel_prototypes.h declares.
 TYPES_ONLY = {"xe-hpg": 8, "xe-hpc": 16}
