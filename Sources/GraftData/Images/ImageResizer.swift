@@ -3,7 +3,7 @@ import CCodecs
 /// Resizes pictures to the bit as Pillow's `Image.resize` does: antialiased, along x, rounded to bytes, then along y.
 ///
 /// That order is Pillow's up to version 12, and in every version where the ratio of the sides is kept. Version 13 begins
-/// with y where the height shrinks much more than the width, which may move a byte by a few steps.
+/// with y where the height shrinks much more than the width, which moved bytes of noise by up to 24.
 public struct ImageResizer: Sendable, Hashable {
   public var interpolation: Interpolation
 
