@@ -7,9 +7,10 @@ import GraftGraph
 ///     PATH/train/class/…, PATH/val/…, PATH/test/…    the split is the folder's
 ///
 /// The second form is meant when the top level holds only such folders (`train`, `val`, `valid`, `validation`, `test`, in
-/// any case); `SplitFolders` says what does not count beside them, and when that is an error. Class names are sorted by their bytes, as Python's `sorted` does, and so are all names below: files always
-/// come in the same order. Hidden names are passed over. Links are followed, and a folder is entered once a class, so that
-/// a loop ends. Only one folder's names are in memory at a time.
+/// any case); `SplitFolders` says what does not count beside them, and when that is an error. Class names are sorted by
+/// their bytes, as Python's `sorted` does, and so are all names below: files always come in the same order. Hidden names
+/// are passed over. Links are followed, and a folder is entered once a class, so that a loop ends. Only one folder's names
+/// are in memory at a time.
 ///
 /// With a `LabelTable` the folders mean nothing: every image below the path that has a row counts, wherever it lies.
 ///

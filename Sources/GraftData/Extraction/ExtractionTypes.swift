@@ -50,7 +50,8 @@ public struct ExtractionOptions: Sendable {
   public var shardRows: Int?
   /// Time after which rows are committed although the shard is not full: the most work that a kill can cost.
   public var longestUncommitted = Duration.seconds(30)
-  /// Makes the first image that cannot be read an error, and a table of labels that does not have each image, and a link in a class folder's place that leads nowhere.
+  /// Makes the first image that cannot be read an error, and a table of labels that does not have each image, and a link in a class
+  /// folder's place that leads nowhere.
   public var strict = false
   /// How samples are split whose folder does not say; `nil` keeps the store's rule.
   public var split: SplitRule?

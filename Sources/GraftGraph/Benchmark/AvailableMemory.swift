@@ -1,13 +1,11 @@
 import Foundation
+import GraftDevice
 
 /// Memory that a process can take without others being swapped out or killed.
 public enum AvailableMemory {
   /// What the kernel estimates (MemAvailable of /proc/meminfo), or less where a control group allows less; `nil` where neither says.
   public static func byteCount() -> Int? {
-    let limits = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"].compactMap { path in
-      (try? String(contentsOfFile: path, encoding: .utf8)).flatMap { Int($0.trimmingCharacters(in: .whitespacesAndNewlines)) }
-    }
-    return (limits.filter { $0 > 0 } + [estimate()].compactMap { $0 }).min()
+    [estimate(), ControlGroup.memoryLimitByteCount()].compactMap(\.self).min()
   }
 
   private static func estimate() -> Int? {
