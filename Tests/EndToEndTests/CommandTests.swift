@@ -79,6 +79,32 @@ import Testing
     #expect(try predict([folder["none.jpg"]]).status == 74)
   }
 
+  /// The last batch is what is left, however that compares with the others.
+  @Test func predictsAnyNumberOfPictures() throws {
+    let folder = try TemporaryFolder()
+    try Photos.write(to: folder["photos"], count: 8)
+    let extract = ["extract", "--backbone", model, "--data", folder["photos"], "--output", folder["store"], "--device", "cpu"]
+    #expect(try GraftProcess(extract, folder: folder).wait().status == 0)
+    let head = folder["head.safetensors"]
+    #expect(try GraftProcess.run("train", folder["store"], "--output", head, "--device", "cpu", "--l2", "0.01", in: folder).status == 0)
+    try Data("no picture".utf8).write(to: URL(fileURLWithPath: folder["broken.jpg"]))
+    let pictures = Photos.classes.flatMap { name in (0..<8).map { folder["photos/\(name)/0-\($0).tiff"] } }
+    func predict(_ images: [String], batchSize: Int, _ options: String...) throws -> GraftProcess.Outcome {
+      try GraftProcess(["predict", head] + images + ["--batch-size", "\(batchSize)"] + options, folder: folder).wait()
+    }
+    for device in ["cpu", "opencl:0"] {
+      let expected = try predict(pictures, batchSize: 1, "--device", device)
+      #expect(expected.status == 0 && !expected.output.isEmpty, "\(expected.messages)")
+      for batchSize in [5, 7, 9, 11, 13, 19, 24] {
+        let found = try predict(pictures, batchSize: batchSize, "--device", device)
+        #expect(found.status == 0 && found.output == expected.output, "\(batchSize) on \(device): \(found.messages)")
+      }
+    }
+    // A picture that is passed over makes a batch shorter, too.
+    let six = pictures[..<5] + [folder["broken.jpg"]], found = try predict(Array(six), batchSize: 16, "--device", "cpu")
+    #expect(try found.status == 65 && found.output == predict(Array(pictures[..<5]), batchSize: 5, "--device", "cpu").output, "\(found.messages)")
+  }
+
   /// An argument that is no text names no other file than it says: nothing is read or written.
   @Test func argumentsAreText() throws {
     let folder = try TemporaryFolder(), process = Process(), messages = Pipe()

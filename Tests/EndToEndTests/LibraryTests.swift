@@ -16,10 +16,8 @@ import Testing
       let key = FeatureKey(
         backboneSHA256: try backbone.hash(), cut: frozen.cut, cutShape: frozen.featureShape, preprocessing: preprocessing.canonicalJSON,
         precision: "float32", featureType: .float32)
-      let decoder = preprocessing.decoder(), preprocessing = preprocessing
-      let run = FeatureExtraction(data: try ImageFolder(path: photos), store: store, key: key, imageByteCount: preprocessing.byteCount) {
-        preprocessing.apply(to: try decoder.decode($0, path: $1), into: $2)
-      }
+      let run = try FeatureExtraction(
+        data: try ImageFolder(path: photos), store: store, key: key, preprocessing: preprocessing, options: ExtractionOptions(backbone: backbone.path))
       return try run.run(computing: {
         try FrozenBackbone(backbone, cut: nil, preprocessing: preprocessing, batchSize: batchSize, device: device)
       })

@@ -135,17 +135,14 @@ struct ExtractCommand: ReportingCommand {
       precision: format.precision.rawValue, views: views,
       viewDrawing: views > 1 ? StoredViews(augmentation: augmentation, seed: viewSeed).canonicalJSON : "",
       featureType: featureType == "float16" ? .float16 : .float32)
-    var options = ExtractionOptions()
+    var options = ExtractionOptions(backbone: backbone)
     if let decodingThreads { options.decodingThreads = decodingThreads }
     (options.shardRows, options.strict) = (shardRows, strict)
     if seed != nil || testFraction != nil {
       options.split = SplitRule(seed: seed ?? SplitRule.default.seed, testFraction: testFraction ?? SplitRule.default.testFraction)
     }
     options.opening = rebuild ? .rebuilding : repair ? .repairing : .resuming
-    options.facts = [
-      "backbone_path": FilePath.absolute(backbone), "backbone_file": FilePath.name(of: backbone),
-      "graft_version": GraftVersion.text, "device": identifiers,
-    ]
+    options.facts.merge(["graft_version": GraftVersion.text, "device": identifiers]) { $1 }
     let run = try FeatureExtraction(
       data: table.map { try ImageFolder(path: data, labels: $0) } ?? ImageFolder(path: data, classes: choosing.names), store: store, key: key,
       preprocessing: preprocessing,

@@ -93,7 +93,9 @@ struct PredictCommand: ReportingCommand {
     /// Shows what `bytes` hold; with --json it is kept for the list.
     func predict(_ paths: [String], _ bytes: [UInt8]) throws {
       guard !paths.isEmpty else { return }
-      let found = try bytes.withUnsafeBytes { try logits($0, paths.count) }, names = head.metadata.classes
+      // The last batch may be a short one.
+      let found = try bytes.withUnsafeBytes { try logits(UnsafeRawBufferPointer(rebasing: $0[..<(paths.count * preprocessing.byteCount)]), paths.count) }
+      let names = head.metadata.classes
       for (place, path) in paths.enumerated() {
         let outputs = found[place * head.classCount..<(place + 1) * head.classCount]
         switch head.metadata.task {
@@ -168,6 +170,7 @@ func findBackbone(of head: any FeatureClassifier, headPath: String, given: Strin
   if let name = head.metadata.backboneFile { places.append(FilePath.joined(folder, name)) }
   if let path = head.metadata.backbonePath { places.append(path) }
   for place in places where FileManager.default.fileExists(atPath: place) { return place }
+  guard !places.isEmpty else { throw HeadError(file: headPath, problem: "it does not say where its backbone is", remedy: "Name it with --backbone.") }
   throw HeadError(
     file: headPath, problem: "its backbone \(head.metadata.backboneFile ?? "") is not found (looked at \(places.joined(separator: ", ")))",
     remedy: "Name it with --backbone.")

@@ -1,4 +1,5 @@
 import Foundation
+import GraftDevice
 
 /// What turns batches of images into rows of features: a frozen backbone on a device, or on several.
 ///
@@ -64,6 +65,9 @@ public struct ExtractionOptions: Sendable {
   public var largestFileByteCount = 1 << 30
 
   public init() {}
+
+  /// - Parameter backbone: its file, for which heads that are trained on the store look when they see pictures.
+  public init(backbone: String) { facts = ["backbone_path": FilePath.absolute(backbone), "backbone_file": FilePath.name(of: backbone)] }
 }
 
 /// Where the time of an extraction goes, as shares of 1. The rest is reading the index and passing over known files.

@@ -68,10 +68,12 @@ public final class FrozenBackbone: FeatureComputing {
     let first = try Self.halving(batchSize, device: device.traits.identifier, make)
     (waitsElsewhere, waits) = (device.hostWaitCount, { device.hostWaitCount })
     (prepared, self.batchSize, deviceBatchSize) = (first, first.batchSize, first.batchSize)
+    imageByteCount = preprocessing.byteCount
     self.device = device.traits.identifier
   }
 
   private let device: String
+  private let imageByteCount: Int
   private let waits: () -> Int
   /// Waits for the device that were not for batches, but for plans.
   private var waitsElsewhere: Int
@@ -134,8 +136,15 @@ public final class FrozenBackbone: FeatureComputing {
     try finishFirst()
   }
 
+  /// - Throws: `ShapeError` for memory that is not of so many images or rows; what the device throws.
   public func begin(_ images: UnsafeRawBufferPointer, count: Int, into rows: UnsafeMutableBufferPointer<Float>) throws {
-    precondition(count > 0 && images.count % count == 0 && rows.count >= featureShape.reduce(1, *) * count, "memory that is no batch")
+    let rowCount = featureShape.reduce(1, *)
+    guard count > 0, images.count == count * imageByteCount else {
+      throw ShapeError("input", "\(count) images have \(count * imageByteCount) bytes, and \(images.count) were given")
+    }
+    guard rows.count >= count * rowCount else {
+      throw ShapeError("features", "\(count) rows have \(count * rowCount) numbers, and there is room for \(rows.count)")
+    }
     batches.append(Batch(images: images, count: count, rows: rows))
     try withHalving { try submit($0) }
   }
@@ -168,7 +177,7 @@ public final class FrozenBackbone: FeatureComputing {
   private func submit(_ current: PreparedBackbone) throws {
     while parts.count < current.stream.depth, let index = batches.firstIndex(where: { $0.begun < $0.count }) {
       let batch = batches[index]
-      let count = min(current.batchSize, batch.count - batch.begun), imageByteCount = batch.images.count / batch.count
+      let count = min(current.batchSize, batch.count - batch.begun)
       let range = batch.begun * imageByteCount..<(batch.begun + count) * imageByteCount
       try current.stream.submit(
         UnsafeRawBufferPointer(rebasing: batch.images[range]), resultByteCount: count * featureShape.reduce(1, *) * MemoryLayout<Float>.stride)
@@ -231,12 +240,11 @@ private final class PreparedBackbone {
         file: backbone.path, what: "its features have shape \(whole.type(of: value).shape) for a batch of \(batchSize)",
         remedy: "The model was exported for a fixed batch: use --batch-size 1, or export it with an open one.")
     }
+    let frozen = try whole.frozen(at: value)
+    try backbone.checkImagesStayApart(in: frozen)
     var options = options
     options.isStreamed = true
-    let plan = try backbone.namingFile {
-      try Plan(
-        whole.frozen(at: value).takingImageBytes(preprocessing), device: device, options: options)
-    }
+    let plan = try backbone.namingFile { try Plan(frozen.takingImageBytes(preprocessing), device: device, options: options) }
     // The stream keeps the launches, and they their memory.
     stream = try plan.stream(from: plan.graph.inputs[0], to: plan.graph.outputs[0])
     self.batchSize = batchSize
