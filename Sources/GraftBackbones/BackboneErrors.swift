@@ -22,6 +22,18 @@ extension Backbone {
       remedy: "Check the input's shape; if that is right, export the model again, or choose another.")
   }
 
+  /// Checks that a graph of this file gives each image of a batch what it would get alone.
+  ///
+  /// - Throws: `ImportError` that names the node that joins images.
+  public func checkImagesStayApart(in graph: Graph) throws(ImportError) {
+    guard let node = graph.nodeJoiningImages() else { return }
+    let name = node.name.isEmpty ? graph[node.output].name : node.name
+    throw ImportError(
+      file: path, node: name.isEmpty ? node.operation.kind : "node \(quoted(name)) (\(node.operation.kind))",
+      what: "it makes one result of all images of a batch, so that features would depend on an image's neighbours",
+      remedy: "Give --batch-size 1, or export a model that treats each image on its own.")
+  }
+
   /// Checks a shape that a graph is asked for.
   ///
   /// - Throws: `ImportError` if no tensor can have it.

@@ -49,6 +49,7 @@ public struct FineTunedModel: Sendable {
     } else {
       graph = try graph.frozen(at: graph.outputs[0]).takingImageBytes(preprocessing)
     }
+    try backbone.checkImagesStayApart(in: graph)
     if !parameters.isEmpty { graph = try replacingParameters(of: graph, backbone: backbone) }
     var features = graph.outputs[0]
     let width = graph.type(of: features).elementCount / batchSize
