@@ -103,6 +103,24 @@ import Testing
     #expect(zip(try plan.read(plan.graph.outputs[0]), reference).contains { abs($0 - $1) > 1e-5 * abs($1) })
   }
 
+  /// Pooling by attention: a product of two activations, in the plan's format, whose result is among the last and float32.
+  @Test(arguments: TestDevices.inShortFormats)
+  func aNetworkMayEndWithProductsOfActivations(_ device: TestDevice) throws {
+    var (graph, generator) = (Graph(), Generator(32))
+    func weights(_ shape: [Int]) -> ValueID { graph.addConstant(HostTensor(shape, in: -0.3...0.3, &generator)) }
+    let image = graph.addInput(TensorType([3, 8, 6, 5]), name: "image")
+    let pixels = try graph.add(Transpose([0, 2, 3, 1]), [image])
+    let tokens = try graph.add(Reshape([3, 30, 12]), [try graph.add(Conv2D(padding: Padding2D(1)), [pixels, weights([12, 8, 3, 3])])])
+    let scores = try graph.add(MatMul(transposeB: true), [weights([3, 1, 12]), tokens])
+    let pooled = try graph.add(MatMul(), [try graph.add(Softmax(axis: 2), [scores]), tokens])
+    graph.outputs = [try graph.add(Reshape([3, 12]), [pooled])]
+    let input = HostTensor([3, 8, 6, 5], in: -2...2, &generator)
+    let reference = try features(graph, input, TestDevices.native[0].device, .float32)
+    let found = try features(graph, input, device.device, device.precision)
+    let agreement = Agreement(found, reference: reference, rowLength: 12), unit = device.precision == .bfloat16 ? 0x1p-8 : 0x1p-11
+    #expect(agreement.normError < 2 * unit, "\(agreement)")
+  }
+
   /// Numbers that need care: ties, the largest, subnormal ones, infinities; and a NaN stays one.
   @Test(arguments: TestDevices.inShortFormats)
   func conversionsRoundToNearestEven(_ device: TestDevice) throws {

@@ -156,7 +156,7 @@ public struct MatMul: Operation {
     let tiling = ProductTiling(m: Int(p.m), n: Int(p.n), items: Int(p.batch), context: context)
     p.rowsPerItem = Int32(tiling.rowsPerItem)
     p.panelsPerItem = 1
-    let operands: [Operand?] = [.value(context.inputs[0]), .value(context.inputs[1]), bias, residual, .value(context.output)]
+    let operands: [Operand?] = [context.stored(context.inputs[0]), context.stored(context.inputs[1]), bias, residual, .value(context.output)]
     context.launch("product", "product", operands, p, grid: Grid(tiling.grid.x, tiling.grid.y, Int(p.batch)))
   }
 }
