@@ -17,7 +17,8 @@ import Testing
         backboneSHA256: try backbone.hash(), cut: frozen.cut, cutShape: frozen.featureShape, preprocessing: preprocessing.canonicalJSON,
         precision: "float32", featureType: .float32)
       let run = try FeatureExtraction(
-        data: try ImageFolder(path: photos), store: store, key: key, preprocessing: preprocessing, options: ExtractionOptions(backbone: backbone.path))
+        data: try ImageFolder(path: photos), store: store, key: key, preprocessing: preprocessing, options: ExtractionOptions(backbone: backbone.path)
+      )
       return try run.run(computing: {
         try FrozenBackbone(backbone, cut: nil, preprocessing: preprocessing, batchSize: batchSize, device: device)
       })

@@ -34,6 +34,9 @@ package enum ProductSamples {
   package static let convolvedOnMatrixUnit =
     convolution([1, 5, 3, 8], [10, 8, 3, 3], Conv2D(stride: Pair(2, 1), padding: Padding2D(1), hasBias: true), .relu, residual: true)
 
+  /// Steps along k that go round the stages of local memory several times.
+  package static let deepOnMatrixUnit: [OperationSample] = [false, true].map { product(72, 40, 328, transposeA: $0, transposeB: !$0) }
+
   /// Every transposition; whole blocks, and tails of rows, columns and k; results in chunks, pairs and single elements.
   package static let productsOnMatrixUnit: [OperationSample] = [(false, true), (true, false), (false, false), (true, true)].flatMap { ta, tb in
     [(136, 72, 104), (40, 36, 44), (36, 42, 34)].map { m, n, k in

@@ -10,14 +10,20 @@ struct RunCommand: ParsableCommand {
     discussion: """
       Takes an OpenCL device, whatever it is: PoCL, or oclgrind around this command. Says which case runs before it runs, so \
       that a simulator's report stands below it. Every tile is forced for the products.
+
+      With --interpret it takes no device: the programs for NVIDIA's matrix units, as clang compiles them, are interpreted.
       """)
 
   @Flag(help: "Only what a simulator can do in a minute or two: small samples, and products of one block or a few.") var light = false
   @Option(help: "Which device: opencl:INDEX, as 'graft devices' lists them.") var device = "opencl:0"
+  @Option(help: "Interpret PTX instead, for the matrix unit of this kind: turing, nvidia or hopper.") var interpret: String?
+  @Option(help: "With --interpret: clang's command, its words separated by spaces, without options, source and result.") var compiler = ""
+  @Option(help: "With --interpret: another order of the warps.") var seed: UInt64 = 1
   @Option(help: "Only these formats of values, separated by commas.") var precision: String?
   @Option(help: "Only cases whose description holds this text.") var only: String?
 
   func run() throws {
+    if let interpret { return try run(interpreting: interpret) }
     let devices = try OpenCLPlatform.devices()
     guard !devices.isEmpty else { throw ValidationError("There is no OpenCL device: install pocl-opencl-icd.") }
     guard device.hasPrefix("opencl:"), let index = Int(device.dropFirst(7)), devices.indices.contains(index) else {
@@ -30,21 +36,70 @@ struct RunCommand: ParsableCommand {
     let device = try OpenCLDevice(
       info, family: .gpu, sources: .embedded, cache: ProgramCache(environment: ProcessInfo.processInfo.environment), reusesBuffers: !light)
     say("device: \(info.name)")
+    try run(on: device) { format in cases(format) + (light ? [] : casesOnUnit(try device.matrixUnit(), format)) }
+  }
+
+  private func run(interpreting name: String) throws {
+    let chips = CheckedDevice.all.filter { $0.traits.matrixUnit.map { "\($0.kind)" == name } ?? false }
+    guard let chip = chips.first, name == "turing" || name == "nvidia" || name == "hopper" else {
+      throw ValidationError("There is no --interpret \(name): there are turing, nvidia and hopper.")
+    }
+    let command = compiler.split(separator: " ").map(String.init)
+    guard !command.isEmpty else { throw ValidationError("--interpret needs --compiler: Tools/kernels check knows it.") }
+    let device = InterpretedGPU(chip.traits, compiler: PTXCompiler(command: command), seed: seed)
+    say("device: \(chip.traits.name)'s PTX")
+    try run(on: device) { format in interpreted(chip.traits.matrixUnit, format) }
+    for (kernel, turns) in device.turns.sorted(by: { $0.key < $1.key }) {
+      guard turns.needed > 0 else { continue }
+      say("local memory of \(kernel): \(turns.asked) turns, \(turns.needed) if no two rows met in a bank")
+    }
+  }
+
+  /// What is only there for a unit; of its tiles, and of the cases, all or some of each kind.
+  private func interpreted(_ unit: MatrixUnit?, _ format: ComputeFormat) -> [Case] {
+    guard let unit, unit.formats.contains(format) else { return [] }
+    var cases = casesOnUnit(unit, format)
+    let tiles = MatrixTile.candidates(unit.kind, format)
+    cases += tiles.flatMap { tile in
+      ProductSamples.deepOnMatrixUnit.map { Case(sample: $0, kernel: .matrix(tile, splits: 1), constants: true) }
+    }
+    if light {
+      let single = tiles.filter { !$0.isByGroups }, chosen = [single.first, single.last, tiles.last(where: \.isByGroups)].compactMap { $0 }
+      // Of three sizes the one with tails everywhere, in parts; of convolutions a deep one and one with groups.
+      let samples =
+        [1, 4, 7, 10].map { ProductSamples.productsOnMatrixUnit[$0] } + [1, 2].map { ProductSamples.convolutions[$0] }
+        + [0, 2].map { ProductSamples.weightGradients[$0] }
+      cases = cases.filter { item in
+        guard case .matrix(let tile, let splits)? = item.kernel, chosen.contains(tile) else { return false }
+        return splits == 3 && samples.contains { $0.description == item.sample.description }
+          || ProductSamples.deepOnMatrixUnit.contains { $0.description == item.sample.description }
+      }
+    }
+    guard unit.attentionFormats.contains(format) else { return cases }
+    let attention = OperationSamples.attentionsOnMatrixUnit + OperationSamples.attentionGradientsOnMatrixUnit
+    // Heads of 96 and masked ones of 124, and the gradients of the first.
+    return cases + (light ? [1, 3, 6].map { attention[$0] } : attention).map { Case(sample: $0) }
+  }
+
+  private func run(on device: any Device, _ cases: (ComputeFormat) throws -> [Case]) throws {
     let formats = precision.map { Set($0.split(separator: ",").map(String.init)) }
-    var (count, failures) = (0, 0)
+    var (count, failures, otherwise) = (0, 0, 0)
     for format in ComputeFormat.allCases where formats?.contains(format.rawValue) ?? true {
       if let refusal = refusal(of: format, by: device.traits) {
         say("refused: \(format.rawValue): \(refusal)")
         continue
       }
-      for item in cases(format) + (light ? [] : try casesOnUnit(of: device, format)) {
+      for item in try cases(format) {
         let prefix = format == .float32 ? "" : "\(format) "
         let name = "\(item.kernel.map { "\($0) " } ?? "")\(prefix)\(item.constants ? "constant " : "")\(item.sample)"
         if let only, !name.contains(only) { continue }
         say("case: \(name)")
         count += 1
         do {
-          if let problem = try check(item, format, on: device) {
+          switch try check(item, format, on: device) {
+          case .agrees: break
+          case .isNotForIt: otherwise += 1
+          case .differs(let problem):
             failures += 1
             say("wrong: \(problem)")
           }
@@ -54,7 +109,7 @@ struct RunCommand: ParsableCommand {
         }
       }
     }
-    if formats?.contains(Precision.float32.rawValue) ?? true, only.map({ "vectors".contains($0) }) ?? true {
+    if interpret == nil, formats?.contains(Precision.float32.rawValue) ?? true, only.map({ "vectors".contains($0) }) ?? true {
       for (length, rows) in light ? [(300, 3)] : [(1, 1), (300, 3), (50_000, 40)] {
         say("case: vectors \(rows) × \(length)")
         count += 1
@@ -64,6 +119,7 @@ struct RunCommand: ParsableCommand {
         }
       }
     }
+    if otherwise > 0 { say("computed by other kernels, for want of room: \(otherwise)") }
     say("\(count) cases, \(failures) failed")
     if failures > 0 { throw ExitCode(1) }
   }
@@ -121,30 +177,38 @@ struct RunCommand: ParsableCommand {
   }
 
   /// Every tile of the matrix unit that is there, on what takes it.
-  private func casesOnUnit(of device: OpenCLDevice, _ format: ComputeFormat) throws -> [Case] {
-    guard let unit = try device.matrixUnit(), unit.formats.contains(format) else { return [] }
+  private func casesOnUnit(_ unit: MatrixUnit?, _ format: ComputeFormat) -> [Case] {
+    guard let unit, unit.formats.contains(format) else { return [] }
     let samples = ProductSamples.productsOnMatrixUnit + ProductSamples.convolutions + ProductSamples.weightGradients
     return MatrixTile.candidates(unit.kind, format).flatMap { tile in
       samples.flatMap { sample in [1, 3].map { Case(sample: sample, kernel: .matrix(tile, splits: $0), constants: true) } }
     }
   }
 
-  /// What is wrong, or `nil`.
-  private func check(_ item: Case, _ format: ComputeFormat, on device: any Device) throws -> String? {
+  private enum Finding {
+    case agrees
+    /// A tile that has no room for such operands: another kernel computed it.
+    case isNotForIt
+    case differs(String)
+  }
+
+  private func check(_ item: Case, _ format: ComputeFormat, on device: any Device) throws -> Finding {
     let sample = item.sample, precision = format.storage, tensors = sample.draw(seed: 7, precision: precision)
     let options = sample.operation is BatchNorm ? PlanOptions(format: format) : .asWritten(computing: format)
-    let (found, usesUnit) = try MatrixUnitChoice.$forced.withValue(item.unit) {
+    let (found, kernels) = try MatrixUnitChoice.$forced.withValue(item.unit) {
       try ProductKernel.$forced.withValue(item.kernel) {
         let plan = try Plan(try sample.graph(tensors, constants: item.constants), device: device, options: options)
         for (input, tensor) in zip(plan.graph.inputs, tensors) { try tensor.withUnsafeBytes { try plan.write($0, to: input) } }
         try plan.run()
-        return (try plan.read(plan.graph.outputs[0]), plan.kernels.contains { $0.hasPrefix("matrix_attention") })
+        return (try plan.read(plan.graph.outputs[0]), plan.kernels)
       }
     }
+    if case .matrix? = item.kernel, !kernels.contains(where: { $0.hasPrefix("matrix_") }) { return .isNotForIt }
+    let usesUnit = kernels.contains { $0.hasPrefix("matrix_attention") }
     let factors = format == .tf32 ? OperationSample.factorsInTF32(tensors) : tensors
     let expected = sample.operation.reference(factors.map(ReferenceTensor.init))
     let allowed = usesUnit ? sample.weightErrors(tensors, precision: precision) : []
     let (error, bound) = (sample.largestError(found, expected, precision: precision, allowed: allowed), sample.bound(expected))
-    return error <= bound ? nil : "largest error \(error), bound \(bound)"
+    return error <= bound ? .agrees : .differs("largest error \(error), bound \(bound)")
   }
 }

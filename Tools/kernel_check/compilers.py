@@ -46,14 +46,19 @@ class Clang:
         raise Failure(f"there is no {name} for clang-{self.number}: install libclc-{self.number} (Tools/setup does)")
 
     def command(self, target, program_options, source, result):
+        output = ["-S", "-emit-llvm"] if target in chips.TYPES_ONLY else ["-S"]
+        return [*self.base_command(target), *program_options.split(), *output, source, "-o", result]
+
+    def base_command(self, target):
+        """For any program."""
         if target in chips.TYPES_ONLY:
             prototypes = pathlib.Path(__file__).parent / "intel_prototypes.h"
-            return [self.path, "-x", "cl", *program_options.split(), "-O1", f"-DGRAFT_LANES={chips.TYPES_ONLY[target]}", "-include", str(prototypes),
-                    "-Wall", "-Werror", "-Wno-unused-function", "--target=spir64-unknown-unknown", "-S", "-emit-llvm", source, "-o", result]
+            return [self.path, "-x", "cl", "-O1", f"-DGRAFT_LANES={chips.TYPES_ONLY[target]}", "-include", str(prototypes), "-Wall", "-Werror",
+                    "-Wno-unused-function", "--target=spir64-unknown-unknown"]
         vendor = "nvidia" if target.startswith("sm_") else "amd"
         # -Dasm: OpenCL C's keyword of vendors' compilers, which clang spells __asm__. Our own files have no warnings of their own;
         # libclc's has another name for the same target.
-        command = [self.path, "-x", "cl", *program_options.split(), "-O3", "-Dasm=__asm__", "-Wall", "-Werror", "-Wno-error=linker-warnings",
+        command = [self.path, "-x", "cl", "-O3", "-Dasm=__asm__", "-Wall", "-Werror", "-Wno-error=linker-warnings",
                    "-Wno-linker-warnings", "-Wno-unused-function", "-Xclang", "-mlink-builtin-bitcode", "-Xclang", self.libraries[vendor]]
         if vendor == "nvidia":
             # NVIDIA's compiler says so; clang does not.
@@ -63,7 +68,7 @@ class Clang:
                 command += ["-Xclang", "-target-feature", "-Xclang", "+ptx65"]
         else:
             command += ["--target=amdgcn-amd-amdhsa", f"-mcpu={target}", "-nogpulib"]
-        return command + ["-S", source, "-o", result]
+        return command
 
     def built_in_functions(self):
         """The names of OpenCL C's own functions, as the header beside clang declares them."""

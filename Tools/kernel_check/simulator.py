@@ -1,4 +1,4 @@
-"""Graft's own launches under oclgrind, and on the OpenCL device that is there (PoCL)."""
+"""Graft's own launches under oclgrind, as NVIDIA's chips would carry them out, and on the OpenCL device that is there (PoCL)."""
 import os
 import re
 import shutil
@@ -6,7 +6,7 @@ import subprocess
 import time
 
 # What a run says besides reports: its own lines, and how many warnings oclgrind's compiler had, which is another than ours.
-EXPECTED = re.compile(r"(case: |device: |refused: |\d+ cases, \d+ failed|\d+ warnings? generated\.)")
+EXPECTED = re.compile(r"(case: |device: |refused: |local memory of |computed by other kernels, |\d+ cases, \d+ failed|\d+ warnings? generated\.)")
 PASSES = {
     # Races between work-items, accesses outside buffers, wrong calls.
     "races": ["--check-api", "--data-races"],
@@ -103,6 +103,22 @@ def confirm(report, command, processor, limit):
             report.problems.append(problem)
         else:
             report.unconfirmed.append(case)
+
+
+# The matrix units whose instructions are interpreted, and the chip that clang compiles them for. A Hopper has Ampere's instructions, too.
+INTERPRETED = {"turing": "sm_75", "nvidia": "sm_80", "hopper": "sm_90"}
+
+
+def run_interpreted(clang, tool, only=None, quick=False, limit=3000):
+    """Side by side where there are two processors."""
+    kinds = ["turing", "hopper"] if quick else list(INTERPRETED)
+    count, waiting, reports = len(os.sched_getaffinity(0)), [], []
+    for kind in kinds:
+        command = [tool, "run", "--interpret", kind, "--compiler", " ".join(clang.base_command(INTERPRETED[kind]))]
+        waiting.append(start(f"interpreted, {INTERPRETED[kind]}", command + (["--light"] if quick else []) + (["--only", only] if only else []), None))
+        if len(waiting) >= count:
+            reports.append(finish(waiting.pop(0), limit))
+    return reports + [finish(started, limit) for started in waiting]
 
 
 def run_device(tool, only=None, quick=False, limit=3000):

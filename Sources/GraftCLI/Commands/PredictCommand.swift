@@ -94,7 +94,9 @@ struct PredictCommand: ReportingCommand {
     func predict(_ paths: [String], _ bytes: [UInt8]) throws {
       guard !paths.isEmpty else { return }
       // The last batch may be a short one.
-      let found = try bytes.withUnsafeBytes { try logits(UnsafeRawBufferPointer(rebasing: $0[..<(paths.count * preprocessing.byteCount)]), paths.count) }
+      let found = try bytes.withUnsafeBytes {
+        try logits(UnsafeRawBufferPointer(rebasing: $0[..<(paths.count * preprocessing.byteCount)]), paths.count)
+      }
       let names = head.metadata.classes
       for (place, path) in paths.enumerated() {
         let outputs = found[place * head.classCount..<(place + 1) * head.classCount]
