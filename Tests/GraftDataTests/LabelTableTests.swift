@@ -83,7 +83,8 @@ import Testing
     ("path,labels\na.png,cat||dog\n", .multilabel, "empty name"), ("path,cat,dog\na.png,1,2\n", .multilabel, "the label dog is '2'"),
     ("path,split\na.png,test\n", .regression, "no column of numbers"), ("path,age\na.png,old\n", .regression, "the target age is 'old'"),
     ("path,age\na.png,nan\n", .regression, "'nan'"), ("path,age\na.png,1e999\n", .regression, "'1e999'"), ("path,age\na.png,\n", .regression, "''"),
-    ("a.png,31\nb.png,40\n", .regression, "is a row of data"), ("a,31.5,-2\nb,40,3\n", .regression, "names the columns, as path,age"),
+    ("a.png,31\nb.png,40\n", .regression, "is a row of data"),
+    ("a/b,31.5,-2\nb,40,3\n", .regression, "names the columns, as path,age; if this one does, call the paths' column path"),
     ("deep/a.JPG,1,x\nb.png,0,1\n", .multilabel, "is a row of data"), ("a.png,cat\nb.png,dog\n", .classification, "is a row of data"),
     ("path,,age\na.png,1,2\n", .regression, "empty"), ("split,age\n,2\n", .regression, "no column for the paths"),
   ]) func mistakesAreNamed(text: String, task: LabelTask, words: String) throws {
@@ -94,6 +95,8 @@ import Testing
   /// Labels may be called by numbers where the header says that it is one.
   @Test func aHeaderMayHoldNumbers() throws {
     #expect(try table("path,7,9\na.png,1,0\n", .multilabel).labelling.names == ["7", "9"])
+    #expect(try table("image,0,1,2\na.png,1,0,1\n", .multilabel).labelling.names == ["0", "1", "2"])
+    #expect(try table("file,2019,2020\na.png,3.5,4\n", .regression).labelling.names == ["2019", "2020"])
     #expect(try table("image,age\na.png,1\n", .regression).labelling.names == ["age"])
   }
 

@@ -127,11 +127,12 @@ public struct LabelTable: Sendable {
       guard split != path else { throw failure("has no column for the paths", "Call it path.") }
       let others = names.indices.filter { $0 != path && $0 != split }
       let content: Content
-      // Without a header the first image would be lost, and its numbers be what targets are called.
-      func isNumber(_ column: Int) -> Bool { Double(names[column]) != nil }
-      guard names[path] == "path" || !(ImageFolder.isImage(Array(names[path].utf8)) || !others.isEmpty && others.allSatisfy(isNumber)) else {
+      // Without a header the first image would be lost, and its numbers be what targets are called. Labels may be called by numbers, too:
+      // only what stands where an image does tells.
+      let first = names[path].utf8, numbers = !others.isEmpty && others.allSatisfy { Double(names[$0]) != nil }
+      guard names[path] == "path" || !(ImageFolder.isImage(Array(first)) || numbers && first.contains(UInt8(ascii: "/"))) else {
         let example = [LabelTask.classification: "path,label", .multilabel: "path,cat,outdoor", .regression: "path,age"][task] ?? ""
-        throw failure("is a row of data", "Write a first line that names the columns, as \(example).")
+        throw failure("is a row of data", "Write a first line that names the columns, as \(example); if this one does, call the paths' column path.")
       }
       switch task {
       case .classification:
