@@ -108,6 +108,22 @@ import Testing
     #expect(try extract("path,label\n\(root)//a/1.png,cat\n/elsewhere/a/1.png,dog\n").summary.extracted == 1)
   }
 
+  /// The folder may be reached in other ways than the table's paths say, and both in others than the system's.
+  @Test func absolutePathsLeadToTheFolderHoweverItIsSpelt() throws {
+    for name in ["photos/a/1.png", "photos/b/deep/2.png", "other/3.png"] { try photos.folder.write(name, TestPhotos.bytes(seed: name.count)) }
+    let root = photos.folder.path, target = try #require(realpath(root, nil).map { String(cString: $0) })
+    for (link, leads) in [("link", "photos/a"), ("again", "photos"), ("photos/inside", "../other")] {
+      try FileManager.default.createSymbolicLink(atPath: "\(root)/\(link)", withDestinationPath: leads)
+    }
+    let text = "path,label\n\(target)/photos/a/1.png,x\n\(root)/again/b/deep/2.png,y\n\(root)/link/../inside/3.png,z\n\(root)/other/3.png,z\n"
+    for data in ["photos", "again", "link/..", "link/../../again", "photos/a/../../photos/b/..//"] {
+      var labels: [String: String] = [:]
+      let tally = try ImageFolder(path: "\(root)/\(data)", labels: table(text)).forEachImage { labels[$0.path] = $0.label }
+      #expect(labels == ["a/1.png": "x", "b/deep/2.png": "y", "inside/3.png": "z"], "\(data)")
+      #expect(tally.missing.first == ["\(root)/other/3.png"] && tally.unlabelled.count == 0)
+    }
+  }
+
   @Test(arguments: [
     ("path,label\n\u{E9}.png,x\ne\u{301}.png,x\n", LabelTask.classification, "and the first is on line 2. Rename"),
     ("path,label\n1.png,\u{E9}\n2.png,e\u{301}\n", .classification, "line 3: the labels '"),

@@ -205,18 +205,48 @@ public struct LabelTable: Sendable {
   ///
   /// - Throws: `DataSetError` if two rows name one image, one of them by its absolute path.
   func rows(in folder: String) throws(DataSetError) -> [String: Row] {
-    let root = FilePath.absolute(folder)
-    let prefixes = [root, folder].map { $0.hasSuffix("/") ? $0 : $0 + "/" }
     guard rows.keys.contains(where: { $0.hasPrefix("/") }) else { return rows }
-    var found: [String: Row] = [:]
+    let prefixes = [FilePath.absolute(folder), folder].map { $0.hasSuffix("/") ? $0 : $0 + "/" }
+    var leading = LeadingFolders(of: folder), found: [String: Row] = [:]
     for (path, row) in rows.sorted(by: { $0.value.line < $1.value.line }) {
-      let prefix = path.hasPrefix("/") ? prefixes.first { path.hasPrefix($0) } ?? "" : ""
-      let image = prefix.isEmpty ? path : String(path.dropFirst(prefix.count).drop { $0 == "/" })
+      var rest = path[...]
+      if path.hasPrefix("/") {
+        if let prefix = prefixes.first(where: { path.hasPrefix($0) }) {
+          rest = path.dropFirst(prefix.count)
+        } else if let count = leading.byteCount(of: path) {
+          rest = Substring(path.utf8.dropFirst(count))
+        }
+      }
+      let image = rest.startIndex == path.startIndex ? path : String(rest.drop { $0 == "/" })
       if let known = found.updateValue(row, forKey: image) {
         throw DataSetError(
           path: self.path, reason: "line \(row.line): '\(path)' is on line \(known.line) already", remedy: "Remove one of both lines.")
       }
     }
+    return found
+  }
+}
+
+/// How much of a path names a folder, however it is spelt: by way of a link, or with "..".
+private struct LeadingFolders {
+  private let identity: [UInt64]?
+  /// By the folder that an image lies in.
+  private var known: [[UInt8]: Int?] = [:]
+
+  init(of folder: String) { identity = try? FileStatus.of(Array(folder.utf8)).get().identity }
+
+  /// The bytes before an image's path relative to the folder; `nil` if it does not lie there.
+  mutating func byteCount(of path: String) -> Int? {
+    guard let identity else { return nil }
+    let folder = FilePath.folder(of: path), bytes = Array(folder.utf8)
+    if let found = known[bytes] { return found }
+    // The longest first: what follows names no folder above it.
+    var leading = folder, found: Int?
+    while found == nil, !leading.isEmpty {
+      if case .success(let status) = FileStatus.of(Array(leading.utf8)), status.identity == identity { found = leading.utf8.count }
+      leading = FilePath.folder(of: leading)
+    }
+    known[bytes] = .some(found)
     return found
   }
 }
