@@ -418,7 +418,7 @@ import Testing
     defer { _ = folder }
     // The log of a writer that is still there, without the file that readers share.
     let writer = try DatabaseQueue(path: store + "/index.sqlite")
-    try await writer.writeWithoutTransaction { db in try db.execute(sql: "UPDATE store SET value = value") }
+    try await writer.writeWithoutTransaction { db in try db.execute(sql: "INSERT INTO store VALUES ('note', '')") }
     let copy = folder.path + "/copy"
     try FileManager.default.copyItem(atPath: store, toPath: copy)
     try FileManager.default.removeItem(atPath: copy + "/index.sqlite-shm")
@@ -432,6 +432,35 @@ import Testing
       #expect(error.description.contains("index.sqlite-wal") && error.remedy.contains("can be written"), "\(error)")
     }
     #expect(try FeatureStore.open(reading: store).samples().count == 12)
+  }
+
+  /// An empty log holds nothing that would have to be taken in.
+  @Test func readsAStoreThatCannotBeWrittenBesideAnEmptyLog() async throws {
+    let (_, store, folder) = try filled(12)
+    defer { _ = folder }
+    try folder.write("store/index.sqlite-wal", [])
+    let paths = [store, store + "/shards", store + "/index.sqlite", store + "/index.sqlite-wal"]
+    for path in paths { chmod(path, path.contains("sqlite") ? 0o444 : 0o555) }
+    defer { for path in paths { chmod(path, 0o755) } }
+    await #expect(processExitsWith: .success) { [store = store as String] in
+      if getuid() == 0 { try #require(setuid(65_534) == 0) }
+      let opened = try FeatureStore.open(reading: store)
+      #expect(opened.samples().count == 12)
+      try opened.verify()
+    }
+  }
+
+  @Test func anIndexThatCannotBeReadIsNamed() async throws {
+    let (_, store, folder) = try filled(12)
+    defer { _ = folder }
+    try folder.write("store/index.sqlite-wal", [1])
+    let index = store + "/index.sqlite"
+    for (path, mode) in [(index, 0o000), (store, 0o555)] as [(String, mode_t)] { chmod(path, mode) }
+    defer { for path in [store, index] { chmod(path, 0o755) } }
+    await #expect(processExitsWith: .success) { [store = store as String, index = index as String] in
+      if getuid() == 0 { try #require(setuid(65_534) == 0) }
+      #expect(throws: FileError(path: index, action: "open", code: EACCES)) { try FeatureStore.open(reading: store) }
+    }
   }
 
   // MARK: Rows
