@@ -45,6 +45,16 @@ import Testing
     #expect(found == rows)
   }
 
+  /// As an option of names has them.
+  @Test(
+    arguments: [
+      ("cat,dog", ["cat", "dog"]), ("\"a,b\",c", ["a,b", "c"]), ("\"a \"\"b\"\"\",", ["a \"b\"", ""]), ("", []),
+      ("\"two\nlines\",x", ["two\nlines", "x"]), ("a\nb", nil), ("\"a", nil), ("a\"b", nil), ("\"a\"b", nil),
+    ] as [(String, [String]?)])
+  func aTextIsOneRow(text: String, fields: [String]?) {
+    #expect(CommaSeparated.fields(of: text) == fields)
+  }
+
   @Test func linesAreCounted() throws {
     var lines: [Int] = []
     try CommaSeparated.forEachRow(of: try tables.write("x.csv", Array("a\n\n\"x\ny\nz\"\r\nb".utf8))) { lines.append($0.line) }
