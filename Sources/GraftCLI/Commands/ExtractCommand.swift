@@ -45,7 +45,7 @@ struct ExtractCommand: ReportingCommand {
   @Option(help: ArgumentHelp("Number format of the stored features: float32 or float16.", valueName: "format")) var featureType = "float32"
   @Option(
     help: ArgumentHelp(
-      "The part of the images that becomes test data where folders don't say (default: the store's; 0.2 of a new one).", valueName: "ratio"))
+      "The part of the images that becomes test data where folders don't say (default: 0.2, or without --seed the store's).", valueName: "ratio"))
   var testFraction: Double?
   @Option(help: ArgumentHelp("Draws another test split.", valueName: "number")) var seed: UInt64?
   @Option(help: ArgumentHelp("Threads that decode (default: every core).", valueName: "count")) var decodingThreads: Int?
