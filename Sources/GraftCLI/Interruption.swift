@@ -5,7 +5,7 @@ import Synchronization
 
 /// What Ctrl-C, SIGTERM and a closed terminal do to a command.
 ///
-/// As a rule it ends at once: unfinished files are removed, a sentence says what is left, and the exit status is 128 plus the
+/// As a rule it ends at once: unfinished files are removed, trials taken back, a sentence says what is left, and the exit status is 128 plus the
 /// signal's number, as shells have it. A command that would lose work defers: the first signal then sets a flag, which asks
 /// it to end cleanly, and the second ends the process.
 final class Interruption: Sendable {
@@ -79,6 +79,7 @@ final class Interruption: Sendable {
       return
     }
     UnfinishedFiles.removeAll()
+    TrialJournal.withdraw()
     Console.standardError(lineStart + "error: stopped. \(remedy)\n")
     _exit(128 + number)
   }

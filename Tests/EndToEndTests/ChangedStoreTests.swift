@@ -123,6 +123,16 @@ import Testing
     #expect(try evaluate().samples == samples.samples(split: "test").count)
   }
 
+  /// A name with a comma stands in quotes, as in a table.
+  @Test func aClassMayHaveAComma() throws {
+    try Photos.write(to: folder["photos"], count: 4)
+    try FileManager.default.moveItem(atPath: folder["photos/grass"], toPath: folder["photos/grass, \"green\""])
+    try extract(["--classes", #""grass, ""green""",red brick"#])
+    #expect(try FeatureStore.open(reading: store).classNames == ["grass, \"green\"", "red brick"])
+    let source = ["extract", "--backbone", Fixture.path("tiny.onnx"), "--data", folder["photos"], "--output", folder["other"]]
+    #expect(try run(source + ["--classes", "\"grass"], status: 64).messages.contains("in double quotes"))
+  }
+
   @Test func theTableOfLabelsMayBeGone() throws {
     try Photos.write(to: folder["photos"], count: 8)
     let lines = Photos.classes.flatMap { name in (0..<8).map { "\(name)/0-\($0).tiff,\(name == "grass" ? "green" : "other")" } }

@@ -29,6 +29,23 @@ import Testing
     #expect(bench.status == 0 && bench.messages.components(separatedBy: file).count == 2, "\(bench.messages)")
   }
 
+  /// Someone who does not wait for the candidate that is being measured says nothing against it.
+  @Test(.enabled(if: hasOpenCL, "no OpenCL device: install pocl-opencl-icd")) func whoStopsTwiceShunsNoCandidate() throws {
+    let folder = try TemporaryFolder()
+    let trials = folder["cache/trials"], names = { (try? FileManager.default.contentsOfDirectory(atPath: trials)) ?? [] }
+    let tune = ["tune", model, "--seconds", "600", "--batch-size", "2", "--device", "opencl", "--kernels", "gpu"]
+    let process = try GraftProcess(tune, folder: folder, environment: ["GRAFT_CACHE": folder["cache"]])
+    let deadline = ContinuousClock.now + .seconds(120)
+    while names().isEmpty, process.process.isRunning, ContinuousClock.now < deadline { Thread.sleep(forTimeInterval: 0.001) }
+    while process.process.isRunning {
+      kill(process.process.processIdentifier, SIGINT)
+      Thread.sleep(forTimeInterval: 0.002)
+    }
+    let outcome = try process.wait()
+    #expect(!outcome.wasSignalled && outcome.status == 130, "\(outcome.status) \(outcome.messages)")
+    #expect(names().isEmpty)
+  }
+
   /// The shapes of a step are those of forward, and of the way back.
   @Test(.enabled(if: hasOpenCL, "no OpenCL device: install pocl-opencl-icd")) func aTrainingStepIsTuned() throws {
     let folder = try TemporaryFolder()

@@ -111,6 +111,25 @@ import Testing
     for split in splits { #expect(error.remedy.contains("'\(split.prefix { $0 != "/" })'"), "\(error)") }
   }
 
+  /// Pictures that lie beside the class folders of a split are left out, whatever else is there.
+  @Test func strayPicturesMakeNoClassesOfSplits() throws {
+    try make("train/cat/1.png", "train/dog/deep/2.png", "train/stray.png", "test/cat/3.png", "test/stray.png")
+    let first = try walk()
+    #expect(first.0.classNames == ["cat", "dog"] && first.2.outside.first == ["train/stray.png", "test/stray.png"])
+    // What the first run wrote, and a folder for what comes next.
+    try make("features/index.sqlite", "features/shards/000000.npy")
+    try FileManager.default.createDirectory(atPath: folder.path + "/heads", withIntermediateDirectories: true)
+    let second = try walk()
+    #expect(second.0.classNames == ["cat", "dog"] && second.1 == first.1)
+    #expect(second.2.outside == first.2.outside && second.2.passedOver == ["features"])
+    try folder.remove("test/stray.png")
+    try make("extra/4.png")
+    let error = try #require(throws: DataSetError.self) { try walk() }
+    #expect(error.reason.contains("'extra', which holds images, lies beside 'test' and 'train'"), "\(error)")
+    try folder.remove("test")
+    #expect(try #require(throws: DataSetError.self) { try walk() }.reason.contains("'extra', which holds images, lies beside 'train'"))
+  }
+
   @Test func aClassMayBeCalledAsASplitIs() throws {
     try make("test/1.png", "test/more/2.png", "exam/3.png", "empty/readme.md")
     let (data, entries, tally) = try walk()

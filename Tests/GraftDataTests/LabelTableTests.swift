@@ -45,6 +45,16 @@ import Testing
     #expect(found == rows)
   }
 
+  /// As an option of names has them.
+  @Test(
+    arguments: [
+      ("cat,dog", ["cat", "dog"]), ("\"a,b\",c", ["a,b", "c"]), ("\"a \"\"b\"\"\",", ["a \"b\"", ""]), ("", []),
+      ("\"two\nlines\",x", ["two\nlines", "x"]), ("a\nb", nil), ("\"a", nil), ("a\"b", nil), ("\"a\"b", nil),
+    ] as [(String, [String]?)])
+  func aTextIsOneRow(text: String, fields: [String]?) {
+    #expect(CommaSeparated.fields(of: text) == fields)
+  }
+
   @Test func linesAreCounted() throws {
     var lines: [Int] = []
     try CommaSeparated.forEachRow(of: try tables.write("x.csv", Array("a\n\n\"x\ny\nz\"\r\nb".utf8))) { lines.append($0.line) }
@@ -83,7 +93,8 @@ import Testing
     ("path,labels\na.png,cat||dog\n", .multilabel, "empty name"), ("path,cat,dog\na.png,1,2\n", .multilabel, "the label dog is '2'"),
     ("path,split\na.png,test\n", .regression, "no column of numbers"), ("path,age\na.png,old\n", .regression, "the target age is 'old'"),
     ("path,age\na.png,nan\n", .regression, "'nan'"), ("path,age\na.png,1e999\n", .regression, "'1e999'"), ("path,age\na.png,\n", .regression, "''"),
-    ("a.png,31\nb.png,40\n", .regression, "is a row of data"), ("a,31.5,-2\nb,40,3\n", .regression, "names the columns, as path,age"),
+    ("a.png,31\nb.png,40\n", .regression, "is a row of data"),
+    ("a/b,31.5,-2\nb,40,3\n", .regression, "names the columns, as path,age; if this one does, call the paths' column path"),
     ("deep/a.JPG,1,x\nb.png,0,1\n", .multilabel, "is a row of data"), ("a.png,cat\nb.png,dog\n", .classification, "is a row of data"),
     ("path,,age\na.png,1,2\n", .regression, "empty"), ("split,age\n,2\n", .regression, "no column for the paths"),
   ]) func mistakesAreNamed(text: String, task: LabelTask, words: String) throws {
@@ -94,6 +105,8 @@ import Testing
   /// Labels may be called by numbers where the header says that it is one.
   @Test func aHeaderMayHoldNumbers() throws {
     #expect(try table("path,7,9\na.png,1,0\n", .multilabel).labelling.names == ["7", "9"])
+    #expect(try table("image,0,1,2\na.png,1,0,1\n", .multilabel).labelling.names == ["0", "1", "2"])
+    #expect(try table("file,2019,2020\na.png,3.5,4\n", .regression).labelling.names == ["2019", "2020"])
     #expect(try table("image,age\na.png,1\n", .regression).labelling.names == ["age"])
   }
 
@@ -103,6 +116,22 @@ import Testing
     let error = try #require(throws: DataSetError.self) { try extract("path,label\na/1.png,cat\n\(root)/a/1.png,\(label)\n") }
     #expect(error.description.contains("line 3: '\(root)/a/1.png' is on line 2 already"), "\(error)")
     #expect(try extract("path,label\n\(root)//a/1.png,cat\n/elsewhere/a/1.png,dog\n").summary.extracted == 1)
+  }
+
+  /// The folder may be reached in other ways than the table's paths say, and both in others than the system's.
+  @Test func absolutePathsLeadToTheFolderHoweverItIsSpelt() throws {
+    for name in ["photos/a/1.png", "photos/b/deep/2.png", "other/3.png"] { try photos.folder.write(name, TestPhotos.bytes(seed: name.count)) }
+    let root = photos.folder.path, target = try #require(realpath(root, nil).map { String(cString: $0) })
+    for (link, leads) in [("link", "photos/a"), ("again", "photos"), ("photos/inside", "../other")] {
+      try FileManager.default.createSymbolicLink(atPath: "\(root)/\(link)", withDestinationPath: leads)
+    }
+    let text = "path,label\n\(target)/photos/a/1.png,x\n\(root)/again/b/deep/2.png,y\n\(root)/link/../inside/3.png,z\n\(root)/other/3.png,z\n"
+    for data in ["photos", "again", "link/..", "link/../../again", "photos/a/../../photos/b/..//"] {
+      var labels: [String: String] = [:]
+      let tally = try ImageFolder(path: "\(root)/\(data)", labels: table(text)).forEachImage { labels[$0.path] = $0.label }
+      #expect(labels == ["a/1.png": "x", "b/deep/2.png": "y", "inside/3.png": "z"], "\(data)")
+      #expect(tally.missing.first == ["\(root)/other/3.png"] && tally.unlabelled.count == 0)
+    }
   }
 
   @Test(arguments: [

@@ -141,6 +141,28 @@ import Testing
     #expect(row.contains { $0 != 0 })
   }
 
+  /// A rebuild may end between a reader's look at the index and at the shards, which are gone then.
+  @Test func aReaderThatMeetsTheEndOfARebuildHasTheNewStore() throws {
+    let photos = try TestPhotos()
+    try photos.fill(20)
+    let path = photos.folder.path + "-store"
+    defer { try? FileManager.default.removeItem(atPath: path) }
+    try extract(photos, to: path)
+    let store = try FeatureStore.open(reading: path) {
+      try extract(photos, to: path, key: testKey(cut: "other"), options: testOptions(opening: .rebuilding))
+    }
+    #expect(store.key == testKey(cut: "other") && store.samples().count == 20)
+    try store.verify()
+    // A shard that is missing in the index that is there is damage.
+    let error = try #require(throws: StoreError.self) {
+      try FeatureStore.open(reading: path) {
+        let first = try #require(try shardFiles(path).first)
+        try FileManager.default.removeItem(at: shard(path, first))
+      }
+    }
+    #expect(error.kind == .damaged && error.description.contains("--repair"), "\(error)")
+  }
+
   /// A disk too small for the data: an error that says so, and the same command goes on once there is room.
   @Test(.enabled(if: SmallDisk.isPossible, "mounting a small disk needs the right to")) func aFullDiskLosesNothing() throws {
     let photos = try TestPhotos()

@@ -33,6 +33,17 @@ import Testing
       shardRows: 7)
   }
 
+  /// As `graft extract` does with folders: before a store is made of what no head can be trained on.
+  @Test func classesInTwoSpellingsAreRefused() throws {
+    try features([3, 2])
+    try words(["caf\u{E9}", "tea", "cafe\u{301}"], to: "y.npy")
+    let error = try #require(throws: DataSetError.self) { try importing() }
+    #expect(error.reason == #"the labels 'caf\u{00E9}' and 'cafe\u{0301}' are one name in two spellings of Unicode"#)
+    #expect(try !folder.names().contains("store"))
+    try words(["caf\u{E9}", "tea", "caf\u{E9}"], to: "y.npy")
+    #expect(try importing().classes == 2)
+  }
+
   @Test func keepsIntegerLabelsInNumericOrder() throws {
     try features([23, 3])
     try labels((0..<23).map { Int64([10, 9, 100, -2][$0 % 4]) })

@@ -121,6 +121,76 @@ import Testing
     #expect(try folder.names("store/shards").count == 4)
   }
 
+  /// A rebuild that never comes to its end must not leave another shard each time.
+  @Test(arguments: [true, false]) func rebuildsThatFailLeaveNoShards(_ isReadable: Bool) throws {
+    struct DeviceLost: Error {}
+    let (photos, store, folder) = try filled(30)
+    defer { _ = folder }
+    let kept = try folder.names("store/shards")
+    func rebuild(_ cut: String, batches: Int) throws -> [String] {
+      var left = batches
+      #expect(throws: DeviceLost.self) {
+        try extract(
+          photos, to: store, key: testKey(cut: cut), options: testOptions(opening: .rebuilding),
+          onBatch: { _ in
+            left -= 1
+            if left < 0 { throw DeviceLost() }
+          })
+      }
+      return try folder.names("store/shards").filter { !kept.contains($0) }
+    }
+    let begun = try rebuild("other", batches: 4)
+    #expect(begun.contains("000004.npy"))
+    if !isReadable { try folder.write("store/index.sqlite", Array("not SQLite at all, but long enough to be looked at".utf8)) }
+    // What writers leave that are killed before a transaction.
+    for name in ["000050.npy", "000051.npy", ".000052.npy.part", "mine.npy"] { try folder.write("store/shards/" + name, [1]) }
+    #expect(try rebuild("other", batches: 0) == begun + ["mine.npy"])
+    try folder.write("store/shards/.000099.npy.part", [1])
+    #expect(try rebuild("a third", batches: 0) == ["mine.npy"])
+    #expect(try Set(folder.names("store/shards")) == Set(kept + ["mine.npy"]))
+    #expect(try extract(photos, to: store, options: testOptions(opening: .rebuilding)).computed == 30)
+    #expect(try folder.names("store/shards").count == 5 && FeatureStore.open(reading: store).entries["first_shard"] == nil)
+  }
+
+  /// Who rebuilds wants other features, and the samples in the splits that they were in.
+  @Test func aRebuildKeepsTheSplit() throws {
+    let (photos, store, folder) = try filled(60)
+    defer { _ = folder }
+    let rule = SplitRule(seed: 9, testFraction: 0.5)
+    try extract(photos, to: store, options: testOptions(split: rule))
+    let before = try FeatureStore.open(reading: store).samplesBySplit.mapValues(\.count)
+    try extract(photos, to: store, key: testKey(cut: "other"), options: testOptions(opening: .rebuilding))
+    let after = try FeatureStore.open(reading: store)
+    #expect(after.splitRule == rule && after.samplesBySplit.mapValues(\.count) == before)
+    let other = SplitRule(seed: 1, testFraction: 0.1)
+    try extract(photos, to: store, options: testOptions(opening: .rebuilding, split: other))
+    #expect(try FeatureStore.open(reading: store).splitRule == other)
+    try folder.write("store/index.sqlite", Array("not SQLite at all, but long enough to be looked at".utf8))
+    try extract(photos, to: store, options: testOptions(opening: .rebuilding))
+    #expect(try FeatureStore.open(reading: store).splitRule == .default)
+  }
+
+  /// Rows of a device or a version that someone rebuilds for are not gone on with.
+  @Test(arguments: ["device", "graft_version", "backbone_path"]) func aRebuildElsewhereBeginsAnew(_ fact: String) throws {
+    struct DeviceLost: Error {}
+    let (photos, store, folder) = try filled(30)
+    defer { _ = folder }
+    var options = testOptions(opening: .rebuilding), batches = 0
+    options.facts = ["device": "opencl:0", "graft_version": "1", "backbone_path": "/models/a.onnx"]
+    #expect(throws: DeviceLost.self) {
+      try extract(
+        photos, to: store, options: options,
+        onBatch: { _ in
+          batches += 1
+          if batches > 4 { throw DeviceLost() }
+        })
+    }
+    options.facts[fact] = "another"
+    let (summary, computed) = try extract(photos, to: store, options: options)
+    #expect(summary.extracted + summary.reused == 30 && (computed == 30) == (fact != "backbone_path"), "\(computed)")
+    #expect(try FeatureStore.open(reading: store).entries[fact] == "another")
+  }
+
   @Test func aNewSampleMovesNoOther() throws {
     let (photos, store, folder) = try filled(60)
     defer { _ = folder }
@@ -348,7 +418,7 @@ import Testing
     defer { _ = folder }
     // The log of a writer that is still there, without the file that readers share.
     let writer = try DatabaseQueue(path: store + "/index.sqlite")
-    try await writer.writeWithoutTransaction { db in try db.execute(sql: "UPDATE store SET value = value") }
+    try await writer.writeWithoutTransaction { db in try db.execute(sql: "INSERT INTO store VALUES ('note', '')") }
     let copy = folder.path + "/copy"
     try FileManager.default.copyItem(atPath: store, toPath: copy)
     try FileManager.default.removeItem(atPath: copy + "/index.sqlite-shm")
@@ -362,6 +432,35 @@ import Testing
       #expect(error.description.contains("index.sqlite-wal") && error.remedy.contains("can be written"), "\(error)")
     }
     #expect(try FeatureStore.open(reading: store).samples().count == 12)
+  }
+
+  /// An empty log holds nothing that would have to be taken in.
+  @Test func readsAStoreThatCannotBeWrittenBesideAnEmptyLog() async throws {
+    let (_, store, folder) = try filled(12)
+    defer { _ = folder }
+    try folder.write("store/index.sqlite-wal", [])
+    let paths = [store, store + "/shards", store + "/index.sqlite", store + "/index.sqlite-wal"]
+    for path in paths { chmod(path, path.contains("sqlite") ? 0o444 : 0o555) }
+    defer { for path in paths { chmod(path, 0o755) } }
+    await #expect(processExitsWith: .success) { [store = store as String] in
+      if getuid() == 0 { try #require(setuid(65_534) == 0) }
+      let opened = try FeatureStore.open(reading: store)
+      #expect(opened.samples().count == 12)
+      try opened.verify()
+    }
+  }
+
+  @Test func anIndexThatCannotBeReadIsNamed() async throws {
+    let (_, store, folder) = try filled(12)
+    defer { _ = folder }
+    try folder.write("store/index.sqlite-wal", [1])
+    let index = store + "/index.sqlite"
+    for (path, mode) in [(index, 0o000), (store, 0o555)] as [(String, mode_t)] { chmod(path, mode) }
+    defer { for path in [store, index] { chmod(path, 0o755) } }
+    await #expect(processExitsWith: .success) { [store = store as String, index = index as String] in
+      if getuid() == 0 { try #require(setuid(65_534) == 0) }
+      #expect(throws: FileError(path: index, action: "open", code: EACCES)) { try FeatureStore.open(reading: store) }
+    }
   }
 
   // MARK: Rows

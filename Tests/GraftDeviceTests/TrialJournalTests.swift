@@ -78,6 +78,28 @@ import Testing
     #expect(journal.unfinishedCount(trial) == 1)
   }
 
+  /// Someone who ends a process says nothing of what it was trying, unless that took too long.
+  @Test func whoIsEndedTakesItsTrialsBack() async throws {
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    try write([TrialJournal.line(of: try ended())])
+    for (name, isKept) in [("young", false), ("old", true)] {
+      await #expect(processExitsWith: .exitCode(7)) { [folder = folder as String, name = name as String, isKept = isKept as Bool] in
+        let journal = TrialJournal(environment: ["GRAFT_CACHE": folder]), trials = [["a device", "matrix unit nobody"], [name]]
+        // The first had ended already: that line is another process's.
+        try? journal.trying(["lost"], isFatal: { _ in true }) { throw Trouble() }
+        journal.trying(trials[0]) {
+          journal.trying(trials[1]) {
+            TrialJournal.withdraw(youngerThan: isKept ? .zero : .seconds(3600))
+            journal.trying(["later"]) { if access(journal.path(["later"]), F_OK) != 0 { _exit(7) } }
+          }
+        }
+      }
+      #expect((journal.unfinishedCount([name]) == 1) == isKept, "\(name)")
+      #expect(journal.unfinishedCount(trial) == (isKept ? 2 : 1), "\(name)")
+    }
+    #expect(journal.unfinishedCount(["lost"]) == 2)
+  }
+
   @Test func whereNothingCanBeWrittenNothingIsKnown() {
     let nowhere = TrialJournal(environment: ["GRAFT_CACHE": "/dev/null/graft"])
     #expect(nowhere.trying(trial) { 5 } == 5)

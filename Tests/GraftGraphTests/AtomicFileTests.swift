@@ -85,6 +85,79 @@ import Testing
     #expect(try names() == ["circle"])
   }
 
+  /// In a folder as /tmp, where only who owns a file, or the folder, may take its name away.
+  @Test(.enabled(if: getuid() == 0, "only root makes files of several users")) func refusesOthersFilesInAStickyFolder() async throws {
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    for name in ["root", "nobody"] { try write("old", to: name) }
+    try FileManager.default.createSymbolicLink(atPath: "\(folder)/link", withDestinationPath: "root")
+    try #require(chown("\(folder)/nobody", 65_534, 65_534) == 0)
+    for (mode, owner) in [(0o1777, 0), (0o777, 0), (0o1777, 65_534)] as [(mode_t, uid_t)] {
+      try #require(chown(folder, owner, owner) == 0 && chmod(folder, mode) == 0)
+      await #expect(processExitsWith: .success) { [folder = folder as String, mode = mode as mode_t, owner = owner as uid_t] in
+        // Root may.
+        try AtomicFile.check(creating: "\(folder)/nobody")
+        try #require(setuid(65_534) == 0)
+        for name in ["nobody", "new"] { try AtomicFile.check(creating: "\(folder)/\(name)") }
+        for name in ["root", "link"] {
+          guard mode == 0o1777, owner == 0 else {
+            try AtomicFile.check(creating: "\(folder)/\(name)")
+            continue
+          }
+          let error = try #require(throws: FileError.self) { try AtomicFile.check(creating: "\(folder)/\(name)") }
+          #expect(error == FileError(path: "\(folder)/\(name)", action: "replace", code: EPERM) && "\(error)".contains("another user's"), "\(error)")
+        }
+      }
+    }
+    #expect(try names() == ["link", "nobody", "root"])
+  }
+
+  private static let canMount = {
+    let folder = NSTemporaryDirectory() + "/graft-\(UUID().uuidString)"
+    guard mkdir(folder, 0o755) == 0 else { return false }
+    defer { rmdir(folder) }
+    return mount(folder, folder, nil, UInt(MS_BIND), nil) == 0 && umount2(folder, Int32(MNT_DETACH)) == 0
+  }()
+
+  @Test(.enabled(if: canMount, "mounting needs the right to")) func refusesAFileThatIsMounted() throws {
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    for name in ["source", "a \\ name", "beside"] { try write("old", to: name) }
+    let target = "\(folder)/a \\ name"
+    try AtomicFile.check(creating: target)
+    try #require(mount("\(folder)/source", target, nil, UInt(MS_BIND), nil) == 0)
+    let error = try #require(throws: FileError.self) { try AtomicFile.check(creating: target) }
+    #expect(error == FileError(path: target, action: "replace", code: EBUSY) && "\(error)".contains("mounted"), "\(error)")
+    try AtomicFile.check(creating: "\(folder)/beside")
+    // As the system would have said at the end.
+    #expect(throws: FileError(path: target, action: "rename to", code: EBUSY)) { try write("new", to: "a \\ name") }
+    try #require(umount2(target, Int32(MNT_DETACH)) == 0)
+    try AtomicFile.check(creating: target)
+  }
+
+  /// What `chattr +i` and `chattr +a` set.
+  private static func set(_ flags: Int, of path: String) -> Bool {
+    let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+    defer { close(descriptor) }
+    var (before, after) = (0, 0)
+    guard ioctl(descriptor, 0x8008_6601, &before) == 0 else { return false }
+    after = before & ~0x30 | flags
+    return ioctl(descriptor, 0x4008_6602, &after) == 0
+  }
+
+  @Test func refusesAFileThatMayNotBeChanged() throws {
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    try write("old", to: "file")
+    let path = "\(folder)/file"
+    for flags in [0x10, 0x20] {
+      // Neither every file system has that, nor every user the right to it.
+      guard Self.set(flags, of: path) else { continue }
+      defer { _ = Self.set(0, of: path) }
+      #expect(throws: FileError(path: path, action: "replace", code: EPERM)) { try AtomicFile.check(creating: path) }
+      #expect(throws: FileError(path: path, action: "rename to", code: EPERM)) { try write("new", to: "file") }
+    }
+    try AtomicFile.check(creating: path)
+    #expect(try names() == ["file"])
+  }
+
   @Test func errorsNameTheFile() throws {
     defer { try? FileManager.default.removeItem(atPath: folder) }
     #expect(throws: FileError(path: folder, action: "write", code: EISDIR)) { try AtomicFile(replacing: folder) }

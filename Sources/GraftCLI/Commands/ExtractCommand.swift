@@ -43,7 +43,10 @@ struct ExtractCommand: ReportingCommand {
   @Option(help: ArgumentHelp("Rows committed at a time (default 2048; never more than 64 MiB, nor than 30 seconds' work).", valueName: "count"))
   var shardRows: Int?
   @Option(help: ArgumentHelp("Number format of the stored features: float32 or float16.", valueName: "format")) var featureType = "float32"
-  @Option(help: ArgumentHelp("The part of the images that becomes test data where folders don't say.", valueName: "ratio")) var testFraction: Double?
+  @Option(
+    help: ArgumentHelp(
+      "The part of the images that becomes test data where folders don't say (default: 0.2, or without --seed the store's).", valueName: "ratio"))
+  var testFraction: Double?
   @Option(help: ArgumentHelp("Draws another test split.", valueName: "number")) var seed: UInt64?
   @Option(help: ArgumentHelp("Threads that decode (default: every core).", valueName: "count")) var decodingThreads: Int?
   @Flag(help: "Make a broken image an error instead of skipping it.") var strict = false

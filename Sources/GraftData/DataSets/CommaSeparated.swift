@@ -22,6 +22,16 @@ package struct CommaSeparated {
     }
   }
 
+  /// The fields of a text that is one row, or none; `nil` if quotes are not as they have to be, or there are more rows.
+  package static func fields(of text: String) -> [String]? {
+    Array(text.utf8).withUnsafeBytes { bytes in
+      var reader = Reader(bytes: bytes, path: "")
+      guard !bytes.isEmpty else { return [] }
+      guard let row = try? reader.next(), reader.position == bytes.count else { return nil }
+      return row.fields
+    }
+  }
+
   private struct Reader {
     let bytes: UnsafeRawBufferPointer
     let path: String

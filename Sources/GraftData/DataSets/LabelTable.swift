@@ -127,11 +127,12 @@ public struct LabelTable: Sendable {
       guard split != path else { throw failure("has no column for the paths", "Call it path.") }
       let others = names.indices.filter { $0 != path && $0 != split }
       let content: Content
-      // Without a header the first image would be lost, and its numbers be what targets are called.
-      func isNumber(_ column: Int) -> Bool { Double(names[column]) != nil }
-      guard names[path] == "path" || !(ImageFolder.isImage(Array(names[path].utf8)) || !others.isEmpty && others.allSatisfy(isNumber)) else {
+      // Without a header the first image would be lost, and its numbers be what targets are called. Labels may be called by numbers, too:
+      // only what stands where an image does tells.
+      let first = names[path].utf8, numbers = !others.isEmpty && others.allSatisfy { Double(names[$0]) != nil }
+      guard names[path] == "path" || !(ImageFolder.isImage(Array(first)) || numbers && first.contains(UInt8(ascii: "/"))) else {
         let example = [LabelTask.classification: "path,label", .multilabel: "path,cat,outdoor", .regression: "path,age"][task] ?? ""
-        throw failure("is a row of data", "Write a first line that names the columns, as \(example).")
+        throw failure("is a row of data", "Write a first line that names the columns, as \(example); if this one does, call the paths' column path.")
       }
       switch task {
       case .classification:
@@ -204,18 +205,48 @@ public struct LabelTable: Sendable {
   ///
   /// - Throws: `DataSetError` if two rows name one image, one of them by its absolute path.
   func rows(in folder: String) throws(DataSetError) -> [String: Row] {
-    let root = FilePath.absolute(folder)
-    let prefixes = [root, folder].map { $0.hasSuffix("/") ? $0 : $0 + "/" }
     guard rows.keys.contains(where: { $0.hasPrefix("/") }) else { return rows }
-    var found: [String: Row] = [:]
+    let prefixes = [FilePath.absolute(folder), folder].map { $0.hasSuffix("/") ? $0 : $0 + "/" }
+    var leading = LeadingFolders(of: folder), found: [String: Row] = [:]
     for (path, row) in rows.sorted(by: { $0.value.line < $1.value.line }) {
-      let prefix = path.hasPrefix("/") ? prefixes.first { path.hasPrefix($0) } ?? "" : ""
-      let image = prefix.isEmpty ? path : String(path.dropFirst(prefix.count).drop { $0 == "/" })
+      var rest = path[...]
+      if path.hasPrefix("/") {
+        if let prefix = prefixes.first(where: { path.hasPrefix($0) }) {
+          rest = path.dropFirst(prefix.count)
+        } else if let count = leading.byteCount(of: path) {
+          rest = Substring(path.utf8.dropFirst(count))
+        }
+      }
+      let image = rest.startIndex == path.startIndex ? path : String(rest.drop { $0 == "/" })
       if let known = found.updateValue(row, forKey: image) {
         throw DataSetError(
           path: self.path, reason: "line \(row.line): '\(path)' is on line \(known.line) already", remedy: "Remove one of both lines.")
       }
     }
+    return found
+  }
+}
+
+/// How much of a path names a folder, however it is spelt: by way of a link, or with "..".
+private struct LeadingFolders {
+  private let identity: [UInt64]?
+  /// By the folder that an image lies in.
+  private var known: [[UInt8]: Int?] = [:]
+
+  init(of folder: String) { identity = try? FileStatus.of(Array(folder.utf8)).get().identity }
+
+  /// The bytes before an image's path relative to the folder; `nil` if it does not lie there.
+  mutating func byteCount(of path: String) -> Int? {
+    guard let identity else { return nil }
+    let folder = FilePath.folder(of: path), bytes = Array(folder.utf8)
+    if let found = known[bytes] { return found }
+    // The longest first: what follows names no folder above it.
+    var leading = folder, found: Int?
+    while found == nil, !leading.isEmpty {
+      if case .success(let status) = FileStatus.of(Array(leading.utf8)), status.identity == identity { found = leading.utf8.count }
+      leading = FilePath.folder(of: leading)
+    }
+    known[bytes] = .some(found)
     return found
   }
 }

@@ -4,7 +4,8 @@ import Foundation
 ///
 /// They are splits where each is called like one. What is no class for sure does not count: a feature store, `__MACOSX` and whatever
 /// else holds no image at any depth. So a store that is written into the data set's own folder changes nothing. With images in
-/// another folder beside splits that hold class folders there are two ways to read it, with other labels: that is an error.
+/// another folder beside splits that hold class folders there are two ways to read it, with other labels: that is an error. A picture
+/// that strayed in among the class folders makes no class of a split.
 struct SplitFolders {
   /// The folders that are splits, train first; empty: the folders are classes.
   let parts: [(folder: [UInt8], split: String?)]
@@ -27,10 +28,11 @@ struct SplitFolders {
   }
 
   private static func areSplits(_ named: [[UInt8]], beside others: [[UInt8]], in root: [UInt8], _ split: ([UInt8]) -> String?) throws -> Bool {
-    // A class may be called 'test': its folder holds images, and a split's holds folders.
-    let sure = try named.filter {
-      let inside = try ImageFolder.folders(in: root + [0x2F] + $0)
-      return !inside.folders.isEmpty && inside.images == 0
+    // A class may be called 'test': its folder holds images, and a split's holds folders that do.
+    let sure = try named.filter { name in
+      let folder = root + [0x2F] + name, inside = try ImageFolder.folders(in: folder)
+      guard inside.images > 0 else { return !inside.folders.isEmpty }
+      return try inside.folders.contains { try mayBeClass(folder + [0x2F] + $0) }
     }
     guard !sure.isEmpty else { return false }
     guard let odd = try others.first(where: { try mayBeClass(root + [0x2F] + $0) }) else { return true }

@@ -28,7 +28,7 @@ extension FeatureStore {
   ///     row has; `[N]` or `[N, T]` of floating-point numbers, what is to be told.
   ///   - labelNames: a file with the name of a label or target on each line; without it they are called by their numbers.
   ///   - split: a `.npy` file `[N]` of the words train, val and test; without it, by a hash of each row's numbers.
-  /// - Throws: `NpyError`, `StoreError`, `FileError`; `CancelledError`.
+  /// - Throws: `NpyError`, `DataSetError` for names of classes, labels or targets; `StoreError`, `FileError`; `CancelledError`.
   public static func importing(
     features featuresPath: String, labels labelsPath: String, labelNames namesPath: String? = nil, split splitPath: String? = nil, output: String,
     opening: StoreOpening = .resuming, rule: SplitRule? = nil, shardRows: Int? = nil, cancellation: CancellationFlag = CancellationFlag()

@@ -54,28 +54,53 @@ public final class FeatureStore: Sendable {
   /// Every shard must be there, with the header and size that the index says; `verify` reads all of their bytes too.
   ///
   /// - Throws: `StoreError`, `FileError`.
-  public static func open(reading path: String) throws -> FeatureStore { try FeatureStore(path: path) }
+  public static func open(reading path: String) throws -> FeatureStore { try open(reading: path) {} }
 
-  private init(path: String) throws {
-    self.path = path
-    let index = try StoreIndex(readingFrom: path)
-    self.index = index
-    let snapshot = try index.read { db in
-      guard let entries = try index.entries(db, store: path) else {
-        throw StoreError(.notAStore, path: path, reason: "the store is empty: nothing was ever written to it", remedy: "Run 'graft extract' first.")
-      }
-      guard let key = FeatureKey(entries: entries), let rule = SplitRule(entries: entries), let labelling = Labelling(entries: entries) else {
-        throw StoreError.damagedIndex(index.path, "the table that says what the features are makes no sense")
-      }
-      let shards = try index.shards(db)
-      let table = try SampleTable(
-        db, shards: shards, isNumeric: entries[Labelling.orderKey] == "numeric", labelling: labelling, views: key.views, index: index.path)
-      return (entries, key, rule, shards, table, labelling)
+  /// - Parameter onIndexRead: called when the index has been read, and the shards are about to be mapped.
+  package static func open(reading path: String, onIndexRead: () throws -> Void) throws -> FeatureStore {
+    let first = try Snapshot(path)
+    try onIndexRead()
+    do { return try FeatureStore(path, first) } catch let error as StoreError where error.kind == .damaged {
+      // A rebuild may have put another index in the place of this one meanwhile, and removed its shards.
+      guard let second = try? Snapshot(path), second.shards != first.shards else { throw error }
+      return try FeatureStore(path, second)
     }
-    (entries, key, splitRule, shards) = (snapshot.0, snapshot.1, snapshot.2, snapshot.3)
-    (classNames, samplesBySplit, skippedCount) = (snapshot.4.classNames, snapshot.4.bySplit, snapshot.4.skippedCount)
-    (labelling, targetRows) = (snapshot.5, snapshot.4.targets)
-    mapped = try snapshot.3.map { try $0.map(store: path, key: snapshot.1) }
+  }
+
+  private init(_ path: String, _ snapshot: Snapshot) throws {
+    self.path = path
+    (index, entries, key, splitRule) = (snapshot.index, snapshot.entries, snapshot.key, snapshot.splitRule)
+    (shards, labelling, targetRows) = (snapshot.shards, snapshot.labelling, snapshot.table.targets)
+    (classNames, samplesBySplit, skippedCount) = (snapshot.table.classNames, snapshot.table.bySplit, snapshot.table.skippedCount)
+    mapped = try snapshot.shards.map { try $0.map(store: path, key: snapshot.key) }
+  }
+
+  /// What one transaction finds in the index.
+  private struct Snapshot {
+    let index: StoreIndex
+    let entries: [String: String]
+    let key: FeatureKey
+    let splitRule: SplitRule
+    let labelling: Labelling
+    let shards: [Shard]
+    let table: SampleTable
+
+    init(_ path: String) throws {
+      let index = try StoreIndex(readingFrom: path)
+      self.index = index
+      (entries, key, splitRule, labelling, shards, table) = try index.read { db in
+        guard let entries = try index.entries(db, store: path) else {
+          throw StoreError(.notAStore, path: path, reason: "the store is empty: nothing was ever written to it", remedy: "Run 'graft extract' first.")
+        }
+        guard let key = FeatureKey(entries: entries), let rule = SplitRule(entries: entries), let labelling = Labelling(entries: entries) else {
+          throw StoreError.damagedIndex(index.path, "the table that says what the features are makes no sense")
+        }
+        let shards = try index.shards(db)
+        let table = try SampleTable(
+          db, shards: shards, isNumeric: entries[Labelling.orderKey] == "numeric", labelling: labelling, views: key.views, index: index.path)
+        return (entries, key, rule, labelling, shards, table)
+      }
+    }
   }
 
   // MARK: Samples

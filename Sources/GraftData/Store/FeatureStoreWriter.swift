@@ -47,8 +47,9 @@ struct SampleRecord {
 /// whole and on the disk, and the next writer removes what no transaction names. Used by one thread; `isKnown` by any.
 ///
 /// A store that is rebuilt has a second index meanwhile, `rebuilt.sqlite`, whose shards have numbers behind the others'. `close` puts it
-/// in the place of the first, and then the old shards go. Until then the store is what it was, and another rebuild with the same key
-/// goes on with what an interrupted one has committed; any other writer removes it.
+/// in the place of the first, and then the old shards go. Until then the store is what it was, and another rebuild with the same key, device
+/// and version goes on with what an interrupted one has committed; any other writer removes it. Samples stay in their splits: the rule is the
+/// old store's, where that can be read and no other is given.
 final class FeatureStoreWriter {
   let path: String
   let key: FeatureKey
@@ -83,7 +84,7 @@ final class FeatureStoreWriter {
   /// Locks the store, makes it if it is not there, and removes what an interrupted run left.
   ///
   /// - Parameters:
-  ///   - split: the rule to use from now on; `nil` keeps the store's.
+  ///   - split: the rule to use from now on; `nil` keeps the store's, also of one that is rebuilt.
   ///   - shardRows: rows committed at a time; `nil`: 2048. Never more than 64 MiB.
   ///   - facts: further rows of the table `store`, which features do not depend on.
   ///   - advice: how messages call the option that names the store, and what replaces one that holds other features.
@@ -105,7 +106,9 @@ final class FeatureStoreWriter {
     try Self.makeFolder(path, option: advice.option)
     lock = try StoreLock(folder: path, option: advice.option)
     isReplacing = opening == .rebuilding && access(path + "/" + StoreIndex.fileName, F_OK) == 0
-    if isReplacing, !Self.canGoOn(rebuilding: path, key) { try Self.removeIndex(path, StoreIndex.rebuiltName) }
+    let old = isReplacing ? Self.contents(of: path, StoreIndex.fileName) : nil
+    let begun = isReplacing ? Self.contents(of: path, StoreIndex.rebuiltName) : nil
+    if isReplacing, begun.map({ Self.canGoOn($0, store: path, key, facts) }) != true { try Self.removeIndex(path, StoreIndex.rebuiltName) }
     index = try StoreIndex(writingInto: path, name: isReplacing ? StoreIndex.rebuiltName : StoreIndex.fileName)
     let rowByteCount = key.featureCount * key.featureType.byteCount
     self.shardRows = max(1, min(shardRows ?? 2048, Self.largestShardByteCount / rowByteCount))
@@ -125,7 +128,7 @@ final class FeatureStoreWriter {
       guard let rule = SplitRule(entries: stored) else { throw StoreError.damagedIndex(index.path, "the rule of the split is missing") }
       splitRule = split ?? rule
     } else {
-      splitRule = split ?? .default
+      splitRule = split ?? old.flatMap { SplitRule(entries: $0.entries) } ?? .default
     }
     let entries = [("format_version", StoreIndex.formatVersion)] + key.entries.map { ($0.key, $0.value) } + splitRule.entries + facts.map { ($0, $1) }
     nextShard = 0
@@ -141,23 +144,38 @@ final class FeatureStoreWriter {
     promised.damaged = try damaged(shards, repairing: opening == .repairing)
     nextShard = (shards.last?.id ?? -1) + 1
     if isReplacing {
-      // The other index need not be readable: no number that a file has is given again.
+      // What earlier rebuilds have left goes at once: one that fails each time must not fill the disk. Of an index that cannot be read the
+      // shards may be needed again; those of rebuilds have numbers behind theirs.
+      let first = begun?.entries[Self.firstShardKey].flatMap(Int.init)
+      if old != nil || first != nil { try removeOrphans(besides: (old?.shards ?? []) + shards, from: old == nil ? first ?? 0 : 0) }
+      // No number that a file has is given again.
       nextShard = try max(nextShard, (shardFiles().map(Shard.id).max() ?? -1) + 1)
+      if stored == nil { try index.write { db in try index.set(Self.firstShardKey, String(nextShard), db) } }
     } else {
       try Self.removeIndex(path, StoreIndex.rebuiltName)
       try removeOrphans(besides: shards)
     }
   }
 
-  /// Whether an interrupted rebuild can be gone on with, or there is none.
-  private static func canGoOn(rebuilding store: String, _ key: FeatureKey) -> Bool {
-    guard access(store + "/" + StoreIndex.rebuiltName, F_OK) == 0 else { return true }
-    guard let index = try? StoreIndex(writingInto: store, name: StoreIndex.rebuiltName) else { return false }
+  /// In the index of a store that is rebuilt, until it is done: the number of its first shard.
+  private static let firstShardKey = "first_shard"
+
+  /// The table `store` and the shards of an index; `nil` if there is none that can be read.
+  private static func contents(of store: String, _ name: String) -> (entries: [String: String], shards: [Shard])? {
+    guard access(store + "/" + name, F_OK) == 0, let index = try? StoreIndex(writingInto: store, name: name) else { return nil }
     defer { try? index.close() }
-    guard let stored = try? index.read({ db in try index.entries(db, store: store) }), key.differences(from: stored).isEmpty,
-      let shards = try? index.shards()
-    else { return false }
-    return shards.allSatisfy { (try? $0.map(store: store, key: key)) != nil }
+    return try? index.read { db in
+      guard let entries = try index.entries(db, store: store) else { return nil }
+      return (entries, try index.shards(db))
+    }
+  }
+
+  /// Whether an interrupted rebuild can be gone on with. Who rebuilds because a device or a version computed badly wants none of its rows.
+  private static func canGoOn(
+    _ begun: (entries: [String: String], shards: [Shard]), store: String, _ key: FeatureKey, _ facts: [String: String]
+  ) -> Bool {
+    key.differences(from: begun.entries).isEmpty && ["device", "graft_version"].allSatisfy { begun.entries[$0] == facts[$0] }
+      && begun.shards.allSatisfy { (try? $0.map(store: store, key: key)) != nil }
   }
 
   /// Says what labels are from now on, and writes, in the same transaction, what depends on it and what opening has put off.
@@ -220,7 +238,9 @@ final class FeatureStoreWriter {
       try index.close()
       return try Self.removeIndex(path, StoreIndex.rebuiltName)
     }
-    try index.write { db in try index.set(FeatureStore.unfinishedKey, nil, db) }
+    try index.write { db in
+      for name in [FeatureStore.unfinishedKey, Self.firstShardKey] { try index.set(name, nil, db) }
+    }
     guard isReplacing else { return try index.close() }
     let shards = try index.shards()
     try index.checkpoint()
@@ -399,10 +419,10 @@ final class FeatureStoreWriter {
     try FolderListing(path: path + "/" + Shard.folderName).names.map { String(decoding: $0, as: UTF8.self) }.filter(Shard.isOurs)
   }
 
-  /// Removes shards that were written and never named, or are no longer.
-  private func removeOrphans(besides shards: [Shard]) throws {
+  /// Removes shards, of that number or a higher one, that were written and never named, or are no longer.
+  private func removeOrphans(besides shards: [Shard], from first: Int = 0) throws {
     let named = Set(shards.map(\.file))
-    for name in try shardFiles() where !named.contains("\(Shard.folderName)/\(name)") {
+    for name in try shardFiles() where Shard.id(name) >= first && !named.contains("\(Shard.folderName)/\(name)") {
       let file = "\(path)/\(Shard.folderName)/\(name)"
       guard unlink(file) == 0 || errno == ENOENT else { throw FileError(path: file, action: "remove", code: errno) }
     }

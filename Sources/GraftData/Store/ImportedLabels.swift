@@ -14,7 +14,7 @@ struct ImportedLabels {
   /// - Parameters:
   ///   - namesPath: a file with a name on each line.
   ///   - count: how many rows there are.
-  /// - Throws: `NpyError`, `DataSetError` for names that don't fit, `FileError`.
+  /// - Throws: `NpyError`, `DataSetError` for names that don't fit or are there in two spellings, `FileError`.
   init(_ path: String, namesPath: String?, count: Int, featuresPath: String) throws {
     switch try Npy.contents(of: path) {
     case .strings(let shape, let values):
@@ -38,6 +38,11 @@ struct ImportedLabels {
     }
     (labelling, hasWholeTargets) = (.classes, false)
     if let empty = texts.firstIndex(of: "") { throw NpyError(path: path, reason: "the label at \(empty) is empty text") }
+    if let (first, second) = Spelling.twins(in: texts) {
+      throw DataSetError(
+        path: path, reason: "the labels \(Spelling.text(first, second))",
+        remedy: "Write both alike, as by unicodedata.normalize('NFC', label) for each label.")
+    }
     if let namesPath {
       throw DataSetError(
         path: namesPath, reason: "names are for labels [N, C] of 0 and 1 and for floating-point targets, and \(path) holds one class a row",

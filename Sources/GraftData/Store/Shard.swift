@@ -2,7 +2,7 @@ import Foundation
 import GraftGraph
 
 /// A file `shards/000000.npy` of `[rows, cut shape]`, as the index knows it.
-struct Shard {
+struct Shard: Equatable {
   static let folderName = "shards"
 
   var id: Int

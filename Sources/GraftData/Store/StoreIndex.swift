@@ -42,6 +42,7 @@ final class StoreIndex: Sendable {
         reason: stat(folder, &status) == 0 ? "this is not a feature store (it has no index.sqlite)" : "there is no such store",
         remedy: "Check the path, or make a store with 'graft extract' or 'graft import'.")
     }
+    guard access(path, R_OK) == 0 else { throw FileError(path: path, action: "open", code: errno) }
     if access(folder, W_OK) == 0, access(path, W_OK) == 0 {
       queue = try Self.open(path, Self.configuration())
       return
@@ -51,15 +52,15 @@ final class StoreIndex: Sendable {
     do {
       queue = try Self.open(path, configuration)
     } catch {
-      guard access(path + "-wal", F_OK) != 0 || access(folder, W_OK) == 0 else {
+      // An empty log is none.
+      let hasLog = stat(path + "-wal", &status) == 0 && status.st_size > 0
+      guard !hasLog || access(folder, W_OK) == 0 else {
         throw StoreError(
           .locked, path: folder, reason: "its last writer was ended before its time, and what it left in \(Self.fileName)-wal must be taken in first",
           remedy: "Run the same command once by who can write to the folder, or on a copy of it that can be written.")
       }
       // A folder that cannot be written has no place for the write-ahead log's index; without a log, none is needed.
-      guard access(path + "-wal", F_OK) != 0,
-        let escaped = Self.absolute(path).addingPercentEncoding(withAllowedCharacters: .urlPathAllowed)
-      else { throw error }
+      guard !hasLog, let escaped = Self.absolute(path).addingPercentEncoding(withAllowedCharacters: .urlPathAllowed) else { throw error }
       queue = try Self.open("file:\(escaped)?immutable=1", configuration)
     }
   }

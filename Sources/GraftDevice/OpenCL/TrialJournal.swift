@@ -6,7 +6,8 @@ import Synchronization
 /// A driver's compiler may crash, and a kernel on unproven instructions may never end. What was being tried is on disk before it is
 /// tried, so that a later process knows, and does without it instead of ending in the same way. A file a trial, in
 /// `~/.cache/graft/trials`, with a line for each process that is at it or ended while it was. Where it cannot be written nothing is
-/// known of earlier trials, and nothing else changes.
+/// known of earlier trials, and nothing else changes. A process that someone ends takes its lines back, except those of trials that have
+/// lasted so long that they may be why.
 package struct TrialJournal: Sendable {
   private let folder: URL
   /// This machine, when it was started, and whose process numbers these are: others' processes cannot be looked up.
@@ -15,7 +16,12 @@ package struct TrialJournal: Sendable {
     return text.filter { !$0.isWhitespace && $0 != "/" }
   }.joined(separator: "/")
   private static let own = line(of: getpid())
-  private static let writing = Mutex(())
+  private struct UnderWay {
+    var trials: [(journal: TrialJournal, path: String, since: ContinuousClock.Instant)] = []
+    /// Whether what there was has been taken back: nothing is begun any more.
+    var isOver = false
+  }
+  private static let underWay = Mutex(UnderWay())
 
   package init(environment: [String: String]) { folder = CacheFolder.url("trials", environment: environment) }
 
@@ -35,32 +41,62 @@ package struct TrialJournal: Sendable {
   /// Runs `body`; if the process ends in it, or the error is one that the device does not survive, the trial counts as unfinished.
   package func trying<Result>(_ trial: [String], isFatal: (any Error) -> Bool = { _ in false }, _ body: () throws -> Result) rethrows -> Result {
     let path = path(trial)
-    change(path) { $0 + [Self.own] }
+    Self.underWay.withLock { state in
+      guard !state.isOver else { return }
+      state.trials.append((self, path, .now))
+      change(path) { $0 + [Self.own] }
+    }
+    func end(_ body: ([String]) -> [String]) {
+      Self.underWay.withLock { state in
+        guard let place = state.trials.firstIndex(where: { $0.path == path }) else { return }
+        state.trials.remove(at: place)
+        change(path, body)
+      }
+    }
     do {
       let result = try body()
-      change(path) { _ in [] }
+      end { _ in [] }
       return result
     } catch {
       // What it was refused for is no reason to shun it; earlier ends are.
-      if !isFatal(error) { change(path) { lines in lines.firstIndex(of: Self.own).map { Array(lines[..<$0] + lines[($0 + 1)...]) } ?? lines } }
+      end { isFatal(error) ? $0 : Self.withoutOwn($0) }
       throw error
     }
+  }
+
+  /// Takes back what this process is trying, and begins nothing more: someone is ending it, which says nothing of a trial.
+  ///
+  /// - Parameter limit: a trial that has lasted longer stays. None takes that long that comes to an end, as a rule.
+  package static func withdraw(youngerThan limit: Duration = .seconds(10)) {
+    // Whoever ends the process shall not wait for a disk that another thread is stuck on.
+    for _ in 0..<100 {
+      let isDone: Void? = underWay.withLockIfAvailable { state in
+        for trial in state.trials where trial.since.duration(to: .now) < limit { trial.journal.change(trial.path, withoutOwn) }
+        state = UnderWay(isOver: true)
+      }
+      if isDone != nil { return }
+      usleep(10_000)
+    }
+  }
+
+  private static func withoutOwn(_ lines: [String]) -> [String] {
+    lines.firstIndex(of: own).map { Array(lines[..<$0] + lines[($0 + 1)...]) } ?? lines
   }
 
   private func lines(_ path: String) -> [String] {
     ((try? String(contentsOfFile: path, encoding: .utf8)) ?? "").split(separator: "\n").map(String.init)
   }
 
+  /// Only while `underWay` is locked.
   private func change(_ path: String, _ body: ([String]) -> [String]) {
-    Self.writing.withLock { _ in
-      let lines = body(lines(path))
-      guard !lines.isEmpty else {
-        unlink(path)
-        return
-      }
-      try? AtomicFile.makeDirectory(folder.path)
-      try? AtomicFile.write(Array((lines.joined(separator: "\n") + "\n").utf8), to: path, isDurable: true)
+    let before = lines(path), after = body(before)
+    guard after != before else { return }
+    guard !after.isEmpty else {
+      unlink(path)
+      return
     }
+    try? AtomicFile.makeDirectory(folder.path)
+    try? AtomicFile.write(Array((after.joined(separator: "\n") + "\n").utf8), to: path, isDurable: true)
   }
 
   /// A process as a line: its number, when it began, and where.

@@ -68,8 +68,51 @@ package final class AtomicFile {
   package static func check(creating path: String) throws {
     var status = stat()
     // What is no file, as a pipe, is opened when there is something to write.
-    if stat(path, &status) == 0, ![S_IFREG, S_IFDIR].contains(status.st_mode & S_IFMT) { return }
+    if stat(path, &status) == 0 {
+      guard [S_IFREG, S_IFDIR].contains(status.st_mode & S_IFMT) else { return }
+      if status.st_mode & S_IFMT == S_IFREG, let code = obstacle(toReplacing: resolved(path), status) {
+        throw FileError(path: path, action: "replace", code: code)
+      }
+    }
     try AtomicFile(replacing: path).discard()
+  }
+
+  /// Why a file cannot be replaced where a new one could be made, as the system would say when it gets its name; `nil` if nothing is known.
+  private static func obstacle(toReplacing target: String, _ status: stat) -> Int32? {
+    var folder = stat()
+    if geteuid() != 0, stat(split(target).folder, &folder) == 0, folder.st_mode & S_ISVTX != 0, ![status.st_uid, folder.st_uid].contains(geteuid()) {
+      return EPERM
+    }
+    if isMounted(target) { return EBUSY }
+    let descriptor = open(target, O_RDONLY | O_NONBLOCK | O_CLOEXEC)
+    guard descriptor >= 0 else { return nil }
+    defer { close(descriptor) }
+    // FS_IOC_GETFLAGS, which fills in an int: immutable is 0x10, only to be appended to 0x20. Not every file system knows them.
+    var flags = 0
+    return ioctl(descriptor, 0x8008_6601, &flags) == 0 && flags & 0x30 != 0 ? EPERM : nil
+  }
+
+  /// Whether a file is a mount point, as containers have them: also one of the same file system, which its device does not tell.
+  private static func isMounted(_ path: String) -> Bool {
+    guard let file = fopen("/proc/self/mountinfo", "re") else { return false }
+    defer { fclose(file) }
+    // The fifth field; what would end it is written as a backslash and three octal digits.
+    let name = path.utf8.flatMap { byte -> [UInt8] in
+      switch byte {
+      case 0x20: Array("\\040".utf8)
+      case 0x09: Array("\\011".utf8)
+      case 0x0A: Array("\\012".utf8)
+      case 0x5C: Array("\\134".utf8)
+      default: [byte]
+      }
+    }
+    var (line, capacity): (UnsafeMutablePointer<CChar>?, Int) = (nil, 0)
+    defer { free(line) }
+    while case let count = getline(&line, &capacity, file), count > 0, let line {
+      let fields = UnsafeRawBufferPointer(start: line, count: count).split(separator: 0x20, maxSplits: 5)
+      if fields.count > 4, fields[4].elementsEqual(name) { return true }
+    }
+    return false
   }
 
   package func append(_ bytes: UnsafeRawBufferPointer) throws {

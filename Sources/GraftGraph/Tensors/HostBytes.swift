@@ -122,6 +122,9 @@ public struct FileError: Error, CustomStringConvertible, Equatable {
       case ENOSPC, EDQUOT: " Free some space, then run the same command again."
       case EFBIG: " A file may not grow that large here: raise the limit (ulimit -f), or choose another file system, then run the same command again."
       case EIO: " Check the disk and the limits on space (df, quota, ulimit -f), then run the same command again."
+      case EPERM where action == "replace":
+        " It is another user's in a folder where each may replace only their own, or may not be changed (lsattr, chattr): choose another name."
+      case EBUSY where action == "replace": " Something is mounted there, as containers mount single files: choose another name."
       case EACCES, EPERM, EROFS: " Check the permissions."
       case ENOENT: " Check the path."
       // A pipe, as the shell's <(…) makes one.
