@@ -68,7 +68,7 @@ let package = Package(
     .target(name: "OperationSamples", dependencies: ["GraftGraph"], path: "Tests/OperationSamples", swiftSettings: strict),
     .executableTarget(
       name: "graft-kernels",
-      dependencies: ["GraftGraph", "OperationSamples", .product(name: "ArgumentParser", package: "swift-argument-parser")],
+      dependencies: ["GraftBackbones", "GraftGraph", "OperationSamples", .product(name: "ArgumentParser", package: "swift-argument-parser")],
       path: "Tools/graft-kernels", swiftSettings: strict),
 
     .testTarget(name: "GraftDeviceTests", dependencies: ["GraftDevice"], swiftSettings: strict),

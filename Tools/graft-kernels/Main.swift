@@ -5,5 +5,5 @@ import ArgumentParser
 struct KernelsCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "graft-kernels", abstract: "What Tools/kernels asks of Graft.",
-    subcommands: [ListCommand.self, RunCommand.self, PredictCommand.self, UncoverCommand.self])
+    subcommands: [ListCommand.self, RunCommand.self, PredictCommand.self, UncoverCommand.self, NetworkCommand.self])
 }

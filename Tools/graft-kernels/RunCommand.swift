@@ -16,14 +16,12 @@ struct RunCommand: ParsableCommand {
 
   @Flag(help: "Only what a simulator can do in a minute or two: small samples, and products of one block or a few.") var light = false
   @Option(help: "Which device: opencl:INDEX, as 'graft devices' lists them.") var device = "opencl:0"
-  @Option(help: "Interpret PTX instead, for the matrix unit of this kind: turing, nvidia or hopper.") var interpret: String?
-  @Option(help: "With --interpret: clang's command, its words separated by spaces, without options, source and result.") var compiler = ""
-  @Option(help: "With --interpret: another order of the warps.") var seed: UInt64 = 1
+  @OptionGroup var interpreting: InterpretingOptions
   @Option(help: "Only these formats of values, separated by commas.") var precision: String?
   @Option(help: "Only cases whose description holds this text.") var only: String?
 
   func run() throws {
-    if let interpret { return try run(interpreting: interpret) }
+    if interpreting.interpret != nil { return try runInterpreted() }
     let devices = try OpenCLPlatform.devices()
     guard !devices.isEmpty else { throw ValidationError("There is no OpenCL device: install pocl-opencl-icd.") }
     guard device.hasPrefix("opencl:"), let index = Int(device.dropFirst(7)), devices.indices.contains(index) else {
@@ -39,20 +37,11 @@ struct RunCommand: ParsableCommand {
     try run(on: device) { format in cases(format) + (light ? [] : casesOnUnit(try device.matrixUnit(), format)) }
   }
 
-  private func run(interpreting name: String) throws {
-    let chips = CheckedDevice.all.filter { $0.traits.matrixUnit.map { "\($0.kind)" == name } ?? false }
-    guard let chip = chips.first, name == "turing" || name == "nvidia" || name == "hopper" else {
-      throw ValidationError("There is no --interpret \(name): there are turing, nvidia and hopper.")
-    }
-    let command = compiler.split(separator: " ").map(String.init)
-    guard !command.isEmpty else { throw ValidationError("--interpret needs --compiler: Tools/kernels check knows it.") }
-    let device = InterpretedGPU(chip.traits, compiler: PTXCompiler(command: command), seed: seed)
-    say("device: \(chip.traits.name)'s PTX")
-    try run(on: device) { format in interpreted(chip.traits.matrixUnit, format) }
-    for (kernel, turns) in device.turns.sorted(by: { $0.key < $1.key }) {
-      guard turns.needed > 0 else { continue }
-      say("local memory of \(kernel): \(turns.asked) turns, \(turns.needed) if no two rows met in a bank")
-    }
+  private func runInterpreted() throws {
+    let device = try interpreting.device()
+    say("device: \(device.traits.name)'s PTX")
+    try run(on: device) { format in interpreted(device.traits.matrixUnit, format) }
+    interpreting.printTurns(of: device)
   }
 
   /// What is only there for a unit; of its tiles, and of the cases, all or some of each kind.
@@ -109,7 +98,7 @@ struct RunCommand: ParsableCommand {
         }
       }
     }
-    if interpret == nil, formats?.contains(Precision.float32.rawValue) ?? true, only.map({ "vectors".contains($0) }) ?? true {
+    if interpreting.interpret == nil, formats?.contains(Precision.float32.rawValue) ?? true, only.map({ "vectors".contains($0) }) ?? true {
       for (length, rows) in light ? [(300, 3)] : [(1, 1), (300, 3), (50_000, 40)] {
         say("case: vectors \(rows) × \(length)")
         count += 1

@@ -5,8 +5,10 @@ import shutil
 import subprocess
 import time
 
+from .compilers import cache_folder
+
 # What a run says besides reports: its own lines, and how many warnings oclgrind's compiler had, which is another than ours.
-EXPECTED = re.compile(r"(case: |device: |refused: |local memory of |computed by other kernels, |\d+ cases, \d+ failed|\d+ warnings? generated\.)")
+EXPECTED = re.compile(r"(case: |device: |refused: |agrees: |local memory of |computed by other kernels, |\d+ cases, \d+ failed|\d+ warnings? generated\.)")
 PASSES = {
     # Races between work-items, accesses outside buffers, wrong calls.
     "races": ["--check-api", "--data-races"],
@@ -105,17 +107,22 @@ def confirm(report, command, processor, limit):
             report.unconfirmed.append(case)
 
 
+NETWORK = cache_folder().parent / "efficientnet-lite0/efficientnet-lite0.pth"
 # The matrix units whose instructions are interpreted, and the chip that clang compiles them for. A Hopper has Ampere's instructions, too.
 INTERPRETED = {"turing": "sm_75", "nvidia": "sm_80", "hopper": "sm_90"}
 
 
 def run_interpreted(clang, tool, only=None, quick=False, limit=3000):
-    """Side by side where there are two processors."""
-    kinds = ["turing", "hopper"] if quick else list(INTERPRETED)
+    """Side by side where there are two processors: the samples, and a whole network where its weights are."""
+    jobs = []
+    for kind in ["turing", "hopper"] if quick else INTERPRETED:
+        interpreting = ["--interpret", kind, "--compiler", " ".join(clang.base_command(INTERPRETED[kind]))]
+        jobs.append((f"interpreted, {INTERPRETED[kind]}", ["run", *interpreting] + (["--light"] if quick else []) + (["--only", only] if only else [])))
+    if NETWORK.exists() and not only:
+        jobs.append(("interpreted network", ["network", str(NETWORK), *interpreting, "--input-size", "64"] + (["--precision", "float16"] if quick else [])))
     count, waiting, reports = len(os.sched_getaffinity(0)), [], []
-    for kind in kinds:
-        command = [tool, "run", "--interpret", kind, "--compiler", " ".join(clang.base_command(INTERPRETED[kind]))]
-        waiting.append(start(f"interpreted, {INTERPRETED[kind]}", command + (["--light"] if quick else []) + (["--only", only] if only else []), None))
+    for name, arguments in jobs:
+        waiting.append(start(name, [tool, *arguments], None))
         if len(waiting) >= count:
             reports.append(finish(waiting.pop(0), limit))
     return reports + [finish(started, limit) for started in waiting]

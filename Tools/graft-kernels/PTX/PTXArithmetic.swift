@@ -158,6 +158,13 @@ extension PTXDecoder {
     case "add": return try wide(operands, &+)
     case "sub": return try wide(operands, &-)
     case "mul" where words.contains("lo"): return try wide(operands, &*)
+    case "mad" where words.contains("lo"):
+      let (to, c) = (try register(operands[0], bitCount: 64), try register(operands[3], bitCount: 64))
+      let (a, b) = (try register(operands[1], bitCount: 64), try register(operands[2], bitCount: 64))
+      return { warp, mask in
+        let x = try warp.wideLanes(a), y = try warp.wideLanes(b), z = try warp.wideLanes(c), result = try warp.wideTarget(to)
+        forEachLane(mask) { result[$0] = x[$0] &* y[$0] &+ z[$0] }
+      }
     case "div": return try wide(operands) { $1 == 0 ? .max : isSigned ? UInt64(bitPattern: Self.quotient($0, $1)) : $0 / $1 }
     case "rem": return try wide(operands) { $1 == 0 ? $0 : isSigned ? $0 &- $1 &* UInt64(bitPattern: Self.quotient($0, $1)) : $0 % $1 }
     case "and": return try wide(operands, &)
