@@ -1,4 +1,5 @@
 import Foundation
+import GraftGraph
 import GraftTraining
 import Testing
 
@@ -111,6 +112,64 @@ import Testing
   @Test func aThresholdThatCannotBe() {
     let found = Abstention([Outcome(confidence: 0.9, isRight: false), Outcome(confidence: 0.9, isRight: true)], target: 0.9)
     #expect(found.threshold == nil && found.validation.coverage == 0)
+  }
+
+  private static func head(_ heldOut: [Outcome]) throws -> Head {
+    var metadata = HeadMetadata(
+      classes: ["a", "b"], cut: nil, backboneSHA256: nil, backboneFile: nil, preprocessing: nil, featureNormalisation: .none, l2: 0, graftVersion: "1"
+    )
+    metadata.heldOut = heldOut
+    return try Head(weight: [1, 2], bias: [0, 0], metadata: metadata)
+  }
+
+  private static func read(_ parts: (tensors: [(String, HostTensor)], metadata: [String: String])) throws -> Head {
+    try Head(tensors: Dictionary(uniqueKeysWithValues: parts.tensors), metadata: parts.metadata, file: "h")
+  }
+
+  /// A head's file keeps less of a confidence than there is; a threshold chosen from it accepts the sample nevertheless.
+  @Test(arguments: [1, 0.99999999, 0.9999995, 0.9999994999, 0.25, 1.0 / 3, 0.0000017, 1e-7] as [Double])
+  func storedConfidencesAreNotAboveTheirSamples(confidence: Double) throws {
+    let outcomes = [Outcome(confidence: confidence, isRight: true)]
+    let parts = try Self.head(outcomes).encoded(), read = try Self.read(parts)
+    let found = Abstention(read.metadata.heldOut, target: 0.9)
+    #expect(found.validation.coverage == 1 && found.threshold! > confidence - 1.1e-6)
+    if confidence > 1e-6 { #expect(found.scored(on: outcomes).test?.coverage == 1, "\(confidence) became \(found.threshold!)") }
+    #expect(try Self.read(read.encoded()).metadata == read.metadata && read.encoded().metadata == parts.metadata)
+  }
+
+  /// As they were rounded to nearest once: 0.9999996 is in the file as 1000000.
+  @Test func confidencesOfOlderFilesAreNotAboveTheirSamples() throws {
+    var parts = try Self.head([]).encoded()
+    parts.metadata["held_out"] = "-500000 1000000"
+    let found = Abstention(try Self.read(parts).metadata.heldOut, target: 1).scored(on: [Outcome(confidence: 0.9999996, isRight: true)])
+    #expect(found.validation.coverage == 0.5 && found.test?.coverage == 1)
+  }
+
+  @Test func trainingKeepsNoConfidenceAboveItsSample() throws {
+    let (x, y) = syntheticSamples(rows: 60, dimension: 3, classes: 2, seed: 2)
+    // Far from the others: as good as certain.
+    let data = try labelled(x.map { $0 * 40 }, y)
+    let fitted = try LinearFitting(options: LinearTrainingOptions(l2: .fixed(1e-6))).fit(
+      LinearTrainingData(train: data, validation: data, classes: ["a", "b"]), strength: nil, metadata: Self.head([]).metadata
+    ) { _ in }
+    let scores = try fitted.classifier.heldOutScores(data, source: .split), metadata = fitted.classifier.metadata
+    let outcomes = scores.outcomes(temperature: metadata.temperature).map(\.confidence).sorted()
+    #expect(metadata.heldOut.count == outcomes.count)
+    for (kept, confidence) in zip(metadata.heldOut, outcomes) { #expect(kept.confidence <= confidence && kept.confidence > confidence - 1.1e-6) }
+  }
+
+  @Test func confidencesThatAreNoneAreRefused() {
+    for wrong in [Double.nan, -0.1, 1.5] { #expect(throws: HeadError.self) { try Self.head([Outcome(confidence: wrong, isRight: true)]) } }
+  }
+
+  @Test func whereNothingIsAnsweredNoShareIsRight() throws {
+    var scores = try EvaluationAccumulator(classes: ["a", "b"])
+    try scores.add(logits: [0.1, 0], labels: [0])
+    var evaluation = try scores.finish()
+    evaluation.abstention = Abstention([Outcome(confidence: 0.9, isRight: true)], target: 0.9).scored(on: scores.outcomes)
+    #expect(evaluation.table().contains("on: 0.0 % of these samples answered; on the 1 validation samples"))
+    evaluation.abstention = Abstention([Outcome(confidence: 0.5, isRight: true)], target: 0.9).scored(on: scores.outcomes)
+    #expect(evaluation.table().contains("100.0 % of these samples answered, 100.0 % of them right"))
   }
 
   /// Values of Wilson's interval from the literature (Newcombe, 1998, table I).
