@@ -1,4 +1,5 @@
 import Foundation
+import FoundationXML
 import GraftTraining
 import Testing
 
@@ -114,6 +115,43 @@ import Testing
     let plot = Plot.confusion(try evaluation(["a<b>&\"c\"", "x\u{0}\u{1B}[31m", String(repeating: "long ", count: 40), "花"]))
     #expect(plot.source.contains("a&lt;b&gt;&amp;&quot;c&quot;") && !plot.source.contains("\u{1B}") && !plot.source.contains("\u{0}"))
     try expectReadable(plot, "names")
+  }
+
+  /// What a parser of XML reads of the file.
+  private final class Reading: NSObject, XMLParserDelegate {
+    private(set) var texts: [String] = []
+    private var isInText = false
+
+    func parser(_ parser: XMLParser, didStartElement name: String, namespaceURI: String?, qualifiedName: String?, attributes: [String: String]) {
+      isInText = name == "text"
+      if isInText { texts.append("") }
+    }
+    func parser(_ parser: XMLParser, foundCharacters string: String) { if isInText { texts[texts.count - 1] += string } }
+    func parser(_ parser: XMLParser, didEndElement name: String, namespaceURI: String?, qualifiedName: String?) { isInText = false }
+  }
+
+  /// Signs of XML before marks that make one character with them, and scalars that XML does not know.
+  @Test(arguments: ["<\u{301}a", "a&\u{200D}b", "a>\u{FE0F}", "'\u{301}\"\u{301}", "\u{301}a", "a\u{FFFE}b\u{FFFF}c", "\u{1FFFE}\u{10FFFF}"])
+  func filesAreXMLWhateverTheNames(name: String) throws {
+    let plot = Plot.confusion(try evaluation([name, "other"])), parser = XMLParser(data: Data(plot.source.utf8)), reading = Reading()
+    parser.delegate = reading
+    #expect(parser.parse(), "\(String(describing: parser.parserError))")
+    let shown = String(String.UnicodeScalarView(name.unicodeScalars.map { [0xFFFE, 0xFFFF].contains($0.value) ? "\u{FFFD}" : $0 }))
+    // Once for the row and once for the column; compared as scalars are, not as characters.
+    #expect(reading.texts.filter { Array($0.unicodeScalars) == Array(shown.unicodeScalars) }.count == 2, "\(reading.texts)")
+    #expect(plot.source.unicodeScalars.allSatisfy { $0 != "'" })
+  }
+
+  /// Controls of the direction of text would turn what comes after a name.
+  @Test func namesTurnNothingAround() throws {
+    let names = (0x202A...0x202E).map { UInt32($0) } + (0x2066...0x2069).map { UInt32($0) }
+    let evaluation = try evaluation(names.map { "class\(String(Unicode.Scalar($0)!))\($0)" })
+    for text in [evaluation.table(), Plot.confusion(evaluation).source] {
+      for value in names {
+        #expect(!text.unicodeScalars.contains(Unicode.Scalar(value)!))
+        #expect(text.contains("class\u{FFFD}\(value)"))
+      }
+    }
   }
 
   @Test(arguments: [[1, 2, 5, 10, 25, 31], [1], [3, 3000], [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]])

@@ -60,18 +60,23 @@ struct SVGDocument {
   static func width(of text: String, size: Double = 12) -> Double { Double(DisplayWidth.of(text)) * size * 0.64 }
 
   /// Text for humans from a file's or a folder's name, which may hold anything.
+  ///
+  /// By scalars, as XML's parsers read: a "<" is one also with a combining mark after it, which makes another character of it.
   static func escaped(_ text: String) -> String {
-    var result = ""
-    for character in DisplayWidth.printable(text) {
-      switch character {
-      case "&": result += "&amp;"
-      case "<": result += "&lt;"
-      case ">": result += "&gt;"
-      case "\"": result += "&quot;"
-      default: result.append(character)
+    var result = String.UnicodeScalarView()
+    for scalar in DisplayWidth.printable(text).unicodeScalars {
+      switch scalar {
+      case "&": result += "&amp;".unicodeScalars
+      case "<": result += "&lt;".unicodeScalars
+      case ">": result += "&gt;".unicodeScalars
+      case "\"": result += "&quot;".unicodeScalars
+      case "'": result += "&apos;".unicodeScalars
+      // Beside control characters these alone are no characters to XML 1.0.
+      case "\u{FFFE}", "\u{FFFF}": result.append("\u{FFFD}")
+      default: result.append(scalar)
       }
     }
-    return result
+    return String(result)
   }
 
   /// Two decimals at most, without a locale.
