@@ -36,6 +36,30 @@ import Testing
     return (process.terminationStatus, String(decoding: written, as: UTF8.self), String(decoding: said, as: UTF8.self))
   }
 
+  /// Numbers of label sets are no classes: the program is for classes, and says so.
+  @Test func aStoreWithoutClassesIsRefused() throws {
+    let folder = try TemporaryFolder()
+    try Photos.write(to: folder["photos"], count: 4)
+    let lines = Photos.classes.flatMap { name in (0..<4).map { "\"\(name)/0-\($0).tiff\",\($0 % 2 == 0 ? "even|\(name)" : name)" } }
+    try Data((["path,labels"] + lines).joined(separator: "\n").utf8).write(to: URL(fileURLWithPath: folder["labels.csv"]))
+    let extracted = try GraftProcess.run(
+      "extract", "--backbone", Fixture.path("tiny.onnx"), "--data", folder["photos"], "--labels", folder["labels.csv"], "--task", "multilabel",
+      "--output", folder["store"], "--device", "cpu", in: folder)
+    #expect(extracted.status == 0, "\(extracted.messages)")
+    let refused = try run([folder["store"], folder["own.safetensors"], "cpu"])
+    #expect(refused.status == 65 && refused.messages.contains("is a store for multilabel"), "\(refused)")
+
+    let store = try FeatureStore.open(reading: folder["store"]), samples = store.samples()
+    #expect(throws: TrainingDataError.self) { try StoredInputs(store, samples: samples) }
+    let preprocessing = try Preprocessing.read(beside: Fixture.path("tiny.onnx"))
+    #expect(throws: TrainingDataError.self) { try ImageInputs(store, samples: samples, preprocessing: preprocessing) }
+    // With targets, or without anything to be said of them, they are inputs.
+    let targets = store.targets(of: samples).map(Float.init)
+    #expect(try StoredInputs(store, samples: samples, targets: targets).targets == targets)
+    #expect(try StoredInputs(store, samples: samples, labels: []).labels.isEmpty)
+    #expect(try ImageInputs(store, samples: samples, targets: targets, preprocessing: preprocessing).targets == targets)
+  }
+
   @Test func theProgramTrains() throws {
     let folder = try TemporaryFolder()
     try Photos.write(to: folder["photos"], count: 30)

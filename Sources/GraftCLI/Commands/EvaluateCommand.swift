@@ -153,16 +153,17 @@ struct EvaluateCommand: ReportingCommand {
     return Scorer(store: given, metadata: head.metadata, places: try head.places(ofOutputsIn: given)) { samples, body in
       let inputs: any TrainingSamples
       if model.cut == nil {
-        inputs = try ImageInputs(given, samples: samples, root: self.data, preprocessing: preprocessing)
+        inputs = try ImageInputs(given, samples: samples, labels: [], root: self.data, preprocessing: preprocessing)
       } else if cutRows === given {
-        inputs = StoredInputs(given, samples: samples)
+        inputs = try StoredInputs(given, samples: samples, labels: [])
       } else {
         let options = "--cut \(cutRows.key.cut) --feature-type \(cutRows.key.featureType) --output \(cutRows.path)"
-        inputs = StoredInputs(
+        inputs = try StoredInputs(
           cutRows,
           samples: try given.samples(
             samples, withRowsOf: cutRows,
-            remedy: "Run the 'graft finetune' that made it again, or 'graft extract' with the options that made \(given.path), but \(options)."))
+            remedy: "Run the 'graft finetune' that made it again, or 'graft extract' with the options that made \(given.path), but \(options)."),
+          labels: [])
       }
       try network.forEachLogits(of: inputs, body)
     }

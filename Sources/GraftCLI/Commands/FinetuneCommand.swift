@@ -196,7 +196,7 @@ struct FinetuneCommand: ReportingCommand {
       let (rows, remedy) = try storeAtCut(cut, cutPath, model, store, preprocessing, type, device, console)
       data = try TuningData(head, store, loss: loss) { samples, labels, targets, _ in
         let rowsOfSamples = try store.samples(samples, withRowsOf: rows, remedy: remedy)
-        return StoredInputs(rows, samples: rowsOfSamples, labels: labels, targets: targets, seed: self.training.seed)
+        return try StoredInputs(rows, samples: rowsOfSamples, labels: labels, targets: targets, seed: self.training.seed)
       }
     } else {
       data = try TuningData(head, store, loss: loss) { samples, labels, targets, isTraining in
