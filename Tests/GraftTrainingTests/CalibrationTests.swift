@@ -64,7 +64,7 @@ import Testing
   @Test(arguments: [1.0, 0.5, 2])
   func reliabilityIsTheDefinition(temperature: Double) throws {
     let held = try Self.held(), outcomes = held.outcomes(temperature: temperature)
-    let found = Reliability(outcomes)
+    let found = try Reliability(outcomes)
     var error = 0.0
     for bin in 0..<15 {
       let own = outcomes.filter { $0.confidence > Double(bin) / 15 && $0.confidence <= Double(bin + 1) / 15 }
@@ -77,8 +77,14 @@ import Testing
     #expect(abs(found.error - error) < 1e-12 && found.bins.reduce(0) { $0 + $1.samples } == 300)
     // Ends belong to a bin.
     #expect(
-      Reliability([Outcome(confidence: 1, isRight: true), Outcome(confidence: 0, isRight: false)]).bins.map(\.samples) == [1]
+      try Reliability([Outcome(confidence: 1, isRight: true), Outcome(confidence: 0, isRight: false)]).bins.map(\.samples) == [1]
         + Array(repeating: 0, count: 13) + [1])
+  }
+
+  @Test func numbersThatAreNoProbabilitiesAreRefused() {
+    for wrong in [Double.nan, .infinity, -0.1, 1.1] {
+      #expect(throws: EvaluationError.self) { try Reliability([Outcome(confidence: 1, isRight: true), Outcome(confidence: wrong, isRight: true)]) }
+    }
   }
 
   @Test func anEvaluationKnowsWhatCalibrationBrings() throws {
@@ -87,7 +93,7 @@ import Testing
     try scores.add(logits: held.logits, labels: held.labels)
     let evaluation = try scores.finish()
     #expect(evaluation.reliability.error < evaluation.uncalibratedReliability.error && evaluation.logLoss < evaluation.uncalibratedLogLoss)
-    #expect(evaluation.reliability == Reliability(held.outcomes(temperature: temperature)))
+    #expect(evaluation.reliability == (try Reliability(held.outcomes(temperature: temperature))))
     #expect(abs(evaluation.logLoss - held.score(temperature: temperature).logLoss) < 1e-12)
     #expect(evaluation.top1 == held.score().top1 && evaluation.top1Interval.low < evaluation.top1 && evaluation.top1 < evaluation.top1Interval.high)
     #expect(evaluation.table().contains("without the temperature"))
@@ -175,9 +181,13 @@ import Testing
   /// Values of Wilson's interval from the literature (Newcombe, 1998, table I).
   @Test(
     arguments: [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0, 0.1611), (1, 29, 0.0061, 0.1718)] as [(Int, Int, Double, Double)])
-  func wilson(hits: Int, trials: Int, low: Double, high: Double) {
-    let interval = ConfidenceInterval(successes: hits, of: trials)
+  func wilson(hits: Int, trials: Int, low: Double, high: Double) throws {
+    let interval = try ConfidenceInterval(successes: hits, of: trials)
     #expect(abs(interval.low - low) < 5e-5 && abs(interval.high - high) < 5e-5, "\(interval)")
+  }
+
+  @Test(arguments: [(5, 3), (-1, 3), (0, -1), (1, 0)]) func sharesThatAreNoneAreRefused(hits: Int, trials: Int) {
+    #expect(throws: EvaluationError.self) { try ConfidenceInterval(successes: hits, of: trials) }
   }
 
   @Test func meansByStudentsT() {
