@@ -145,11 +145,8 @@ struct FinetuneCommand: ReportingCommand {
         file: self.head, problem: "it was trained on imported features, so there is no backbone to train",
         remedy: "Train a head on a store that 'graft extract' made.")
     }
-    let (model, _) = try loadBackbone(try findBackbone(of: head, headPath: self.head, given: backbone), console)
-    guard try model.hash() == hash else {
-      throw HeadError(
-        file: self.head, problem: "it was trained with another backbone than \(model.path)", remedy: "Name the right one with --backbone.")
-    }
+    let (model, _) = try loadBackbone(try backbone ?? head.findBackbone(beside: self.head), console)
+    try head.check(model, file: self.head)
     let unfreezing = Unfreezing(unfreeze) ?? .all
     let cut = try MovedCut(model, feature: feature, preprocessing: preprocessing, unfreezing: unfreezing)
     guard normalisation == .frozen || cut.hasNormalizations else {

@@ -187,16 +187,3 @@ struct TrainCommand: ReportingCommand {
     console.result("\(headPath): " + parts.joined(separator: ", "))
   }
 }
-
-extension HeadMetadata {
-  /// What a head trained on a store has to know of it.
-  init(of store: FeatureStore) {
-    let isExtracted = store.key.source == .extraction
-    self.init(
-      task: store.labelling.task, classes: store.labelling.task == .classification ? store.classNames : store.labelling.names,
-      cut: isExtracted ? store.key.cut : nil, backboneSHA256: isExtracted ? store.key.backboneSHA256 : nil,
-      backboneFile: store.entries["backbone_file"], backbonePath: store.entries["backbone_path"],
-      preprocessing: isExtracted ? store.key.preprocessing : nil, precision: isExtracted ? ComputeFormat(rawValue: store.key.precision) : nil,
-      featureNormalisation: .none, l2: 0, graftVersion: GraftVersion.text)
-  }
-}
