@@ -7,10 +7,12 @@ struct SVGDocument {
   }
 
   let width, height: Double
+  /// What is read to those who don't see it.
+  private let title, description: String
   private var elements: [String] = []
 
-  init(width: Double, height: Double) {
-    (self.width, self.height) = (width, height)
+  init(width: Double, height: Double, title: String, description: String) {
+    (self.width, self.height, self.title, self.description) = (width, height, title, description)
     rectangle(0, 0, width, height, fill: "#ffffff")
   }
 
@@ -95,9 +97,11 @@ struct SVGDocument {
 
   var source: String {
     let size = "width=\"\(Self.number(width))\" height=\"\(Self.number(height))\" viewBox=\"0 0 \(Self.number(width)) \(Self.number(height))\""
-    return
-      (["<?xml version=\"1.0\" encoding=\"UTF-8\"?>", "<svg xmlns=\"http://www.w3.org/2000/svg\" \(size) font-family=\"sans-serif\">"] + elements
-      + ["</svg>", ""]).joined(separator: "\n")
+    let head = [
+      "<?xml version=\"1.0\" encoding=\"UTF-8\"?>", "<svg xmlns=\"http://www.w3.org/2000/svg\" \(size) role=\"img\" font-family=\"sans-serif\">",
+      "<title>\(Self.escaped(title))</title>", "<desc>\(Self.escaped(description))</desc>",
+    ]
+    return (head + elements + ["</svg>", ""]).joined(separator: "\n")
   }
 }
 
