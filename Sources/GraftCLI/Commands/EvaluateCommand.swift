@@ -23,6 +23,7 @@ struct EvaluateCommand: ReportingCommand {
   @Option(help: ArgumentHelp("Draw the confusion matrix and the reliability diagram into this folder.", valueName: "folder")) var plots: String?
   @Option(help: ArgumentHelp("For a model trained from pictures, their folder (default: where they were).", valueName: "path")) var data: String?
   @OptionGroup var computing: DeviceOptions
+  @OptionGroup var planning: PlanFlags
   @OptionGroup var output: OutputOptions
 
   func validate() throws {
@@ -116,6 +117,9 @@ struct EvaluateCommand: ReportingCommand {
   }
 
   private func scorer(_ head: any FeatureClassifier, _ store: FeatureStore, _ console: Console) throws -> Scorer {
+    if let option = (data == nil ? planning.given : ["--data"] + planning.given).first {
+      throw ValidationError("\(option) is for fine-tuned models, and \(self.head) is a head, which takes stored features. Leave it out.")
+    }
     try head.check(against: store, file: self.head)
     let places = try head.places(ofOutputsIn: store)
     let backend = DeviceLinearBackend(device: try computing.make(console))
@@ -128,6 +132,9 @@ struct EvaluateCommand: ReportingCommand {
   /// Which samples there are, their labels and their splits are the given store's: the other one is brought up to date by finetune alone.
   private func scorer(_ model: FineTunedModel, _ given: FeatureStore, _ console: Console) throws -> Scorer {
     let head = model.head
+    guard data == nil || model.cut == nil else {
+      throw ValidationError("--data is for models trained from pictures, and \(self.head) takes rows at '\(model.cutName)'. Leave it out.")
+    }
     try head.check(taskOf: given, file: self.head)
     var rows = given
     if let cut = model.cut, given.key.cut != cut {
@@ -147,7 +154,7 @@ struct EvaluateCommand: ReportingCommand {
     try head.check(backbone, file: self.head)
     let network = try TunedNetwork(
       model, backbone: backbone, preprocessing: preprocessing, batchSize: min(16, max(1, given.samples(split: split).count)),
-      device: try computing.make(console), options: computing.planOptions(head.metadata.precision ?? .float32))
+      device: try computing.make(console), options: planning.planOptions(head.metadata.precision ?? .float32))
     return Scorer(store: given, metadata: head.metadata, places: try head.places(ofOutputsIn: given)) { samples, body in
       let inputs: any TrainingSamples
       if model.cut == nil {

@@ -48,6 +48,7 @@ struct FinetuneCommand: ReportingCommand {
   @Flag(help: "Say what would be trained and stored, and stop.") var dryRun = false
   @OptionGroup var format: PrecisionOptions
   @OptionGroup var computing: DeviceOptions
+  @OptionGroup var planning: PlanFlags
   @OptionGroup var output: OutputOptions
 
   enum Normalisation: String, CaseIterable, ExpressibleByArgument { case frozen, batch }
@@ -170,7 +171,7 @@ struct FinetuneCommand: ReportingCommand {
       batchSize: min(batchSize, trainingSamples.count), precision: format.precision,
       labels: isOfClasses ? trainingSamples.map { places[$0.label] } : [], classes: head.classCount)
     (options.mixing, options.loss) = (mixing.mixing, loss)
-    options.planOptions = computing.planOptions(format.precision)
+    options.planOptions = planning.planOptions(format.precision)
     if normalisation == .batch { options.normalization = .batch(momentum: 0.1) }
     // Before anything is computed.
     try options.validate()
@@ -287,7 +288,7 @@ struct FinetuneCommand: ReportingCommand {
       try run.run(
         computing: {
           try FrozenBackbone(
-            model, cut: cut.name, preprocessing: preprocessing, batchSize: 16, device: device, options: computing.planOptions(format.precision))
+            model, cut: cut.name, preprocessing: preprocessing, batchSize: 16, device: device, options: planning.planOptions(format.precision))
         }, cancellation: flag,
         progress: { line.show("\($0.done) of \($0.total) images at the new cut, \(Int($0.imagesPerSecond)) images/s") })
     }

@@ -27,6 +27,7 @@ struct PredictCommand: ReportingCommand {
       "Number format of the backbone's weights and activations (default: the one the head's features were computed in).", valueName: "format"))
   var precision: ComputeFormat?
   @OptionGroup var computing: DeviceOptions
+  @OptionGroup var planning: PlanFlags
   @OptionGroup var output: OutputOptions
 
   func validate() throws {
@@ -40,6 +41,9 @@ struct PredictCommand: ReportingCommand {
     let file = try SafetensorsFile(path: self.head)
     let tuned = FineTunedModel.isOne(file) ? try FineTunedModel(file, path: self.head) : nil
     let head: any FeatureClassifier = try tuned?.head ?? HeadFile.read(self.head)
+    guard head.metadata.task != .regression || topK == nil else {
+      throw ValidationError("--top-k is for classes and labels, and \(self.head) tells numbers.")
+    }
     guard head.metadata.backboneSHA256 != nil, let text = head.metadata.preprocessing, let cut = head.metadata.cut else {
       throw HeadError(
         file: self.head, problem: "it was trained on imported features, so there is no backbone to show pictures to",
@@ -52,7 +56,7 @@ struct PredictCommand: ReportingCommand {
     try head.check(model, file: self.head)
     let device = try computing.make(console)
     let batch = min(batchSize, images.count)
-    let options = computing.planOptions(precision ?? head.metadata.precision ?? .float32)
+    let options = planning.planOptions(precision ?? head.metadata.precision ?? .float32)
     // Logits of prepared pictures: by the frozen backbone and the head, or by the part before a moved cut and the part after it.
     let logits: (_ images: UnsafeRawBufferPointer, _ count: Int) throws -> [Float]
     let network = try tuned.map {
@@ -80,9 +84,6 @@ struct PredictCommand: ReportingCommand {
         ) { result += $1 }
         return result
       }
-    }
-    guard head.metadata.task != .regression || topK == nil else {
-      throw ValidationError("--top-k is for classes and labels, and \(self.head) tells numbers.")
     }
     let count = min(topK ?? (head.metadata.task == .classification ? 5 : head.classCount), head.classCount)
     let decoder = preprocessing.decoder(pixelLimit: maxPixels)

@@ -40,7 +40,6 @@ struct TrainCommand: ReportingCommand {
   @OptionGroup var output: OutputOptions
 
   func validate() throws {
-    try computing.requireNoPlan()
     if let folds, !(2...1000).contains(folds) { throw ValidationError("--folds takes a number from 2 to 1000, not \(folds).") }
     guard (1...1000).contains(repeats) else { throw ValidationError("--repeats takes a number from 1 to 1000, not \(repeats).") }
     if repeats > 1, folds == nil { throw ValidationError("--repeats needs --folds.") }
@@ -100,6 +99,7 @@ struct TrainCommand: ReportingCommand {
     Interruption.shared.setRemedy("No head was written; run the same command again.")
     try watching.check(beside: headPath)
     let store = try FeatureStore.open(reading: self.store, warningOn: console)
+    try head.check(for: store.labelling.task)
     guard store.labelling.task == .classification else { return try trainTargets(store) }
     let train = try store.labelled(split: "train", allViews: true)
     guard train.rowCount > 0 else {
