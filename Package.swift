@@ -63,6 +63,8 @@ let package = Package(
 
     // What the documentation shows, as a program outside the package would be: it sees what is public and nothing else.
     .executableTarget(name: "custom-head", dependencies: ["Graft"], path: "Examples/CustomHead", packageAccess: false, swiftSettings: strict),
+    .executableTarget(
+      name: "predict-and-tune", dependencies: ["Graft"], path: "Examples/PredictAndTune", packageAccess: false, swiftSettings: strict),
 
     // The operations' cases, for the tests and for Tools/kernels, whose part in Swift is no product.
     .target(name: "OperationSamples", dependencies: ["GraftGraph"], path: "Tests/OperationSamples", swiftSettings: strict),

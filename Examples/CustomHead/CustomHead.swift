@@ -26,9 +26,9 @@ func train(store path: String, output: String, device name: String) throws {
   let store = try FeatureStore.open(reading: path)
   let device = try Devices.choose(name)
   let classes = store.classNames.count
-  func samples(_ split: String) -> StoredInputs { StoredInputs(store, samples: store.samples(split: split)) }
+  func samples(_ split: String) throws -> StoredInputs { try StoredInputs(store, samples: store.samples(split: split)) }
 
-  let training = samples("train")
+  let training = try samples("train")
   let options = TrainingOptions(learningRate: 1e-2, epochs: 100, batchSize: min(32, max(1, training.count)))
   let head = bottleneckHead(dimension: store.featureCount, width: max(1, store.featureCount / 4), classes: classes)
   let program = try TrainingProgram(head, options: options, device: device)
@@ -43,7 +43,7 @@ func train(store path: String, output: String, device name: String) throws {
   // From the file, as a later program would: what is scored is what was kept.
   let file = try SafetensorsFile(path: output)
   try program.restore(Dictionary(uniqueKeysWithValues: file.names.compactMap { name in file[name].map { (name, $0) } }))
-  let test = samples("test")
+  let test = try samples("test")
   var scores = try EvaluationAccumulator(classes: store.classNames)
   try program.forEachOutputs(of: test) { first, logits in
     try scores.add(logits: logits, labels: test.labels[first..<first + logits.count / classes], firstRow: first)

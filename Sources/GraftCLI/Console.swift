@@ -60,7 +60,10 @@ extension ReportingCommand {
     } catch let error as ExitCode {
       throw error
     } catch let error as ValidationError {
-      throw error
+      // As the parser shows it, which by now would take it for one of the whole command.
+      let usage = GraftCommand.usageString(for: Self.self), name = usage.prefix { $0 != "<" && $0 != "[" }.trimmingCharacters(in: .whitespaces)
+      Console.standardError("Error: \(error.message)\nUsage: \(usage)\n  See '\(name) --help' for more information.\n")
+      throw ExitCode.validationFailure
     } catch {
       let color = isatty(STDERR_FILENO) == 1 && ProcessInfo.processInfo.environment["NO_COLOR"] == nil
       Console.standardError((color ? "\u{1B}[31merror:\u{1B}[0m " : "error: ") + "\(error)\n")

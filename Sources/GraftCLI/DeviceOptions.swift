@@ -15,33 +15,8 @@ struct DeviceOptions: ParsableArguments {
   @Option(help: ArgumentHelp("Threads of the cpu device (default: every core).", valueName: "count"))
   var threads: Int?
 
-  @Flag(
-    inversion: .prefixedNo,
-    help:
-      "Compute 3x3 convolutions in float32 (on CPUs, in every format) by Winograd's transforms where that is faster; without, errors are some 1e-7 instead of 1e-6."
-  )
-  var winograd = true
-
-  @Option(
-    help: ArgumentHelp("Memory of the device that a network may take, as 512M or 4G (default: all it has).", valueName: "bytes"),
-    transform: byteCount(of:))
-  var memoryLimit: Int?
-
-  func planOptions(_ format: ComputeFormat) -> PlanOptions {
-    var options = PlanOptions(format: format, memoryLimit: memoryLimit)
-    options.usesWinograd = winograd
-    return options
-  }
-
   func validate() throws {
     if let threads, !(1...4096).contains(threads) { throw ValidationError("--threads takes a number from 1 to 4096, not \(threads).") }
-  }
-
-  /// Refuses, for a command that runs no backbone, the options that are for its plan.
-  func requireNoPlan() throws {
-    for (option, isGiven) in [("--memory-limit", memoryLimit != nil), ("--no-winograd", !winograd)] where isGiven {
-      throw ValidationError("\(option) is for commands that run a backbone. Leave it out.")
-    }
   }
 
   /// The device, and a line that says which one was taken.
@@ -72,6 +47,30 @@ struct DeviceOptions: ParsableArguments {
     let why = device == "auto" && traits.kind == .cpu ? "; no GPU with an OpenCL driver was found" : ""
     console.note("device: \(traits.identifier): \(traits.name) (\(what)\(why))")
   }
+}
+
+/// How a network is planned on a device: for commands that run one.
+struct PlanFlags: ParsableArguments {
+  @Flag(
+    inversion: .prefixedNo,
+    help:
+      "Compute 3x3 convolutions in float32 (on CPUs, in every format) by Winograd's transforms where that is faster; without, errors are some 1e-7 instead of 1e-6."
+  )
+  var winograd = true
+
+  @Option(
+    help: ArgumentHelp("Memory of the device that a network may take, as 512M or 4G (default: all it has).", valueName: "bytes"),
+    transform: byteCount(of:))
+  var memoryLimit: Int?
+
+  func planOptions(_ format: ComputeFormat) -> PlanOptions {
+    var options = PlanOptions(format: format, memoryLimit: memoryLimit)
+    options.usesWinograd = winograd
+    return options
+  }
+
+  /// The options that were given, of a command that may have no use for them.
+  var given: [String] { (memoryLimit == nil ? [] : ["--memory-limit"]) + (winograd ? [] : ["--no-winograd"]) }
 }
 
 /// A number of bytes: digits, and K, M or G for powers of 1024.

@@ -108,6 +108,28 @@ struct HeadFlags: ParsableArguments {
     }
   }
 
+  /// Makes sure, before anything is computed, that the head and its options are for a task.
+  ///
+  /// - Throws: `ValidationError`.
+  func check(for task: LabelTask) throws {
+    guard task != .classification else {
+      guard head != .linear || loss == nil || loss == "cross-entropy" else {
+        throw ValidationError("a linear head for classes is fitted to cross-entropy. Leave --loss out, or train with --head mlp.")
+      }
+      return
+    }
+    guard classWeight == "none", labelSmoothing == 0 else {
+      throw ValidationError("--class-weight and --label-smoothing are for samples of one class each, and the store is one for \(task.rawValue).")
+    }
+    _ = try Self.loss(loss, for: task)
+    if head == .centroid || (head == .ridge && task != .regression) { throw refusal(task) }
+  }
+
+  private func refusal(_ task: LabelTask) -> ValidationError {
+    ValidationError(
+      "--head \(head.rawValue) is not for \(task.rawValue), which takes linear, \(task == .regression ? "ridge, " : "")knn or mlp.")
+  }
+
   /// What trains such heads.
   ///
   /// - Parameters:
@@ -116,12 +138,10 @@ struct HeadFlags: ParsableArguments {
   func fitting(
     _ device: any Device, seed given: UInt64? = nil, onEpoch: @escaping ([EpochRecord]) throws -> Void = { _ in }
   ) throws -> any HeadFitting {
+    try check(for: .classification)
     let backend = DeviceLinearBackend(device: device), seed = given ?? seed
     switch head {
     case .linear:
-      guard loss == nil || loss == "cross-entropy" else {
-        throw ValidationError("a linear head for classes is fitted to cross-entropy. Leave --loss out, or train with --head mlp.")
-      }
       var options = try linearOptions(seed: seed)
       (options.balancesClasses, options.labelSmoothing) = (classWeight == "balanced", labelSmoothing)
       return LinearFitting(options: options, backend: backend)
@@ -148,10 +168,8 @@ struct HeadFlags: ParsableArguments {
   func targetFitting(
     _ task: LabelTask, _ device: any Device, onEpoch: @escaping ([EpochRecord]) throws -> Void = { _ in }
   ) throws -> any TargetHeadFitting {
+    try check(for: task)
     let backend = DeviceLinearBackend(device: device)
-    guard classWeight == "none", labelSmoothing == 0 else {
-      throw ValidationError("--class-weight and --label-smoothing are for samples of one class each, and the store is one for \(task.rawValue).")
-    }
     let loss = try Self.loss(loss, for: task)
     switch head {
     case .linear: return try TargetLinearFitting(loss: loss, options: try linearOptions(seed: seed), backend: backend)
@@ -163,12 +181,10 @@ struct HeadFlags: ParsableArguments {
       return try TargetNeighbourFitting(
         neighbours: Self.counts(k, "--k") ?? [1, 3, 5, 10, 20], distance: distance ?? .cosine, voteTemperature: voteTemperature,
         featureNormalisation: normalise, storesFloat16: featureType == "float16", backend: backend)
-    case .ridge where task == .regression:
+    case .ridge:
       return try TargetRidgeFitting(
         strengths: Self.numbers(alpha, "--alpha") ?? RidgeFitting.defaultStrengths, featureNormalisation: normalise, backend: backend)
-    case .ridge, .centroid:
-      throw ValidationError(
-        "--head \(head.rawValue) is not for \(task.rawValue), which takes linear, \(task == .regression ? "ridge, " : "")knn or mlp.")
+    case .centroid: throw refusal(task)
     }
   }
 

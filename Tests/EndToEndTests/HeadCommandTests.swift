@@ -121,10 +121,42 @@ import Testing
       (["curve", folder["store"], "--output", folder["c.svg"], "--shots", "1,,2"], 64, "--shots"),
       (["curve", folder["store"], "--output", folder["c.svg"], "--shots", "1000"], 65, "no class has as many as 1000"),
       (["evaluate", folder["store"] + "/index.sqlite", folder["store"]], 65, "index.sqlite"),
+      (["evaluate", head, folder["store"], "--memory-limit", "1M"], 64, "--memory-limit is for fine-tuned models"),
+      (["evaluate", head, folder["store"], "--no-winograd"], 64, "--no-winograd is for fine-tuned models"),
+      (["evaluate", head, folder["store"], "--data", folder["photos"]], 64, "--data is for fine-tuned models"),
     ] as [([String], Int32, String)] {
       let done = try GraftProcess(arguments + (status == 64 ? [] : ["--device", "cpu"]), folder: folder).wait()
       #expect(done.status == status && done.messages.contains(words), "\(arguments): \(done.status) \(done.messages)")
     }
     #expect(!FileManager.default.fileExists(atPath: folder["x.safetensors"]))
+  }
+
+  /// What a command refuses only once it has seen its files is told as what the parser refuses: with its own usage, and before a device is
+  /// opened.
+  @Test func mistakesSeenLateNameTheCommand() throws {
+    let folder = try TemporaryFolder()
+    try store(folder)
+    let head = folder["h.safetensors"]
+    _ = try run(["train", folder["store"], "--output", head, "--l2", "0.1"], folder)
+    for arguments in [
+      ["evaluate", head, folder["store"], "--data", folder["photos"]],
+      ["train", folder["store"], "--output", folder["x.safetensors"], "--loss", "huber"],
+      ["curve", folder["store"], "--output", folder["c.svg"], "--loss", "huber"],
+      ["finetune", head, folder["store"], "--output", folder["t.safetensors"], "--loss", "huber"],
+    ] {
+      let done = try GraftProcess(arguments, folder: folder).wait(), lines = done.messages.split(separator: "\n")
+      #expect(done.status == 64 && done.output.isEmpty && !done.messages.contains("device:"), "\(done.messages)")
+      #expect(done.messages.contains("Error: ") && done.messages.contains("\nUsage: graft \(arguments[0]) [<options>] <"), "\(done.messages)")
+      #expect(lines.last == "  See 'graft \(arguments[0]) --help' for more information.", "\(done.messages)")
+    }
+  }
+
+  /// Options that a command always refuses are none of its options.
+  @Test func helpNamesWhatIsTaken() throws {
+    let folder = try TemporaryFolder()
+    for (command, isTaken) in [("train", false), ("curve", false), ("extract", true), ("predict", true), ("evaluate", true), ("finetune", true)] {
+      let help = try GraftProcess(["help", command], folder: folder).wait().output
+      #expect(help.contains("--device") && help.contains("--memory-limit") == isTaken && help.contains("--no-winograd") == isTaken, "\(command)")
+    }
   }
 }

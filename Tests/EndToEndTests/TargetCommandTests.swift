@@ -168,6 +168,10 @@ import Testing
       #expect(done.status == status && done.messages.contains(words), "\(arguments): \(done.status) \(done.messages)")
     }
     #expect(!FileManager.default.fileExists(atPath: folder["x.safetensors"]))
+    // Seen once the head has been read: under the command's own usage, and before a device is opened.
+    let late = try GraftProcess(["predict", folder["ages.safetensors"], folder["photos/grass/0-3.tiff"], "--top-k", "2"], folder: folder).wait()
+    #expect(late.status == 64 && !late.messages.contains("device:"), "\(late.messages)")
+    #expect(late.messages.contains("\nUsage: graft predict [<options>] <"), "\(late.messages)")
     // A store of classes from a table is fine-tuned like another: its rows at the new cut get the table's labels.
     let tuned = try run(
       ["finetune", folder["classes.safetensors"], classes, "--unfreeze", "1", "--epochs", "1", "--output", folder["t.safetensors"]], folder)

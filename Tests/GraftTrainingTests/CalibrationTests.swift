@@ -1,4 +1,5 @@
 import Foundation
+import GraftGraph
 import GraftTraining
 import Testing
 
@@ -63,7 +64,7 @@ import Testing
   @Test(arguments: [1.0, 0.5, 2])
   func reliabilityIsTheDefinition(temperature: Double) throws {
     let held = try Self.held(), outcomes = held.outcomes(temperature: temperature)
-    let found = Reliability(outcomes)
+    let found = try Reliability(outcomes)
     var error = 0.0
     for bin in 0..<15 {
       let own = outcomes.filter { $0.confidence > Double(bin) / 15 && $0.confidence <= Double(bin + 1) / 15 }
@@ -76,8 +77,14 @@ import Testing
     #expect(abs(found.error - error) < 1e-12 && found.bins.reduce(0) { $0 + $1.samples } == 300)
     // Ends belong to a bin.
     #expect(
-      Reliability([Outcome(confidence: 1, isRight: true), Outcome(confidence: 0, isRight: false)]).bins.map(\.samples) == [1]
+      try Reliability([Outcome(confidence: 1, isRight: true), Outcome(confidence: 0, isRight: false)]).bins.map(\.samples) == [1]
         + Array(repeating: 0, count: 13) + [1])
+  }
+
+  @Test func numbersThatAreNoProbabilitiesAreRefused() {
+    for wrong in [Double.nan, .infinity, -0.1, 1.1] {
+      #expect(throws: EvaluationError.self) { try Reliability([Outcome(confidence: 1, isRight: true), Outcome(confidence: wrong, isRight: true)]) }
+    }
   }
 
   @Test func anEvaluationKnowsWhatCalibrationBrings() throws {
@@ -86,7 +93,7 @@ import Testing
     try scores.add(logits: held.logits, labels: held.labels)
     let evaluation = try scores.finish()
     #expect(evaluation.reliability.error < evaluation.uncalibratedReliability.error && evaluation.logLoss < evaluation.uncalibratedLogLoss)
-    #expect(evaluation.reliability == Reliability(held.outcomes(temperature: temperature)))
+    #expect(evaluation.reliability == (try Reliability(held.outcomes(temperature: temperature))))
     #expect(abs(evaluation.logLoss - held.score(temperature: temperature).logLoss) < 1e-12)
     #expect(evaluation.top1 == held.score().top1 && evaluation.top1Interval.low < evaluation.top1 && evaluation.top1 < evaluation.top1Interval.high)
     #expect(evaluation.table().contains("without the temperature"))
@@ -113,12 +120,74 @@ import Testing
     #expect(found.threshold == nil && found.validation.coverage == 0)
   }
 
+  private static func head(_ heldOut: [Outcome]) throws -> Head {
+    var metadata = HeadMetadata(
+      classes: ["a", "b"], cut: nil, backboneSHA256: nil, backboneFile: nil, preprocessing: nil, featureNormalisation: .none, l2: 0, graftVersion: "1"
+    )
+    metadata.heldOut = heldOut
+    return try Head(weight: [1, 2], bias: [0, 0], metadata: metadata)
+  }
+
+  private static func read(_ parts: (tensors: [(String, HostTensor)], metadata: [String: String])) throws -> Head {
+    try Head(tensors: Dictionary(uniqueKeysWithValues: parts.tensors), metadata: parts.metadata, file: "h")
+  }
+
+  /// A head's file keeps less of a confidence than there is; a threshold chosen from it accepts the sample nevertheless.
+  @Test(arguments: [1, 0.99999999, 0.9999995, 0.9999994999, 0.25, 1.0 / 3, 0.0000017, 1e-7] as [Double])
+  func storedConfidencesAreNotAboveTheirSamples(confidence: Double) throws {
+    let outcomes = [Outcome(confidence: confidence, isRight: true)]
+    let parts = try Self.head(outcomes).encoded(), read = try Self.read(parts)
+    let found = Abstention(read.metadata.heldOut, target: 0.9)
+    #expect(found.validation.coverage == 1 && found.threshold! > confidence - 1.1e-6)
+    if confidence > 1e-6 { #expect(found.scored(on: outcomes).test?.coverage == 1, "\(confidence) became \(found.threshold!)") }
+    #expect(try Self.read(read.encoded()).metadata == read.metadata && read.encoded().metadata == parts.metadata)
+  }
+
+  /// As they were rounded to nearest once: 0.9999996 is in the file as 1000000.
+  @Test func confidencesOfOlderFilesAreNotAboveTheirSamples() throws {
+    var parts = try Self.head([]).encoded()
+    parts.metadata["held_out"] = "-500000 1000000"
+    let found = Abstention(try Self.read(parts).metadata.heldOut, target: 1).scored(on: [Outcome(confidence: 0.9999996, isRight: true)])
+    #expect(found.validation.coverage == 0.5 && found.test?.coverage == 1)
+  }
+
+  @Test func trainingKeepsNoConfidenceAboveItsSample() throws {
+    let (x, y) = syntheticSamples(rows: 60, dimension: 3, classes: 2, seed: 2)
+    // Far from the others: as good as certain.
+    let data = try labelled(x.map { $0 * 40 }, y)
+    let fitted = try LinearFitting(options: LinearTrainingOptions(l2: .fixed(1e-6))).fit(
+      LinearTrainingData(train: data, validation: data, classes: ["a", "b"]), strength: nil, metadata: Self.head([]).metadata
+    ) { _ in }
+    let scores = try fitted.classifier.heldOutScores(data, source: .split), metadata = fitted.classifier.metadata
+    let outcomes = scores.outcomes(temperature: metadata.temperature).map(\.confidence).sorted()
+    #expect(metadata.heldOut.count == outcomes.count)
+    for (kept, confidence) in zip(metadata.heldOut, outcomes) { #expect(kept.confidence <= confidence && kept.confidence > confidence - 1.1e-6) }
+  }
+
+  @Test func confidencesThatAreNoneAreRefused() {
+    for wrong in [Double.nan, -0.1, 1.5] { #expect(throws: HeadError.self) { try Self.head([Outcome(confidence: wrong, isRight: true)]) } }
+  }
+
+  @Test func whereNothingIsAnsweredNoShareIsRight() throws {
+    var scores = try EvaluationAccumulator(classes: ["a", "b"])
+    try scores.add(logits: [0.1, 0], labels: [0])
+    var evaluation = try scores.finish()
+    evaluation.abstention = Abstention([Outcome(confidence: 0.9, isRight: true)], target: 0.9).scored(on: scores.outcomes)
+    #expect(evaluation.table().contains("on: 0.0 % of these samples answered; on the 1 validation samples"))
+    evaluation.abstention = Abstention([Outcome(confidence: 0.5, isRight: true)], target: 0.9).scored(on: scores.outcomes)
+    #expect(evaluation.table().contains("100.0 % of these samples answered, 100.0 % of them right"))
+  }
+
   /// Values of Wilson's interval from the literature (Newcombe, 1998, table I).
   @Test(
     arguments: [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0, 0.1611), (1, 29, 0.0061, 0.1718)] as [(Int, Int, Double, Double)])
-  func wilson(hits: Int, trials: Int, low: Double, high: Double) {
-    let interval = ConfidenceInterval(successes: hits, of: trials)
+  func wilson(hits: Int, trials: Int, low: Double, high: Double) throws {
+    let interval = try ConfidenceInterval(successes: hits, of: trials)
     #expect(abs(interval.low - low) < 5e-5 && abs(interval.high - high) < 5e-5, "\(interval)")
+  }
+
+  @Test(arguments: [(5, 3), (-1, 3), (0, -1), (1, 0)]) func sharesThatAreNoneAreRefused(hits: Int, trials: Int) {
+    #expect(throws: EvaluationError.self) { try ConfidenceInterval(successes: hits, of: trials) }
   }
 
   @Test func meansByStudentsT() {

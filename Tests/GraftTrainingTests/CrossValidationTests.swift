@@ -108,7 +108,7 @@ import Testing
       #expect(curve.points.allSatisfy { $0.values.count == 3 })
       #expect(curve.points[..<2].allSatisfy { $0.top1 == ConfidenceInterval(mean: $0.values) })
       // Three draws of all samples are one: what may differ is the test samples.
-      let whole = curve.points[2].top1, wilson = ConfidenceInterval(successes: Int((whole.value * 200).rounded()), of: 200)
+      let whole = curve.points[2].top1, wilson = try ConfidenceInterval(successes: Int((whole.value * 200).rounded()), of: 200)
       #expect(whole.low == wilson.low && whole.high == wilson.high && whole.low < whole.value && whole.value < whole.high)
       #expect(curve.points[2].top1.value > curve.points[0].top1.value, "\(fitting.kind)")
       let rows = curve.csv().split(separator: "\n").map { $0.split(separator: ",") }
@@ -116,7 +116,7 @@ import Testing
       _ = try Plot.learningCurve(curve.points, title: "test")
     }
     let once = try LearningCurve(data, test: part(200..<400), shots: [1], seeds: 1) { _ in CentroidFitting() }.points[0]
-    #expect(once.top1 == ConfidenceInterval(successes: Int((once.values[0] * 200).rounded()), of: 200))
+    #expect(try once.top1 == ConfidenceInterval(successes: Int((once.values[0] * 200).rounded()), of: 200))
     let none = #expect(throws: TrainingDataError.self) {
       try LearningCurve(data, test: part(0..<3), shots: [1000, 2000], seeds: 1) { _ in CentroidFitting() }
     }

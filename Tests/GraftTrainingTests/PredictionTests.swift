@@ -31,5 +31,10 @@ import Testing
     for (logits, topK) in [([0, 1, 2], 1), ([0, 1, 2, 3], 0), ([0, 1, 2, .nan], 1), ([0, 1, .infinity, 0], 1), ([], 1)] as [([Float], Int)] {
       #expect(throws: EvaluationError.self) { try ImagePrediction(path: "p.jpg", logits: logits, classes: classes, topK: topK) }
     }
+    for temperature in [0, -1, .nan, .infinity] as [Double] {
+      #expect(throws: EvaluationError.self) {
+        try ImagePrediction(path: "p.jpg", logits: [0, 1, 2, 3], classes: classes, topK: 1, temperature: temperature)
+      }
+    }
   }
 }

@@ -288,6 +288,28 @@ private struct Synthetic {
     }
   }
 
+  /// What training says nothing of is a constant here as well: whatever the sample, the same number.
+  @Test(arguments: [LabelTask.multilabel, .regression])
+  func layersLeaveConstantsAlone(task: LabelTask) throws {
+    let (samples, others) = (Synthetic(rows: 80, seed: 3), Synthetic(rows: 40, seed: 4))
+    var options = PerceptronOptions(hidden: [8], featureNormalisation: .standardise)
+    (options.training.epochs, options.training.learningRate) = (5, 0.01)
+    options.training.loss = task == .multilabel ? .binaryCrossEntropy : .squared
+    let targets = (0..<80).flatMap { (row: Int) -> [Double] in
+      if task == .multilabel { [samples.labels[row * 3], 1, 0] } else { [3.7, samples.numbers[row * 2], 0.1] }
+    }
+    let constants: [Int: Double] = task == .multilabel ? [1: log(80.5 / 0.5), 2: -log(80.5 / 0.5)] : [0: 3.7, 2: 0.1]
+    let data = TargetTrainingData(task: task, names: names(3), train: try targeted(samples.x, targets, width: 3, rows: 80))
+    #expect(data.constantOutputs == constants.keys.sorted().map { "output \($0)" })
+    let fitted = try TargetPerceptronFitting(options: options, device: CPUDevice()).fit(data, metadata: metadata(task, 3)) { _ in }
+    let told = try outputs(fitted.classifier, others.x, rows: 40)
+    for (output, constant) in constants {
+      for row in 0..<40 { #expect(told[row * 3 + output] == Float(constant)) }
+    }
+    let learned = try #require((0..<3).first { constants[$0] == nil })
+    #expect(Set((0..<40).map { told[$0 * 3 + learned] }).count > 30)
+  }
+
   // MARK: Files
 
   @Test func headsComeBackFromTheirFiles() throws {

@@ -48,6 +48,76 @@ import Testing
     return devices
   }()
 
+  // MARK: Mistakes
+
+  @Test(arguments: [[1], [1, 1], [1, 1, 1, 1], [0, 0, 0], [1, .nan, 1], [1, -1, 1], []] as [[Double]])
+  func classWeightsThatDoNotFitAreRefused(weights: [Double]) {
+    var options = TrainingOptions(epochs: 1, batchSize: 4)
+    options.classWeights = weights
+    #expect(throws: TrainingOptionError.self) { try TrainingProgram(Self.network(), options: options, device: CPUDevice()) }
+  }
+
+  /// A weight of 0 is what a class without samples has; that of all samples leaves nothing to train on.
+  @Test func classesThatCountNothing() throws {
+    var options = TrainingOptions(epochs: 1, batchSize: 3)
+    options.classWeights = [1, 0, 0]
+    let program = try TrainingProgram(Self.network(), options: options, device: CPUDevice()), samples = Self.samples(6)
+    #expect(throws: Never.self) { try Trainer(program, training: samples, validation: nil) }
+    #expect(throws: TrainingDataError.self) {
+      try Trainer(program, training: Chosen(base: samples, chosen: [1, 2, 4], labels: [1, 2, 1]), validation: nil)
+    }
+  }
+
+  /// Some of other samples, under labels of their own.
+  private struct Chosen: TrainingSamples {
+    let base: ArrayInputs
+    let chosen: [Int]
+    let labels: [Int]
+    var count: Int { chosen.count }
+    var sampleByteCount: Int { base.sampleByteCount }
+    func write(_ samples: [Int], epoch: Int?, into target: UnsafeMutableRawBufferPointer) throws {
+      try base.write(samples.map { chosen[$0] }, epoch: epoch, into: target)
+    }
+  }
+
+  @Test(arguments: [[0, 1], [], [0, 1, 2, 0], [0, 1, 3], [0, 1, -1]] as [[Int]]) func labelsMustBeOneASample(labels: [Int]) throws {
+    let samples = Self.samples(6), wrong = Chosen(base: samples, chosen: [0, 1, 2], labels: labels)
+    let program = try TrainingProgram(Self.network(), options: TrainingOptions(epochs: 1, batchSize: 3), device: CPUDevice())
+    #expect(throws: TrainingDataError.self) { try Trainer(program, training: wrong, validation: nil) }
+    #expect(throws: TrainingDataError.self) { try Trainer(program, training: samples, validation: wrong) }
+    let trainer = try Trainer(program, training: samples, validation: nil)
+    #expect(throws: TrainingDataError.self) { try trainer.score(wrong) }
+    #expect(throws: TrainingDataError.self) { try trainer.score(wrong, of: [:]) }
+  }
+
+  /// What would be passed over in silence, or break a kernel's shapes.
+  @Test func penaltiesThatDoNotFitAreRefused() {
+    let wrong: [(String, Penalty)] = [
+      ("nope", Penalty(0.1)), ("head.weight", Penalty(-1)), ("head.weight", Penalty(.nan)), ("head.weight", Penalty(1, columnFactors: [1])),
+      ("head.weight", Penalty(1, columnFactors: [1, 1, 1, 1, 1, 1, 1, .infinity])),
+    ]
+    for (name, penalty) in wrong {
+      var options = TrainingOptions(epochs: 1, batchSize: 4)
+      options.penalties[name] = penalty
+      let error = #expect(throws: TrainingOptionError.self) { try TrainingProgram(Self.network(), options: options, device: CPUDevice()) }
+      #expect(error?.message.contains("'\(name)'") == true)
+    }
+    var options = TrainingOptions(epochs: 1, batchSize: 4)
+    options.penalties["first.weight"] = Penalty(0.1)
+    let head = TrainableNetwork(makeGraph: Self.network().makeGraph, isTrained: { $0.hasPrefix("head") })
+    let error = #expect(throws: TrainingOptionError.self) { try TrainingProgram(head, options: options, device: CPUDevice()) }
+    #expect(error?.message.contains("the last ones are 'head.weight', 'head.bias'") == true)
+  }
+
+  @Test func aNetworkWithoutOutputsIsRefused() {
+    let error = #expect(throws: ShapeError.self) {
+      try TrainingProgram(Self.network(classes: 0), options: TrainingOptions(epochs: 1, batchSize: 4), device: CPUDevice())
+    }
+    #expect("\(error!)".contains("no classes"))
+  }
+
+  // MARK: Steps
+
   /// What k steps do to a linear layer, written down with the formulas.
   @Test(arguments: OptimizerStep.Method.allCases, 0..<devices.count)
   func followsTheFormula(_ method: OptimizerStep.Method, _ device: Int) throws {

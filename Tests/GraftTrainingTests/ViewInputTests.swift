@@ -53,7 +53,7 @@ import Testing
     let store = try store(views: 3), samples = store.samples(split: "train")
     var all = [Float](repeating: 0, count: 90 * 3)
     all.withUnsafeMutableBufferPointer { store.gather(store.allViews(of: samples), into: $0) }
-    let inputs = StoredInputs(store, samples: samples, seed: 5)
+    let inputs = try StoredInputs(store, samples: samples, seed: 5)
     func view(_ number: Int, _ sample: Int) -> [Float] { Array(all[(sample * 3 + number) * 3..<(sample * 3 + number + 1) * 3]) }
 
     #expect(try rows(inputs, epoch: nil) == samples.indices.map { view(0, $0) })

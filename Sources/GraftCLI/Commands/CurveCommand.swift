@@ -33,7 +33,6 @@ struct CurveCommand: ReportingCommand {
 
   func validate() throws {
     _ = try counts()
-    try computing.requireNoPlan()
     guard (1...1000).contains(seeds) else { throw ValidationError("--seeds takes a number from 1 to 1000, not \(seeds).") }
   }
 
@@ -64,6 +63,7 @@ struct CurveCommand: ReportingCommand {
     try checkOutputs([plotPath, csv])
     let store = try FeatureStore.open(reading: self.store, warningOn: console)
     try store.requireClasses(for: "a learning curve")
+    try head.check(for: .classification)
     let train = try store.labelled(split: "train"), test = try store.labelled(split: "test")
     guard train.rowCount > 0 else { throw TrainingDataError(message: "\(self.store) has no training samples.") }
     guard test.rowCount > 0 else {

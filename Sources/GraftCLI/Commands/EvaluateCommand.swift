@@ -23,6 +23,7 @@ struct EvaluateCommand: ReportingCommand {
   @Option(help: ArgumentHelp("Draw the confusion matrix and the reliability diagram into this folder.", valueName: "folder")) var plots: String?
   @Option(help: ArgumentHelp("For a model trained from pictures, their folder (default: where they were).", valueName: "path")) var data: String?
   @OptionGroup var computing: DeviceOptions
+  @OptionGroup var planning: PlanFlags
   @OptionGroup var output: OutputOptions
 
   func validate() throws {
@@ -116,6 +117,9 @@ struct EvaluateCommand: ReportingCommand {
   }
 
   private func scorer(_ head: any FeatureClassifier, _ store: FeatureStore, _ console: Console) throws -> Scorer {
+    if let option = (data == nil ? planning.given : ["--data"] + planning.given).first {
+      throw ValidationError("\(option) is for fine-tuned models, and \(self.head) is a head, which takes stored features. Leave it out.")
+    }
     try head.check(against: store, file: self.head)
     let places = try head.places(ofOutputsIn: store)
     let backend = DeviceLinearBackend(device: try computing.make(console))
@@ -128,7 +132,10 @@ struct EvaluateCommand: ReportingCommand {
   /// Which samples there are, their labels and their splits are the given store's: the other one is brought up to date by finetune alone.
   private func scorer(_ model: FineTunedModel, _ given: FeatureStore, _ console: Console) throws -> Scorer {
     let head = model.head
-    try head.check(task: given.labelling.task, of: given, file: self.head)
+    guard data == nil || model.cut == nil else {
+      throw ValidationError("--data is for models trained from pictures, and \(self.head) takes rows at '\(model.cutName)'. Leave it out.")
+    }
+    try head.check(taskOf: given, file: self.head)
     var rows = given
     if let cut = model.cut, given.key.cut != cut {
       let path = FineTunedModel.cutStorePath(of: self.store, cut: cut)
@@ -143,26 +150,25 @@ struct EvaluateCommand: ReportingCommand {
     let cutRows = rows
     try model.check(against: cutRows, file: self.head)
     guard let preprocessing = head.preprocessing else { throw HeadError(file: self.head, problem: "it does not say how pictures are prepared") }
-    let (backbone, _) = try loadBackbone(try findBackbone(of: head, headPath: self.head, given: nil), console)
-    guard try backbone.hash() == head.metadata.backboneSHA256 else {
-      throw HeadError(file: self.head, problem: "it was trained with another backbone than \(backbone.path)", remedy: "Put the right one beside it.")
-    }
+    let (backbone, _) = try loadBackbone(try head.findBackbone(beside: self.head), console)
+    try head.check(backbone, file: self.head)
     let network = try TunedNetwork(
       model, backbone: backbone, preprocessing: preprocessing, batchSize: min(16, max(1, given.samples(split: split).count)),
-      device: try computing.make(console), options: computing.planOptions(head.metadata.precision ?? .float32))
+      device: try computing.make(console), options: planning.planOptions(head.metadata.precision ?? .float32))
     return Scorer(store: given, metadata: head.metadata, places: try head.places(ofOutputsIn: given)) { samples, body in
       let inputs: any TrainingSamples
       if model.cut == nil {
-        inputs = try ImageInputs(given, samples: samples, root: self.data, preprocessing: preprocessing)
+        inputs = try ImageInputs(given, samples: samples, labels: [], root: self.data, preprocessing: preprocessing)
       } else if cutRows === given {
-        inputs = StoredInputs(given, samples: samples)
+        inputs = try StoredInputs(given, samples: samples, labels: [])
       } else {
         let options = "--cut \(cutRows.key.cut) --feature-type \(cutRows.key.featureType) --output \(cutRows.path)"
-        inputs = StoredInputs(
+        inputs = try StoredInputs(
           cutRows,
           samples: try given.samples(
             samples, withRowsOf: cutRows,
-            remedy: "Run the 'graft finetune' that made it again, or 'graft extract' with the options that made \(given.path), but \(options)."))
+            remedy: "Run the 'graft finetune' that made it again, or 'graft extract' with the options that made \(given.path), but \(options)."),
+          labels: [])
       }
       try network.forEachLogits(of: inputs, body)
     }
@@ -170,94 +176,9 @@ struct EvaluateCommand: ReportingCommand {
 }
 
 extension FeatureStore {
-  /// Its classes, or its labels or targets.
-  fileprivate var outputNames: [String] { labelling.task == .classification ? classNames : labelling.names }
-
   /// What is wrong with a store without samples of a split.
   fileprivate func without(_ split: String) -> TrainingDataError {
     let known = samplesBySplit.map { "\($0.value.count) \($0.key)" }.sorted().joined(separator: ", ")
     return TrainingDataError(message: "\(path) has no \(split) samples. It has: \(known).")
-  }
-}
-
-extension FineTunedModel {
-  /// Checks that a store's rows are what the trained part takes.
-  func check(against store: FeatureStore, file: String) throws {
-    func refuse(_ what: String) -> HeadError {
-      HeadError(file: file, problem: "it was trained on another \(what) than \(store.path) holds", remedy: "Name the store it was trained on.")
-    }
-    if let hash = head.metadata.backboneSHA256, hash != store.key.backboneSHA256 { throw refuse("backbone's features") }
-    if let preprocessing = head.metadata.preprocessing, preprocessing != store.key.preprocessing { throw refuse("preprocessing") }
-    guard let cut else { return }
-    if cut != store.key.cut { throw refuse("cut ('\(cut)')") }
-    if let precision = head.metadata.precision?.rawValue, precision != store.key.precision {
-      throw HeadError(
-        file: file, problem: "it was tuned in \(precision), and \(store.path) holds rows that were computed in \(store.key.precision)",
-        remedy: "Name the store at the cut that 'graft finetune' made for it, or run that again with --precision \(store.key.precision).")
-    }
-  }
-}
-
-extension FeatureClassifier {
-  /// The head's output for each class of a store, or each of its labels or targets, by name: a store may have been made of other data.
-  ///
-  /// - Throws: `TrainingDataError` for one the head does not know.
-  func places(ofOutputsIn store: FeatureStore) throws -> [Int] {
-    let places = Dictionary(uniqueKeysWithValues: metadata.classes.enumerated().map { ($1, $0) })
-    return try store.outputNames.map { name in
-      guard let place = places[name] else {
-        throw TrainingDataError(
-          message: "'\(name)' of \(store.path) is none of the head's \(metadata.task.outputWord): "
-            + "\(metadata.classes.prefix(8).joined(separator: ", ")). Train a head on this store.")
-      }
-      return place
-    }
-  }
-
-  /// What samples of a store are labelled with, `[N, T]` in the order of the head's outputs.
-  ///
-  /// - Throws: `TrainingDataError` for an output that the store has nothing for, or the other way round.
-  func targets(of samples: [StoredSample], in store: FeatureStore) throws -> [Double] {
-    let places = try places(ofOutputsIn: store), width = places.count
-    if let missing = metadata.classes.indices.first(where: { !places.contains($0) }) {
-      throw TrainingDataError(
-        message: "\(store.path) has no '\(metadata.classes[missing])', which is among the head's \(metadata.task.outputWord). "
-          + "Train a head on this store.")
-    }
-    let own = store.targets(of: samples)
-    var result = own
-    for row in 0..<samples.count { for (column, place) in places.enumerated() { result[row * width + place] = own[row * width + column] } }
-    return result
-  }
-
-  /// What pictures go through before the backbone; `nil` for a head on imported features.
-  var preprocessing: Preprocessing? {
-    metadata.preprocessing.flatMap { try? JSONDecoder().decode(Preprocessing.self, from: Data($0.utf8)) }
-  }
-
-  fileprivate func check(task: LabelTask, of store: FeatureStore, file: String) throws(HeadError) {
-    guard metadata.task != task else { return }
-    throw HeadError(
-      file: file, problem: "it is a head for \(metadata.task.rawValue), and \(store.path) is a store for \(task.rawValue)",
-      remedy: "Name the store it was trained on, or train a head on this one.")
-  }
-
-  /// Checks that a store's features are those the head was trained on.
-  func check(against store: FeatureStore, file: String) throws {
-    func refuse(_ what: String) -> HeadError {
-      HeadError(
-        file: file, problem: "it was trained on another \(what) than \(store.path) holds",
-        remedy: "Extract with that one, or train a head on this store.")
-    }
-    try check(task: store.labelling.task, of: store, file: file)
-    if let hash = metadata.backboneSHA256, hash != store.key.backboneSHA256 { throw refuse("backbone's features") }
-    if let cut = metadata.cut, cut != store.key.cut { throw refuse("cut ('\(cut)')") }
-    if let preprocessing = metadata.preprocessing, preprocessing != store.key.preprocessing { throw refuse("preprocessing") }
-    if let precision = metadata.precision?.rawValue, precision != store.key.precision {
-      throw HeadError(
-        file: file, problem: "it was trained on features in \(precision), and \(store.path) holds features in \(store.key.precision)",
-        remedy: "Extract with --precision \(precision), or train a head on this store.")
-    }
-    try check(dimension: store.featureCount, file: file)
   }
 }

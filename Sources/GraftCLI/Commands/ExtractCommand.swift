@@ -62,6 +62,7 @@ struct ExtractCommand: ReportingCommand {
   @OptionGroup(title: "Random changes (with --views; default: --augment standard)") var augmenting: AugmentationFlags
   @OptionGroup var format: PrecisionOptions
   @OptionGroup var computing: DeviceOptions
+  @OptionGroup var planning: PlanFlags
   @OptionGroup var output: OutputOptions
 
   func validate() throws {
@@ -127,12 +128,12 @@ struct ExtractCommand: ReportingCommand {
     let (model, configuration) = try loadBackbone(backbone, console)
     let preprocessing = try preprocessing.resolve(model, configuration)
     let frozen = try FrozenBackbone.describe(model, cut: cut, preprocessing: preprocessing)
-    let devices = try computing.makeSeveral(console)
-    let identifiers = devices.map(\.traits.identifier).joined(separator: ",")
     let augmentation = augmenting.augmentation(default: .standard, for: preprocessing)
     guard views == 1 || !augmentation.isIdentity else {
       throw ValidationError("with these options all \(views) views would be the same picture: leave out --views, or change the pictures.")
     }
+    let devices = try computing.makeSeveral(console)
+    let identifiers = devices.map(\.traits.identifier).joined(separator: ",")
     let key = FeatureKey(
       backboneSHA256: try model.hash(), cut: frozen.cut, cutShape: frozen.featureShape, preprocessing: preprocessing.canonicalJSON,
       precision: format.precision.rawValue, views: views,
@@ -160,7 +161,7 @@ struct ExtractCommand: ReportingCommand {
       summary = try Interruption.shared.deferring(console) { flag in
         try run.run(
           computing: {
-            let plan = computing.planOptions(format.precision)
+            let plan = planning.planOptions(format.precision)
             guard devices.count > 1 else {
               let frozen = try FrozenBackbone(
                 model, cut: cut, preprocessing: preprocessing, batchSize: batchSize, device: devices[0], options: plan)

@@ -48,6 +48,7 @@ struct FinetuneCommand: ReportingCommand {
   @Flag(help: "Say what would be trained and stored, and stop.") var dryRun = false
   @OptionGroup var format: PrecisionOptions
   @OptionGroup var computing: DeviceOptions
+  @OptionGroup var planning: PlanFlags
   @OptionGroup var output: OutputOptions
 
   enum Normalisation: String, CaseIterable, ExpressibleByArgument { case frozen, batch }
@@ -145,11 +146,8 @@ struct FinetuneCommand: ReportingCommand {
         file: self.head, problem: "it was trained on imported features, so there is no backbone to train",
         remedy: "Train a head on a store that 'graft extract' made.")
     }
-    let (model, _) = try loadBackbone(try findBackbone(of: head, headPath: self.head, given: backbone), console)
-    guard try model.hash() == hash else {
-      throw HeadError(
-        file: self.head, problem: "it was trained with another backbone than \(model.path)", remedy: "Name the right one with --backbone.")
-    }
+    let (model, _) = try loadBackbone(try backbone ?? head.findBackbone(beside: self.head), console)
+    try head.check(model, file: self.head)
     let unfreezing = Unfreezing(unfreeze) ?? .all
     let cut = try MovedCut(model, feature: feature, preprocessing: preprocessing, unfreezing: unfreezing)
     guard normalisation == .frozen || cut.hasNormalizations else {
@@ -173,7 +171,7 @@ struct FinetuneCommand: ReportingCommand {
       batchSize: min(batchSize, trainingSamples.count), precision: format.precision,
       labels: isOfClasses ? trainingSamples.map { places[$0.label] } : [], classes: head.classCount)
     (options.mixing, options.loss) = (mixing.mixing, loss)
-    options.planOptions = computing.planOptions(format.precision)
+    options.planOptions = planning.planOptions(format.precision)
     if normalisation == .batch { options.normalization = .batch(momentum: 0.1) }
     // Before anything is computed.
     try options.validate()
@@ -196,7 +194,7 @@ struct FinetuneCommand: ReportingCommand {
       let (rows, remedy) = try storeAtCut(cut, cutPath, model, store, preprocessing, type, device, console)
       data = try TuningData(head, store, loss: loss) { samples, labels, targets, _ in
         let rowsOfSamples = try store.samples(samples, withRowsOf: rows, remedy: remedy)
-        return StoredInputs(rows, samples: rowsOfSamples, labels: labels, targets: targets, seed: self.training.seed)
+        return try StoredInputs(rows, samples: rowsOfSamples, labels: labels, targets: targets, seed: self.training.seed)
       }
     } else {
       data = try TuningData(head, store, loss: loss) { samples, labels, targets, isTraining in
@@ -290,7 +288,7 @@ struct FinetuneCommand: ReportingCommand {
       try run.run(
         computing: {
           try FrozenBackbone(
-            model, cut: cut.name, preprocessing: preprocessing, batchSize: 16, device: device, options: computing.planOptions(format.precision))
+            model, cut: cut.name, preprocessing: preprocessing, batchSize: 16, device: device, options: planning.planOptions(format.precision))
         }, cancellation: flag,
         progress: { line.show("\($0.done) of \($0.total) images at the new cut, \(Int($0.imagesPerSecond)) images/s") })
     }

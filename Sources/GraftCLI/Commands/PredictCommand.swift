@@ -27,6 +27,7 @@ struct PredictCommand: ReportingCommand {
       "Number format of the backbone's weights and activations (default: the one the head's features were computed in).", valueName: "format"))
   var precision: ComputeFormat?
   @OptionGroup var computing: DeviceOptions
+  @OptionGroup var planning: PlanFlags
   @OptionGroup var output: OutputOptions
 
   func validate() throws {
@@ -40,22 +41,22 @@ struct PredictCommand: ReportingCommand {
     let file = try SafetensorsFile(path: self.head)
     let tuned = FineTunedModel.isOne(file) ? try FineTunedModel(file, path: self.head) : nil
     let head: any FeatureClassifier = try tuned?.head ?? HeadFile.read(self.head)
-    guard let hash = head.metadata.backboneSHA256, let text = head.metadata.preprocessing, let cut = head.metadata.cut else {
+    guard head.metadata.task != .regression || topK == nil else {
+      throw ValidationError("--top-k is for classes and labels, and \(self.head) tells numbers.")
+    }
+    guard head.metadata.backboneSHA256 != nil, let text = head.metadata.preprocessing, let cut = head.metadata.cut else {
       throw HeadError(
         file: self.head, problem: "it was trained on imported features, so there is no backbone to show pictures to",
         remedy: "Train a head on a store that 'graft extract' made.")
     }
-    guard let preprocessing = try? JSONDecoder().decode(Preprocessing.self, from: Data(text.utf8)) else {
+    guard let preprocessing = head.preprocessing else {
       throw HeadError(file: self.head, problem: "its preprocessing makes no sense: \(text)")
     }
-    let path = try findBackbone(of: head, headPath: self.head, given: backbone)
-    let (model, _) = try loadBackbone(path, console)
-    guard try model.hash() == hash else {
-      throw HeadError(file: self.head, problem: "it was trained with another backbone than \(path)", remedy: "Name the right one with --backbone.")
-    }
+    let (model, _) = try loadBackbone(try backbone ?? head.findBackbone(beside: self.head), console)
+    try head.check(model, file: self.head)
     let device = try computing.make(console)
     let batch = min(batchSize, images.count)
-    let options = computing.planOptions(precision ?? head.metadata.precision ?? .float32)
+    let options = planning.planOptions(precision ?? head.metadata.precision ?? .float32)
     // Logits of prepared pictures: by the frozen backbone and the head, or by the part before a moved cut and the part after it.
     let logits: (_ images: UnsafeRawBufferPointer, _ count: Int) throws -> [Float]
     let network = try tuned.map {
@@ -83,9 +84,6 @@ struct PredictCommand: ReportingCommand {
         ) { result += $1 }
         return result
       }
-    }
-    guard head.metadata.task != .regression || topK == nil else {
-      throw ValidationError("--top-k is for classes and labels, and \(self.head) tells numbers.")
     }
     let count = min(topK ?? (head.metadata.task == .classification ? 5 : head.classCount), head.classCount)
     let decoder = preprocessing.decoder(pixelLimit: maxPixels)
@@ -160,20 +158,4 @@ struct PredictCommand: ReportingCommand {
 struct SkippedPicturesError: Error, CustomStringConvertible {
   let skipped, total: Int
   var description: String { "\(skipped) of \(total) pictures could not be read; the warnings above name them." }
-}
-
-/// The backbone's file: as told, beside the head, or where it was when the head was trained.
-///
-/// - Throws: `HeadError` that says where it was looked for.
-func findBackbone(of head: any FeatureClassifier, headPath: String, given: String?) throws -> String {
-  if let given { return given }
-  let folder = FilePath.absolute(FilePath.folder(of: headPath))
-  var places: [String] = []
-  if let name = head.metadata.backboneFile { places.append(FilePath.joined(folder, name)) }
-  if let path = head.metadata.backbonePath { places.append(path) }
-  for place in places where FileManager.default.fileExists(atPath: place) { return place }
-  guard !places.isEmpty else { throw HeadError(file: headPath, problem: "it does not say where its backbone is", remedy: "Name it with --backbone.") }
-  throw HeadError(
-    file: headPath, problem: "its backbone \(head.metadata.backboneFile ?? "") is not found (looked at \(places.joined(separator: ", ")))",
-    remedy: "Name it with --backbone.")
 }

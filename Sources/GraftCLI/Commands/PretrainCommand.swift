@@ -32,6 +32,7 @@ struct PretrainCommand: ReportingCommand {
   @OptionGroup var preprocessing: PreprocessingOptions
   @OptionGroup var format: PrecisionOptions
   @OptionGroup var computing: DeviceOptions
+  @OptionGroup var planning: PlanFlags
   @OptionGroup var output: OutputOptions
 
   func validate() throws {
@@ -125,7 +126,7 @@ struct PretrainCommand: ReportingCommand {
       batchSize: min(batchSize, train.count), precision: format.precision, labels: train.labels, classes: images.classNames.count)
     options.normalization = .batch(momentum: 0.1)
     options.mixing = mixing.mixing
-    options.planOptions = computing.planOptions(format.precision)
+    options.planOptions = planning.planOptions(format.precision)
     if training.learningRate == nil { options.learningRate = options.method == .sgd ? 0.05 : 1e-3 }
     if training.weightDecay == nil { options.weightDecay = options.method == .sgd ? 5e-4 : 0.05 }
     let weights = network.initialState(seed: training.seed)

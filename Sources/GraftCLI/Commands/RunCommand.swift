@@ -19,6 +19,7 @@ struct RunCommand: ReportingCommand {
     ComputeFormat?
   @OptionGroup var format: PrecisionOptions
   @OptionGroup var computing: DeviceOptions
+  @OptionGroup var planning: PlanFlags
   @OptionGroup var output: OutputOptions
 
   private struct Report: Encodable {
@@ -45,7 +46,7 @@ struct RunCommand: ReportingCommand {
     }
     let device = try computing.make(console)
     func result(_ precision: ComputeFormat) throws -> HostTensor {
-      let plan = try backbone.namingFile { try Plan(graph, device: device, options: computing.planOptions(precision)) }
+      let plan = try backbone.namingFile { try Plan(graph, device: device, options: planning.planOptions(precision)) }
       try plan.write(x.floats(), to: plan.graph.inputs[0])
       try plan.run()
       let y = plan.graph.outputs[0]

@@ -40,7 +40,6 @@ struct TrainCommand: ReportingCommand {
   @OptionGroup var output: OutputOptions
 
   func validate() throws {
-    try computing.requireNoPlan()
     if let folds, !(2...1000).contains(folds) { throw ValidationError("--folds takes a number from 2 to 1000, not \(folds).") }
     guard (1...1000).contains(repeats) else { throw ValidationError("--repeats takes a number from 1 to 1000, not \(repeats).") }
     if repeats > 1, folds == nil { throw ValidationError("--repeats needs --folds.") }
@@ -100,6 +99,7 @@ struct TrainCommand: ReportingCommand {
     Interruption.shared.setRemedy("No head was written; run the same command again.")
     try watching.check(beside: headPath)
     let store = try FeatureStore.open(reading: self.store, warningOn: console)
+    try head.check(for: store.labelling.task)
     guard store.labelling.task == .classification else { return try trainTargets(store) }
     let train = try store.labelled(split: "train", allViews: true)
     guard train.rowCount > 0 else {
@@ -185,18 +185,5 @@ struct TrainCommand: ReportingCommand {
     if let calibration = fitted.calibration { parts.append(String(format: "temperature %.3f", calibration.temperature)) }
     parts.append(String(format: "%.2f s", seconds))
     console.result("\(headPath): " + parts.joined(separator: ", "))
-  }
-}
-
-extension HeadMetadata {
-  /// What a head trained on a store has to know of it.
-  init(of store: FeatureStore) {
-    let isExtracted = store.key.source == .extraction
-    self.init(
-      task: store.labelling.task, classes: store.labelling.task == .classification ? store.classNames : store.labelling.names,
-      cut: isExtracted ? store.key.cut : nil, backboneSHA256: isExtracted ? store.key.backboneSHA256 : nil,
-      backboneFile: store.entries["backbone_file"], backbonePath: store.entries["backbone_path"],
-      preprocessing: isExtracted ? store.key.preprocessing : nil, precision: isExtracted ? ComputeFormat(rawValue: store.key.precision) : nil,
-      featureNormalisation: .none, l2: 0, graftVersion: GraftVersion.text)
   }
 }

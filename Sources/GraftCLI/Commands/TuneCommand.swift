@@ -29,6 +29,7 @@ struct TuneCommand: ReportingCommand {
   @Option(help: ArgumentHelp("How long to try; a candidate that has begun is finished.", valueName: "seconds")) var seconds = 60.0
   @OptionGroup var format: PrecisionOptions
   @OptionGroup var computing: DeviceOptions
+  @OptionGroup var planning: PlanFlags
   @OptionGroup var output: OutputOptions
 
   func validate() throws {
@@ -117,7 +118,7 @@ struct TuneCommand: ReportingCommand {
 
   /// Reads the model; what comes back does the work.
   private func tuning(on device: any Device, _ console: Console) throws -> Tuning {
-    let planOptions = computing.planOptions(format.precision)
+    let planOptions = planning.planOptions(format.precision)
     if train {
       var options = TrainingOptions(method: .sgd, batchSize: batchSize, precision: format.precision)
       options.planOptions = planOptions

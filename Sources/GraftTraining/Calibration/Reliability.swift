@@ -25,7 +25,11 @@ public struct Reliability: Sendable, Equatable, Codable {
   }
 
   /// - Parameter outcomes: for each sample the confidence and whether the prediction was right.
-  public init(_ outcomes: [Outcome], binCount: Int = binCount) {
+  /// - Throws: `EvaluationError` for a confidence that is no probability.
+  public init(_ outcomes: [Outcome], binCount: Int = binCount) throws(EvaluationError) {
+    if let wrong = outcomes.first(where: { !(0...1).contains($0.confidence) }) {
+      throw EvaluationError(message: "a confidence is \(wrong.confidence); it must lie between 0 and 1")
+    }
     let count = max(1, binCount)
     var bins = (0..<count).map { Bin(low: Double($0) / Double(count), high: Double($0 + 1) / Double(count)) }
     for outcome in outcomes {

@@ -84,18 +84,17 @@ public final class Trainer {
   /// What a checkpoint must agree in to be gone on from: a text.
   public var identity = ""
 
-  /// - Throws: `TrainingDataError` if there are fewer samples than one batch's norm needs, or a label is no class's.
+  /// - Throws: `TrainingDataError` if there are fewer samples than one batch's norm needs, labels or targets are not one a sample, a label is
+  ///   no class's, or the classes of all training samples count nothing; `TrainingOptionError` for options that are for classes alone.
   public init(_ program: TrainingProgram, training: any TrainingSamples, validation: (any TrainingSamples)?) throws {
     (self.program, options, self.training, self.validation) = (program, program.options, training, validation)
     lossScale = program.options.precision == .float16 ? 1024 : 1
     guard training.count > 0 else { throw TrainingDataError(message: "there are no samples to train on") }
     for samples in [training, validation].compactMap(\.self) {
-      if let targets = samples.targets {
-        try Self.check(targets, of: samples, program)
-        continue
-      }
-      guard let label = samples.labels.first(where: { !(0..<program.classCount).contains($0) }) else { continue }
-      throw TrainingDataError(message: "a sample has label \(label), and there are \(program.classCount) classes")
+      try Self.check(samples, program)
+    }
+    if let weights = options.classWeights, training.labels.allSatisfy({ weights[$0] == 0 }) {
+      throw TrainingDataError(message: "the class weights are 0 for the classes of all training samples, so that there is nothing to train on")
     }
     if options.mixing.isOn, training.imageSize == nil {
       throw TrainingDataError(
@@ -105,6 +104,16 @@ public final class Trainer {
       throw TrainingDataError(
         message: "normalisation by batches needs whole batches: there are \(training.count) samples, and a batch has \(options.batchSize)")
     }
+  }
+
+  /// Labels must be classes, one a sample.
+  private static func check(_ samples: any TrainingSamples, _ program: TrainingProgram) throws {
+    if let targets = samples.targets { return try check(targets, of: samples, program) }
+    guard samples.labels.count == samples.count else {
+      throw TrainingDataError(message: "there are \(samples.labels.count) labels for \(samples.count) samples")
+    }
+    guard let label = samples.labels.first(where: { !(0..<program.classCount).contains($0) }) else { return }
+    throw TrainingDataError(message: "a sample has label \(label), and there are \(program.classCount) classes")
   }
 
   /// Targets must be those of the network's outputs, and options must not be for classes.
@@ -283,7 +292,8 @@ public final class Trainer {
   /// Mean loss (without smoothing or class weights) of the network in training, with averages where they are kept, and its accuracy
   /// where samples have classes.
   ///
-  /// - Throws: `TrainingDivergedError` for an output that isn't finite; `CancelledError` once `cancellation` is set.
+  /// - Throws: `TrainingDataError` for samples that `init` would refuse; `TrainingDivergedError` for an output that isn't finite;
+  ///   `CancelledError` once `cancellation` is set.
   public func score(_ samples: any TrainingSamples, _ cancellation: CancellationFlag? = nil) throws -> (loss: Double, top1: Double?) {
     try program.withAverages { try scoreAsIs(samples, checkpoint: goodCheckpoint, cancellation) }
   }
@@ -291,7 +301,7 @@ public final class Trainer {
   /// The same of the network that `run` returned, which the program's numbers are from here on: averages, where they are kept, may be
   /// another epoch's.
   ///
-  /// - Throws: `TrainingDivergedError` for an output that isn't finite.
+  /// - Throws: `TrainingDataError` for samples that `init` would refuse; `TrainingDivergedError` for an output that isn't finite.
   public func score(_ samples: any TrainingSamples, of tensors: [String: HostTensor]) throws -> (loss: Double, top1: Double?) {
     try program.restore(tensors)
     return try scoreAsIs(samples, checkpoint: nil, nil)
@@ -301,6 +311,7 @@ public final class Trainer {
     loss: Double, top1: Double?
   ) {
     let classes = program.classCount
+    try Self.check(samples, program)
     var (total, hits) = (0.0, 0)
     try program.forEachOutputs(of: samples) { first, outputs in
       try check(cancellation)

@@ -39,9 +39,9 @@ public struct TrainingOptions: Sendable {
   public var precision: ComputeFormat
   public var seed: UInt64
   public var loss = Loss.crossEntropy
-  /// Penalties that belong to the objective, by a parameter's name; unlike weight decay they are part of the gradient.
+  /// Penalties that belong to the objective, by a trained parameter's name; unlike weight decay they are part of the gradient.
   public var penalties: [String: Penalty] = [:]
-  /// What a sample of each class counts; `nil`: all alike.
+  /// What a sample of each class counts, `[C]`, not negative and not all 0; `nil`: all alike.
   public var classWeights: [Double]?
   /// How pictures of a batch are mixed with each other.
   public var mixing = Mixing()

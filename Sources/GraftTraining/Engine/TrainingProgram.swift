@@ -40,7 +40,8 @@ public final class TrainingProgram {
   private let networkNames: Set<String>
   private let averagedNames: Set<String>
 
-  /// - Throws: `PlanMemoryError`, `GradientError` for an operation without a gradient rule, `ShapeError`, `DeviceError`, `BuildError`.
+  /// - Throws: `TrainingOptionError`, also for class weights or penalties that do not fit the network; `PlanMemoryError`, `GradientError` for
+  ///   an operation without a gradient rule, `ShapeError`, `DeviceError`, `BuildError`.
   public init(_ network: TrainableNetwork, options: TrainingOptions, device: any Device) throws {
     try options.validate()
     (self.options, self.device) = (options, device)

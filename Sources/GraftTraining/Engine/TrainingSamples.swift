@@ -33,10 +33,14 @@ public struct StoredInputs: TrainingSamples {
   public let targets: [Float]?
 
   /// - Parameters:
-  ///   - labels: one a sample, where they are not the store's own.
+  ///   - labels: one a sample, where they are not the store's own; none where inputs alone are wanted.
   ///   - targets: `[N, T]`, what is to be said of each sample in place of a class.
   ///   - seed: what views are drawn by, with the epoch and the sample's number.
-  public init(_ store: FeatureStore, samples: [StoredSample], labels: [Int]? = nil, targets: [Float]? = nil, seed: UInt64 = 0) {
+  /// - Throws: `TrainingDataError` for a store whose samples have no classes, unless labels or targets are given.
+  public init(
+    _ store: FeatureStore, samples: [StoredSample], labels: [Int]? = nil, targets: [Float]? = nil, seed: UInt64 = 0
+  ) throws(TrainingDataError) {
+    if labels == nil, targets == nil { try store.requireClasses(for: "training without targets") }
     (self.store, self.samples, self.targets, self.seed) = (store, samples, targets, seed)
     self.labels = targets == nil ? labels ?? samples.map(\.label) : []
   }

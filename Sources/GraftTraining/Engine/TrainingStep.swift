@@ -28,6 +28,20 @@ struct TrainingStep {
     let prepared = try network.makeGraph(options.batchSize).preparedForTraining()
     let learned = prepared.parameters().filter { network.isTrained($0.name) }
     guard !learned.isEmpty else { throw TrainingOptionError(message: "there is nothing to train: no parameter after the cut was chosen") }
+    for (name, penalty) in options.penalties.sorted(by: { $0.key < $1.key }) {
+      guard let parameter = learned.first(where: { $0.name == name }) else {
+        throw TrainingOptionError(
+          message: "a penalty is for '\(name)', which is no parameter that is trained; the last ones are "
+            + learned.suffix(4).map { "'\($0.name)'" }.joined(separator: ", "))
+      }
+      let columns = parameter.tensor.shape.last ?? 1, factors = penalty.columnFactors
+      guard penalty.strength >= 0, penalty.strength.isFinite, factors?.allSatisfy({ $0 >= 0 && $0.isFinite }) ?? true else {
+        throw TrainingOptionError(message: "the penalty of '\(name)' or one of its factors is negative or no number")
+      }
+      guard factors == nil || factors?.count == columns else {
+        throw TrainingOptionError(message: "the penalty of '\(name)' has \(factors?.count ?? 0) factors for \(columns) columns")
+      }
+    }
     // Blocks after each parameter's own: 0 for the head.
     let blocks = prepared.blockCuts(before: prepared.outputs[0])
     let ends = blocks.compactMap { cut in prepared.nodes.firstIndex { $0.output == cut.value } }
@@ -42,6 +56,13 @@ struct TrainingStep {
     }
     let variables = Array(values.prefix(learned.count))
     classCount = graph.type(of: outputs).shape[1]
+    guard classCount > 0 else { throw ShapeError("network", "its output has no classes: \(graph.type(of: outputs))") }
+    if let weights = options.classWeights {
+      guard weights.count == classCount, weights.allSatisfy({ $0 >= 0 && $0.isFinite }), weights.contains(where: { $0 > 0 }) else {
+        throw TrainingOptionError(
+          message: "the class weights are \(weights.count) for \(classCount) classes; as many are needed, none negative and not all 0")
+      }
+    }
 
     targets = graph.addInput(graph.type(of: outputs), name: "targets")
     weights = graph.addInput(TensorType([options.batchSize]), name: "sample weights")

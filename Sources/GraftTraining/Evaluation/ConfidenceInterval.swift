@@ -11,8 +11,18 @@ public struct ConfidenceInterval: Sendable, Equatable, Codable {
 
   /// A share of n independent trials, by Wilson's score interval, which stays within 0 and 1 and is right for few samples.
   ///
+  /// Of no trials everything is possible, and the value is 0.
+  ///
   /// Source: Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
-  public init(successes: Int, of trials: Int) {
+  ///
+  /// - Throws: `EvaluationError` for fewer than 0 or more successes than trials.
+  public init(successes: Int, of trials: Int) throws(EvaluationError) {
+    guard successes >= 0, successes <= trials else { throw EvaluationError(message: "\(successes) of \(trials) is no share") }
+    self.init(wilson: successes, of: trials)
+  }
+
+  /// Our own invariant: 0 ≤ successes ≤ trials.
+  private init(wilson successes: Int, of trials: Int) {
     guard trials > 0 else {
       self.init(value: 0, low: 0, high: 1)
       return
@@ -29,7 +39,7 @@ public struct ConfidenceInterval: Sendable, Equatable, Codable {
 
   /// A share of n trials, or a mean of such shares: Wilson's interval of the nearest whole number of successes.
   init(share: Double, of trials: Int) {
-    let whole = ConfidenceInterval(successes: Int((share * Double(trials)).rounded()), of: trials)
+    let whole = ConfidenceInterval(wilson: Int((share * Double(trials)).rounded()), of: trials)
     self.init(value: share, low: min(share, whole.low), high: max(share, whole.high))
   }
 

@@ -23,11 +23,12 @@ package enum DisplayWidth {
     return width
   }
 
-  /// What a name from a file may do to a terminal is undone: control characters become "�".
+  /// What a name from a file may do to a terminal is undone: control characters become "�", and so do those that turn the direction of
+  /// what follows them, also beyond the name.
   package static func printable(_ text: String) -> String {
     let scalars = text.unicodeScalars.map { scalar -> Unicode.Scalar in
-      switch scalar.properties.generalCategory {
-      case .control, .lineSeparator, .paragraphSeparator, .surrogate: "\u{FFFD}"
+      switch (scalar.properties.generalCategory, scalar.value) {
+      case (.control, _), (.lineSeparator, _), (.paragraphSeparator, _), (.surrogate, _), (_, 0x202A...0x202E), (_, 0x2066...0x2069): "\u{FFFD}"
       default: scalar
       }
     }

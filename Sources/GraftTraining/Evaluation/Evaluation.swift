@@ -56,7 +56,7 @@ public struct Evaluation: Sendable, Equatable, Codable {
   init(
     accuracy: TopAccuracy, uncalibratedLogLoss: Double, temperature: Double, outcomes: [Outcome], uncalibrated: [Outcome], counts: [Int: Int],
     labels: [String]
-  ) {
+  ) throws(EvaluationError) {
     let width = labels.count
     var (actual, predicted, hits) = ([Int](repeating: 0, count: width), [Int](repeating: 0, count: width), [Int](repeating: 0, count: width))
     for (place, count) in counts {
@@ -85,8 +85,8 @@ public struct Evaluation: Sendable, Equatable, Codable {
       confusionEntries = counts.sorted { $0.key < $1.key }.map { [$0.key / width, $0.key % width, $0.value] }
     }
     (self.temperature, self.uncalibratedLogLoss) = (temperature, uncalibratedLogLoss)
-    (reliability, uncalibratedReliability) = (Reliability(outcomes), Reliability(uncalibrated))
-    top1Interval = ConfidenceInterval(successes: outcomes.count(where: \.isRight), of: outcomes.count)
+    (reliability, uncalibratedReliability) = (try Reliability(outcomes), try Reliability(uncalibrated))
+    top1Interval = try ConfidenceInterval(successes: outcomes.count(where: \.isRight), of: outcomes.count)
   }
 }
 
@@ -165,7 +165,7 @@ public struct EvaluationAccumulator {
     guard accuracy.samples > 0 else {
       throw EvaluationError(message: "there are no samples to evaluate in this split. Choose another with --split, or add samples.")
     }
-    return Evaluation(
+    return try Evaluation(
       accuracy: accuracy, uncalibratedLogLoss: uncalibrated.logLoss, temperature: temperature, outcomes: outcomes, uncalibrated: uncalibratedOutcomes,
       counts: confusion, labels: labels)
   }

@@ -33,7 +33,12 @@ extension Evaluation {
       return "no threshold reaches a precision of \(Self.decimal(abstention.target)) on the validation samples"
     }
     func percent(_ share: Double) -> String { "\((share * 1000).rounded() / 10) %" }
-    let answered = abstention.test.map { "\(percent($0.coverage)) of these samples answered, \(percent($0.precision)) of them right; " } ?? ""
+    var answered = ""
+    if let test = abstention.test {
+      // Of no answers no share is right.
+      let right = test.coverage > 0 ? ", \(percent(test.precision)) of them right" : ""
+      answered = "\(percent(test.coverage)) of these samples answered\(right); "
+    }
     return "answering from a confidence of \(Self.decimal(threshold)) on: \(answered)on the \(abstention.validation.samples) validation samples, "
       + "which it was chosen on, \(percent(abstention.validation.coverage)) and \(percent(abstention.validation.precision))"
   }

@@ -21,13 +21,16 @@ public struct ImagePrediction: Sendable, Equatable, Codable {
   /// - Parameters:
   ///   - logits: `[C]`
   ///   - temperature: what they are divided by.
-  /// - Throws: `EvaluationError` if logits and classes differ in number, k is below 1, or a logit isn't finite.
+  /// - Throws: `EvaluationError` if logits and classes differ in number, k is below 1, the temperature isn't positive, or a logit isn't finite.
   public init(path: String, logits: some Collection<Float>, classes: [String], topK: Int, temperature: Double = 1) throws(EvaluationError) {
     let values = logits.map(Double.init)
     guard values.count == classes.count, !classes.isEmpty else {
       throw EvaluationError(message: "\(path): \(values.count) logits for \(classes.count) classes")
     }
     guard topK >= 1 else { throw EvaluationError(message: "--top-k is \(topK); it must be 1 or more") }
+    guard temperature > 0, temperature.isFinite else {
+      throw EvaluationError(message: "\(path): the temperature is \(temperature); it must be positive")
+    }
     guard values.allSatisfy(\.isFinite), let largest = values.max() else {
       throw EvaluationError(message: "\(path): the prediction contains NaN or infinity; the picture or the head is damaged")
     }

@@ -1,3 +1,4 @@
+import Foundation
 import GraftData
 
 /// Features `[N, D]` and what is to be said of each row where that is no class: labels or numbers.
@@ -54,6 +55,9 @@ public struct TargetedFeatures {
     for (index, value) in targets.enumerated() where value == 1 { counts[index % targetCount] += 1 }
     return counts
   }
+
+  /// The logit of each label's share of the rows, `[T]`, as if one more row had half of it: finite where all rows have it, or none.
+  var labelLogits: [Double] { labelCounts.map { log((Double($0) + 0.5) / (Double(rowCount - $0) + 0.5)) } }
 }
 
 /// What a head for labels or numbers is trained and chosen on. There is no place for a test split here, by intent.
@@ -106,6 +110,15 @@ public struct TargetTrainingData {
 
   /// Labels that all training samples have, or none, and numbers that are the same for all: what a head says of them can only be a constant.
   public var constantOutputs: [String] { names.indices.filter { isConstant($0) }.map { names[$0] } }
+
+  /// What a head says of such outputs, `[T]`: a label's logit, or the number; `nil` of the others.
+  var constants: [Double?] {
+    let logits = task == .multilabel ? train.labelLogits : []
+    return names.indices.map { output in
+      guard isConstant(output), train.targets.indices.contains(output) else { return nil }
+      return task == .multilabel ? logits[output] : train.targets[output]
+    }
+  }
 
   private func isConstant(_ output: Int) -> Bool {
     var values = stride(from: output, to: train.targets.count, by: max(1, train.targetCount)).lazy.map { train.targets[$0] }.makeIterator()

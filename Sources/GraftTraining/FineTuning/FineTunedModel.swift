@@ -127,6 +127,25 @@ public struct FineTunedModel: Sendable {
     return base + ".at-" + String(cut.map { $0.isASCII && ($0.isLetter || $0.isNumber || "._-".contains($0)) ? $0 : "_" })
   }
 
+  /// Checks that a store's rows are what the trained part takes: of its backbone, preprocessing, cut and precision.
+  ///
+  /// - Parameter file: the model's file, for messages.
+  /// - Throws: `HeadError` that says what is another one.
+  public func check(against store: FeatureStore, file: String) throws(HeadError) {
+    func refuse(_ what: String) -> HeadError {
+      HeadError(file: file, problem: "it was trained on another \(what) than \(store.path) holds", remedy: "Name the store it was trained on.")
+    }
+    if let hash = head.metadata.backboneSHA256, hash != store.key.backboneSHA256 { throw refuse("backbone's features") }
+    if let preprocessing = head.metadata.preprocessing, preprocessing != store.key.preprocessing { throw refuse("preprocessing") }
+    guard let cut else { return }
+    if cut != store.key.cut { throw refuse("cut ('\(cut)')") }
+    if let precision = head.metadata.precision?.rawValue, precision != store.key.precision {
+      throw HeadError(
+        file: file, problem: "it was tuned in \(precision), and \(store.path) holds rows that were computed in \(store.key.precision)",
+        remedy: "Name the store at the cut that 'graft finetune' made for it, or run that again with --precision \(store.key.precision).")
+    }
+  }
+
   // MARK: The file
 
   /// - Throws: `FileError`, `HeadError`.

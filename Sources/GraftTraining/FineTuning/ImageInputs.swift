@@ -44,13 +44,14 @@ public final class ImageInputs: TrainingSamples {
   ///
   /// - Parameters:
   ///   - root: the data set's folder; `nil`: where it was when the store was made.
-  ///   - labels: one a sample, where they are not the store's own.
+  ///   - labels: one a sample, where they are not the store's own; none where inputs alone are wanted.
   ///   - targets: `[N, T]`, in place of classes.
-  /// - Throws: `TrainingDataError` if the folder is gone.
+  /// - Throws: `TrainingDataError` if the folder is gone, or for a store whose samples have no classes, unless labels or targets are given.
   public convenience init(
     _ store: FeatureStore, samples: [StoredSample], labels: [Int]? = nil, targets: [Float]? = nil, root: String? = nil,
     preprocessing: Preprocessing, views: (any ViewDrawing)? = nil, seed: UInt64 = 0
   ) throws {
+    if labels == nil, targets == nil { try store.requireClasses(for: "training without targets") }
     let folder = try Self.root(of: store, given: root)
     let files = try samples.map { sample in
       guard let file = try store.source(of: sample) else {

@@ -184,15 +184,25 @@ public struct HeadMetadata: Sendable, Equatable {
   }
 
   /// Confidences in millionths, those of wrong predictions negative.
+  ///
+  /// A number stands for its millionth, half of it below and half above, as in files whose confidences were rounded to nearest. What is
+  /// read is the lower end, so a threshold that one of them becomes accepts the sample that it came from. What is written is the largest
+  /// number that reads as no more than the confidence.
   private static func text(_ outcomes: [Outcome]) -> String {
-    outcomes.map { "\(Int(($0.confidence * 1e6).rounded()) * ($0.isRight ? 1 : -1))" }.joined(separator: " ")
+    outcomes.map { outcome in
+      var number = Int((outcome.confidence * 1e6).rounded()) + 1
+      while number > 1, confidence(number) > outcome.confidence { number -= 1 }
+      return "\(number * (outcome.isRight ? 1 : -1))"
+    }.joined(separator: " ")
   }
+
+  private static func confidence(_ millionths: Int) -> Double { Double(2 * millionths - 1) / 2e6 }
 
   private static func outcomes(_ text: String) -> [Outcome]? {
     var result: [Outcome] = []
     for part in text.split(separator: " ") {
       guard let value = Int(part), value != 0, (-1_000_000...1_000_000).contains(value) else { return nil }
-      result.append(Outcome(confidence: Double(abs(value)) / 1e6, isRight: value > 0))
+      result.append(Outcome(confidence: confidence(abs(value)), isRight: value > 0))
     }
     return result
   }
@@ -216,6 +226,9 @@ public struct HeadMetadata: Sendable, Equatable {
     guard kinds.contains(kind) else { throw HeadError(file: file, problem: "it is a head of the kind \(kind.rawValue) for \(task.rawValue)") }
     guard l2.isFinite, l2 >= 0 else { throw HeadError(file: file, problem: "its λ is \(l2)") }
     guard temperature > 0, temperature.isFinite else { throw HeadError(file: file, problem: "its temperature is \(temperature)") }
+    if let wrong = heldOut.first(where: { !(0...1).contains($0.confidence) }) {
+      throw HeadError(file: file, problem: "one of its confidences is \(wrong.confidence)")
+    }
     if let hash = backboneSHA256, hash.utf8.count != 64 || !hash.utf8.allSatisfy({ (48...57).contains($0) || (97...102).contains($0) }) {
       throw HeadError(file: file, problem: "the backbone's SHA-256 is not 64 hexadecimal digits in lower case")
     }

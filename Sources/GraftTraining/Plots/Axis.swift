@@ -58,9 +58,12 @@ struct Axis {
     return ([1, 2, 5].first { $0 * power >= step * (1 - 1e-9) } ?? 10) * power
   }
 
-  /// As many decimals as the step has.
+  /// As many decimals as the step has; of large numbers and small steps as many digits as tell one step from the next.
   static func text(_ value: Double, step: Double) -> String {
-    if value != 0, abs(value) >= 1e6 || step < 1e-4 { return String(format: "%.2g", value) }
+    if value != 0, abs(value) >= 1e6 || step < 1e-4 {
+      let power = { (number: Double) in Int((log10(number) + 1e-9).rounded(.down)) }
+      return String(format: "%.\(max(1, min(17, power(abs(value)) - power(step) + 1)))g", value)
+    }
     return String(format: "%.\(max(0, Int((-log10(step)).rounded(.up))))f", value == 0 ? 0 : value)
   }
 }

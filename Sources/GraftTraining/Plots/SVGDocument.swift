@@ -7,10 +7,12 @@ struct SVGDocument {
   }
 
   let width, height: Double
+  /// What is read to those who don't see it.
+  private let title, description: String
   private var elements: [String] = []
 
-  init(width: Double, height: Double) {
-    (self.width, self.height) = (width, height)
+  init(width: Double, height: Double, title: String, description: String) {
+    (self.width, self.height, self.title, self.description) = (width, height, title, description)
     rectangle(0, 0, width, height, fill: "#ffffff")
   }
 
@@ -60,18 +62,23 @@ struct SVGDocument {
   static func width(of text: String, size: Double = 12) -> Double { Double(DisplayWidth.of(text)) * size * 0.64 }
 
   /// Text for humans from a file's or a folder's name, which may hold anything.
+  ///
+  /// By scalars, as XML's parsers read: a "<" is one also with a combining mark after it, which makes another character of it.
   static func escaped(_ text: String) -> String {
-    var result = ""
-    for character in DisplayWidth.printable(text) {
-      switch character {
-      case "&": result += "&amp;"
-      case "<": result += "&lt;"
-      case ">": result += "&gt;"
-      case "\"": result += "&quot;"
-      default: result.append(character)
+    var result = String.UnicodeScalarView()
+    for scalar in DisplayWidth.printable(text).unicodeScalars {
+      switch scalar {
+      case "&": result += "&amp;".unicodeScalars
+      case "<": result += "&lt;".unicodeScalars
+      case ">": result += "&gt;".unicodeScalars
+      case "\"": result += "&quot;".unicodeScalars
+      case "'": result += "&apos;".unicodeScalars
+      // Beside control characters these alone are no characters to XML 1.0.
+      case "\u{FFFE}", "\u{FFFF}": result.append("\u{FFFD}")
+      default: result.append(scalar)
       }
     }
-    return result
+    return String(result)
   }
 
   /// Two decimals at most, without a locale.
@@ -90,9 +97,11 @@ struct SVGDocument {
 
   var source: String {
     let size = "width=\"\(Self.number(width))\" height=\"\(Self.number(height))\" viewBox=\"0 0 \(Self.number(width)) \(Self.number(height))\""
-    return
-      (["<?xml version=\"1.0\" encoding=\"UTF-8\"?>", "<svg xmlns=\"http://www.w3.org/2000/svg\" \(size) font-family=\"sans-serif\">"] + elements
-      + ["</svg>", ""]).joined(separator: "\n")
+    let head = [
+      "<?xml version=\"1.0\" encoding=\"UTF-8\"?>", "<svg xmlns=\"http://www.w3.org/2000/svg\" \(size) role=\"img\" font-family=\"sans-serif\">",
+      "<title>\(Self.escaped(title))</title>", "<desc>\(Self.escaped(description))</desc>",
+    ]
+    return (head + elements + ["</svg>", ""]).joined(separator: "\n")
   }
 }
 

@@ -16,7 +16,11 @@ extension Plot {
     let losses = lines({ $0.trainLoss }, \.validationLoss, scale: 1), hits = lines({ $0.trainTop1 }, \.validationTop1, scale: 100)
     func values(_ series: [LineChart.Series]) -> [Double] { series.flatMap { $0.points.map(\.y) } }
     let hasClasses = history.contains { $0.trainTop1 != nil }
-    var document = SVGDocument(width: hasClasses ? 980 : 490, height: 400)
+    let last = history.map(\.epoch).max() ?? 0
+    var document = SVGDocument(
+      width: hasClasses ? 980 : 490, height: 400, title: "Training",
+      description: "Loss\(hasClasses ? " and accuracy" : "") by epoch, up to epoch \(last), on training"
+        + (history.contains { $0.validationLoss != nil } ? " and validation" : "") + " data.")
     LineChart(title: "Loss", x: epochs, y: Axis(values(losses), label: "mean loss a sample"), series: losses)
       .draw(into: &document, left: 0, top: 8, width: 490, height: 388)
     guard hasClasses else { return Plot(document) }
@@ -46,7 +50,11 @@ extension Plot {
         LineChart.Series(
           name: "suggested: " + String(format: "%.1e", rate), points: [(rate, y.low), (rate, y.high)], color: LineChart.palette[1], isDashed: true))
     }
-    var document = SVGDocument(width: 640, height: 420)
+    let range = String(format: "%.1e to %.1e", first.learningRate, last.learningRate)
+    var document = SVGDocument(
+      width: 640, height: 420, title: "Learning rates",
+      description: "The loss at \(finding.points.count) learning rates from \(range); "
+        + (finding.suggestion.map { String(format: "%.1e is suggested.", $0) } ?? "none is suggested."))
     LineChart(title: "Learning rates", x: x, y: y, series: series).draw(into: &document, left: 0, top: 8, width: 640, height: 408)
     return Plot(document)
   }
@@ -65,7 +73,10 @@ extension Plot {
     let curve = LineChart.Series(
       name: "mean, with its 95 % interval", points: zip(places, points).map { ($0, $1.top1.value * 100) },
       band: zip(places, points).map { ($0, $1.top1.low * 100, $1.top1.high * 100) }, color: LineChart.palette[0], hasMarks: true)
-    var document = SVGDocument(width: 640, height: 420)
+    var document = SVGDocument(
+      width: 640, height: 420, title: title,
+      description: points.map { "\($0.shots.map(String.init) ?? "all") a class: " + Axis.text($0.top1.value * 100, step: 0.1) + " %" }
+        .joined(separator: ", ") + " of the test samples right.")
     LineChart(title: title, x: x, y: y, series: [curve]).draw(into: &document, left: 0, top: 8, width: 640, height: 408)
     return Plot(document)
   }

@@ -17,6 +17,7 @@ struct BenchModelCommand: ReportingCommand {
   @Flag(help: "Show the time of every kernel.") var profile = false
   @OptionGroup var format: PrecisionOptions
   @OptionGroup var computing: DeviceOptions
+  @OptionGroup var planning: PlanFlags
   @OptionGroup var output: OutputOptions
 
   func validate() throws {
@@ -61,7 +62,7 @@ struct BenchModelCommand: ReportingCommand {
     let (backbone, configuration) = try loadBackbone(model, console)
     let shape = try images.shape(of: backbone, configuration, batchSize: batchSize)
     let graph = try backbone.graph(imageShape: shape)
-    let plan = try backbone.namingFile { try Plan(graph, device: device, options: computing.planOptions(format.precision)) }
+    let plan = try backbone.namingFile { try Plan(graph, device: device, options: planning.planOptions(format.precision)) }
     let input = plan.graph.inputs[0]
     var generator = SplitMix(1)
     try plan.write((0..<shape.reduce(1, *)).map { _ in 2 * generator.float() }, to: input)

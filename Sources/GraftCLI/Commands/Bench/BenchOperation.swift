@@ -9,6 +9,7 @@ struct OperationBenchmarkOptions: ParsableArguments {
   @Option(help: ArgumentHelp("Number format of the operands and the result; sums are float32.", valueName: "format"))
   var precision = ComputeFormat.float32
   @OptionGroup var computing: DeviceOptions
+  @OptionGroup var planning: PlanFlags
   @OptionGroup var output: OutputOptions
 
   /// - Parameters:
@@ -18,7 +19,7 @@ struct OperationBenchmarkOptions: ParsableArguments {
   func run(_ benchmark: OperationBenchmark, _ what: String, operation: String, sizes: [String: OperationReport.Setting]) throws {
     let console = output.console
     let device = try computing.make(console)
-    let prepared = try benchmark.prepare(on: device, options: computing.planOptions(precision))
+    let prepared = try benchmark.prepare(on: device, options: planning.planOptions(precision))
     let accuracy = try prepared.accuracy()
     let times = try prepared.plan.runTimes(seconds: measuring.seconds, warmUp: measuring.warmUp)
     let peak = try DevicePeak.measure(on: device)

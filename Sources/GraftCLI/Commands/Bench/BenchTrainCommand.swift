@@ -19,6 +19,7 @@ struct BenchTrainCommand: ReportingCommand {
   @Flag(help: "Show the time of every kernel of a step.") var profile = false
   @OptionGroup var format: PrecisionOptions
   @OptionGroup var computing: DeviceOptions
+  @OptionGroup var planning: PlanFlags
   @OptionGroup var output: OutputOptions
 
   func validate() throws {
@@ -52,7 +53,7 @@ struct BenchTrainCommand: ReportingCommand {
     let console = output.console, clock = ContinuousClock(), begin = clock.now
     let device = try computing.make(console)
     var options = TrainingOptions(method: .sgd, learningRate: 1e-3, batchSize: batchSize, precision: format.precision)
-    options.planOptions = computing.planOptions(format.precision)
+    options.planOptions = planning.planOptions(format.precision)
     let trained = try ModelToTrain(model, images, classes: classes, options: &options, console)
     let program = try TrainingProgram(trained.network, options: options, device: device)
 

@@ -140,7 +140,7 @@ private struct TargetProblem {
     let rows = samples.rowCount, width = samples.targetCount
     let found = data.task == .multilabel ? samples.labelCounts : [Int](repeating: rows / 2, count: width)
     counts = found.map { max(1, min(rows - 1, $0)) }
-    let biases = data.task == .multilabel ? found.map { log((Double($0) + 0.5) / (Double(rows - $0) + 0.5)) } : [Double](repeating: 0, count: width)
+    let biases = data.task == .multilabel ? samples.labelLogits : [Double](repeating: 0, count: width)
     flatStart = [Double](repeating: 0, count: width * statistics.dimension) + biases
     let seen = NormalisedFeatures(base: samples.features, transform: transform), targets = scaling.scaled(samples.targets)
     let isFixed = found.map { data.task == .multilabel && ($0 == 0 || $0 == rows) }

@@ -4,7 +4,8 @@ import GraftDevice
 /// Heads of several layers for labels or numbers, trained by steps until their loss on validation data falls no more.
 ///
 /// The loss is `options.training.loss`. Numbers are trained on in units of their standard deviation; the last layer of the head that is
-/// kept gives them in the user's.
+/// kept gives them in the user's. Of labels that all training samples have, or none, and of numbers that are the same for all, that layer
+/// says a constant: steps would leave them near it, and different from sample to sample.
 public struct TargetPerceptronFitting: TargetHeadFitting {
   public let options: PerceptronOptions
   private let device: any Device
@@ -46,7 +47,13 @@ public struct TargetPerceptronFitting: TargetHeadFitting {
       held: parts.map { PerceptronSamples($0.held, targets: scaling.scaled($0.held.targets)) }, outputs: data.names.count, onProgress: onProgress)
     var layers = found.layers
     if let last = layers.popLast() {
-      let (weight, bias) = scaling.fold(weight: last.weight.map(Double.init), bias: last.bias.map(Double.init))
+      var (weight, bias) = scaling.fold(weight: last.weight.map(Double.init), bias: last.bias.map(Double.init))
+      let width = last.inputs
+      for (output, constant) in data.constants.enumerated() {
+        guard let constant else { continue }
+        weight.replaceSubrange(output * width..<(output + 1) * width, with: repeatElement(0, count: width))
+        bias[output] = constant
+      }
       layers.append(PerceptronHead.Layer(weight: weight.map(Float.init), bias: bias.map(Float.init)))
     }
     var metadata = metadata
