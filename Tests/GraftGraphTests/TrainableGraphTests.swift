@@ -63,6 +63,23 @@ import Testing
     #expect(!graph.parameters().contains { !$0.decays })
   }
 
+  /// What has one input, output or channel is trained like any other layer; a factor and a token of one number are constants of the code.
+  @Test func aParameterMayBeOneNumber() throws {
+    var graph = Graph()
+    func one(_ shape: [Int], _ name: String) -> ValueID { graph.addConstant(HostTensor(shape, [0.5]), name: name) }
+    let image = graph.addInput(TensorType([2, 4, 4, 1]), name: "image")
+    var x = try graph.add(Conv2D(hasBias: true), [image, one([1, 1, 1, 1], "conv.weight"), one([1], "conv.bias")])
+    let statistics = ["scale", "shift", "mean", "variance"].map { one([1], "norm.\($0)") }
+    x = try graph.add(Unary(.relu), [try graph.add(BatchNorm(epsilon: 1e-5), [x] + statistics)])
+    x = try graph.add(Binary(.multiply), [x, one([1], "factor")])
+    x = try graph.add(Reduce(.mean, axes: [1, 2], keepsDimensions: false), [x])
+    x = try graph.add(MatMul(transposeB: true, hasBias: true), [x, one([1, 1], "head.weight"), one([1], "head.bias")])
+    graph.outputs = [x]
+    let found = try graph.preparedForTraining().parameters()
+    #expect(found.map(\.name) == ["conv.weight", "conv.bias", "norm.scale", "norm.shift", "head.weight", "head.bias"])
+    #expect(found.filter(\.decays).map(\.name) == ["conv.weight", "head.weight"])
+  }
+
   /// A table that was computed, a bias of an attention's scores and a number without dimensions are no parameters; what is only moved,
   /// and the scale of a normalisation in steps, are.
   @Test func whatIsComputedIsNoParameter() throws {

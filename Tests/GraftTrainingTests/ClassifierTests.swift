@@ -283,6 +283,20 @@ private func softmax(_ logits: ArraySlice<Float>) -> [Double] {
     #expect(first.history.map(\.trainLoss) == second.history.map(\.trainLoss))
   }
 
+  /// Layers with one input and one output have one weight.
+  @Test func hiddenLayersMayHaveOneUnit() throws {
+    var random = Random(8)
+    let x = (0..<120).map { _ in Float(random.normal()) }
+    let data = LinearTrainingData(train: try labelled(x, x.map { $0 > 0 ? 1 : 0 }), classes: ["below", "above"])
+    let metadata = HeadMetadata(
+      classes: ["below", "above"], cut: nil, backboneSHA256: nil, backboneFile: nil, preprocessing: nil, featureNormalisation: .none, l2: 0,
+      graftVersion: "1")
+    let options = PerceptronOptions(hidden: [1, 1])
+    let fitted = try PerceptronFitting(options: options, device: try CPUDevice()).fit(data, strength: nil, metadata: metadata) { _ in }
+    let layers = try #require((fitted.classifier as? PerceptronHead)?.layers)
+    #expect(layers.map(\.weight.count) == [1, 1, 2])
+  }
+
   @Test func whatCannotBeTrainedIsRefused() throws {
     let stored = Self.cases[0]
     var damaged = stored.x

@@ -41,7 +41,7 @@ struct FinetuneCommand: ReportingCommand {
   @Option(help: ArgumentHelp("For numbers: squared or huber (default: squared).", valueName: "kind")) var loss: String?
   @OptionGroup var training: TrainingFlags
   @OptionGroup(title: "Random changes of pictures (with --unfreeze all; default: --augment standard)") var augmenting: AugmentationFlags
-  @OptionGroup(title: "Mixing") var mixing: MixingFlags
+  @OptionGroup(title: "Mixing (with --unfreeze all)") var mixing: MixingFlags
   @Option(help: ArgumentHelp("The statistics of batch normalisations in training: frozen or batch.", valueName: "kind")) var normalisation =
     Normalisation.frozen
   @Option(help: "Samples a step.") var batchSize = 32
@@ -59,7 +59,8 @@ struct FinetuneCommand: ReportingCommand {
     guard (1...65536).contains(batchSize) else { throw ValidationError("--batch-size takes 1 to 65536, not \(batchSize).") }
     guard !(augmenting.isGiven || mixing.mixing.isOn) || unfreeze == "all" else {
       throw ValidationError(
-        "pictures are changed at random where they are trained on, with --unfreeze all; stored rows are varied by 'graft extract --views'.")
+        "pictures are changed at random, and mixed, where they are trained on, with --unfreeze all; stored rows are varied by 'graft extract --views'."
+      )
     }
     guard featureType == "float32" || featureType == "float16" else {
       throw ValidationError("--feature-type takes float32 or float16, not '\(featureType)'.")

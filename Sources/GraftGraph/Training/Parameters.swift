@@ -60,13 +60,15 @@ extension Graph {
     for (time, node) in nodes.enumerated() {
       for (input, role) in Self.learned(node, self) where seen.insert(input).inserted {
         guard let tensor = constant(input), tensor.elementType.isFloatingPoint, !self[input].isFixed else { continue }
-        guard tensor.elementCount > 1 || role == "bias" && !tensor.shape.isEmpty else { continue }
+        // A single number is a parameter where a layer has one input, output or channel; else a factor or a token of one number is a constant.
+        let isNormalization = node.operation is BatchNorm || node.operation is LayerNorm
+        let mayBeOne = role == "weight" || role == "bias" || isNormalization
+        guard tensor.elementCount > 1 || mayBeOne && !tensor.shape.isEmpty else { continue }
         if role == "scale" || scores.contains(node.output), !tensor.isVector { continue }
         var name = self[input].name.isEmpty ? "\(node.name.isEmpty ? "\(node.operation.kind) \(time)" : node.name).\(role)" : self[input].name
         names[name, default: 0] += 1
         if let count = names[name], count > 1 { name += "#\(count)" }
-        let isMatrix = tensor.shape.count(where: { $0 > 1 }) > 1 && role == "weight"
-        found.append(GraphParameter(name: name, value: input, tensor: tensor, decays: isMatrix, firstUse: time))
+        found.append(GraphParameter(name: name, value: input, tensor: tensor, decays: role == "weight" && tensor.shape.count > 1, firstUse: time))
       }
     }
     return found

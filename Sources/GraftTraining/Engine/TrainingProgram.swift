@@ -76,7 +76,7 @@ public final class TrainingProgram {
   /// back, of as few blocks at a time as fit.
   ///
   /// - Parameter blocks: names of the values between the network's blocks.
-  /// - Throws: what the plain plan throws, if nothing fits.
+  /// - Throws: what the smallest of them throws, if nothing fits.
   private static func stepPlan(
     _ graph: Graph, forwardCount: Int, blocks: [String], device: any Device, options: PlanOptions
   ) throws -> (plan: Plan, recomputes: Bool) {
@@ -85,17 +85,21 @@ public final class TrainingProgram {
     } catch let error as PlanMemoryError {
       let names = Set(blocks.filter { !$0.isEmpty })
       let cuts = graph.nodes[..<forwardCount].map(\.output).filter { names.contains(graph[$0].name) }
+      var least = error
       for stride in [1, 2, 3, 4, 6, 8] where stride == 1 || stride < cuts.count {
         let kept = Set(Swift.stride(from: stride - 1, to: cuts.count, by: stride).map { cuts[$0] })
         let smaller = try graph.recomputing(forwardCount: forwardCount, keeping: kept)
         let plan: Plan
-        do { plan = try Plan(smaller, device: device, options: options) } catch is PlanMemoryError { continue }
+        do { plan = try Plan(smaller, device: device, options: options) } catch let error as PlanMemoryError {
+          if error.neededByteCount < least.neededByteCount { least = error }
+          continue
+        }
         DeviceNotes.note(
           "\(device.traits.identifier): a step of this batch needs \(ByteText.of(error.neededByteCount)), so that parts of the forward pass are computed "
             + "again on the way back: \(ByteText.of(plan.memory.byteCount)), and about a third more time")
         return (plan, true)
       }
-      throw error
+      throw least
     }
   }
 

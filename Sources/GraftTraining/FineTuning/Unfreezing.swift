@@ -58,7 +58,9 @@ public struct MovedCut: Sendable {
     case .blocks(let count):
       let blocks = graph.blockCuts(before: end)
       guard count <= blocks.count else {
-        throw refuse("it has \(blocks.count + 1) blocks, and \(count) were to be trained", "Use --unfreeze all to train it from images.")
+        throw refuse(
+          "\(count) \(count == 1 ? "block was" : "blocks were") to be trained, and of its \(blocks.count + 1) at most \(blocks.count) can be from stored rows",
+          "Use --unfreeze all to train it from images.")
       }
       cut = blocks[blocks.count - count]
     case .pattern(let pattern):

@@ -236,8 +236,9 @@ extension PTXDecoder {
         try warp.setBits(to, bits, mask)
       }
     }
-    if type == "f32" {
-      func number(_ bits: UInt64) -> Float { Float(bitPattern: UInt32(bits)) }
+    if type == "f32" || type == "f16" {
+      let isHalf = type == "f16"
+      func number(_ bits: UInt64) -> Float { isHalf ? Float(Float16(bitPattern: UInt16(bits))) : Float(bitPattern: UInt32(bits)) }
       func isNone(_ x: UInt64, _ y: UInt64) -> Bool { number(x).isNaN || number(y).isNaN }
       switch relation {
       case "num": return step { !isNone($0, $1) }
