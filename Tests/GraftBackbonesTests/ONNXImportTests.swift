@@ -36,6 +36,13 @@ import Testing
     #expect(found.count == expected.count && error <= 2e-6 * size, "largest error \(error), largest value \(size)")
   }
 
+  /// Scores that are chosen beside minus infinity leave attention one operation.
+  @Test(arguments: ["attention-where", "attention-where-not", "attention-hidden"]) func maskedAttentionIsOneOperation(_ name: String) throws {
+    let shape = try #require(try Self.expected.get()["\(name).input"]).shape
+    let nodes = try Backbone(path: Fixture.path("operators/\(name).onnx")).graph(inputShape: shape).optimized().nodes
+    #expect(nodes.count { $0.operation is Attention } == 1 && !nodes.contains { $0.operation is Softmax })
+  }
+
   /// What a graph is not read for, in words of the file: the node's name, and no other node's.
   @Test(arguments: [
     ("convtranspose", "node 'up' (ConvTranspose): the operator 'ConvTranspose' is not supported (1 of 2 nodes)"),

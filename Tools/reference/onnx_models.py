@@ -491,6 +491,20 @@ case("reduce-nothing", 18, [node("ReduceL1", "x none", "a", noop_with_empty_axes
 # Converters append what they put in front of others.
 case("nodes-unsorted", 13, [node("Add", "b a"), node("Relu", "a", "b"), node("Neg", "x", "a")], (2, 5))
 
+# What a mask hides may be infinite or no number, in attention, too.
+case("where-hidden", 13, [node("Div", "x d", "q"), node("Where", "m q i", "z"), node("Softmax", "z")], (3, 4), d=np.array([1, 0, 2, 0], np.float32),
+     m=np.array([1, 0, 1, 0], bool), i=np.float32(-np.inf))
+for name, choice in [("where", "m a i"), ("where-not", "m i a")]:
+    order = np.tri(5, dtype=bool)
+    nodes = []
+    for key, axes in [("q", [0, 2, 1, 3]), ("k", [0, 2, 3, 1]), ("v", [0, 2, 1, 3])]:
+        nodes += [node("MatMul", f"x w{key}", f"{key}l"), node("Reshape", f"{key}l to", f"{key}r"), node("Transpose", f"{key}r", key, perm=axes)]
+    case(f"attention-{name}", 13, nodes + [
+        node("MatMul", "q k", "s"), node("Mul", "s root", "a"), node("Where", choice, "h"), node("Softmax", "h", "p", axis=-1), node("MatMul", "p v", "o"),
+        node("Transpose", "o", "t", perm=[0, 2, 1, 3]), node("Reshape", "t back")
+    ], (2, 5, 8), wq=weights(8, 8), wk=weights(8, 8), wv=weights(8, 8), to=ints(0, 0, 2, 4), back=ints(0, 0, 8), root=np.float32(0.5),
+         m=order if name == "where" else ~order, i=np.float32(-np.inf))
+
 header, offset = {}, 0
 for name, tensor in tensors.items():
     header[name] = {"dtype": "F32", "shape": list(tensor.shape), "data_offsets": [offset, offset + tensor.nbytes]}

@@ -174,8 +174,6 @@ extension ONNXImporter {
       if let tensor {
         let part = try elementwise(node, [condition, tensor], like: HostTensor([], [0])) { ($0 != 0) == isFirst ? $1 : 0 }
         parts.append(graph.addConstant(part, isFixed: true))
-      } else if hidesAll(tensors[1 - position]) {
-        parts.append(try value(node, position + 1))
       } else {
         let mask = graph.addConstant(HostTensor(condition.shape, condition.doubles().map { ($0 != 0) == isFirst ? 1 : 0 }), isFixed: true)
         parts.append(try add(Binary(.masked), [try value(node, position + 1), mask], node))
@@ -188,12 +186,6 @@ extension ONNXImporter {
   private func onlyOutcome(of condition: HostTensor) -> Bool? {
     let holds = condition.doubles().map { $0 != 0 }
     return holds.first.flatMap { first in holds.allSatisfy { $0 == first } ? first : nil }
-  }
-
-  /// Whether the other choice is minus infinity throughout: added to any number it stays what it is, as scores are masked.
-  private func hidesAll(_ other: HostTensor?) -> Bool {
-    guard let other, other.elementCount == 1 else { return false }
-    return other.doubles()[0] == -.infinity
   }
 
   private mutating func selectByData(_ node: ONNXNode) throws {
