@@ -398,8 +398,8 @@ def branch(node, outputs, constants=None, kind=TensorProto.FLOAT):
         [numpy_helper.from_array(value, name) for name, value in constants.items()])
 
 
-def either(condition, then, otherwise, outputs="y"):
-    return helper.make_node("If", [condition], outputs.split(), name="chooses", then_branch=then, else_branch=otherwise)
+def either(condition, then, otherwise, outputs="y", name="chooses"):
+    return helper.make_node("If", [condition], outputs.split(), name=name, then_branch=then, else_branch=otherwise)
 
 
 asks = [node("Shape", "x", "s"), node("Gather", "s i", "d"), node("Greater", "d limit", "c")]
@@ -504,6 +504,14 @@ for name, choice in [("where", "m a i"), ("where-not", "m i a")]:
         node("Transpose", "o", "t", perm=[0, 2, 1, 3]), node("Reshape", "t back")
     ], (2, 5, 8), wq=weights(8, 8), wk=weights(8, 8), wv=weights(8, 8), to=ints(0, 0, 2, 4), back=ints(0, 0, 8), root=np.float32(0.5),
          m=order if name == "where" else ~order, i=np.float32(-np.inf))
+
+# Names that graphs inside nodes define are their own.
+two, three = np.full(3, 2, np.float32), np.full(3, 3, np.float32)
+case("if-names", 18, [
+    either("c", branch([node("Mul", "x w", "q"), node("Add", "q w", "t")], ["t"], {"w": two}), branch([node("Neg", "x", "t")], ["t"]), "a"),
+    either("c", branch([node("Add", "a w", "t")], ["t"], {"w": three}), branch([node("Neg", "a", "t")], ["t"]), "b", "chooses again"),
+    node("Abs", "b", "q"), node("Add", "q a"),
+], (2, 3), c=np.array(True))
 
 header, offset = {}, 0
 for name, tensor in tensors.items():

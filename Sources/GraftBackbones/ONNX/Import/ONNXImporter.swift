@@ -282,6 +282,15 @@ struct ONNXImporter {
     }
   }
 
+  /// Leaves names out that are seen no longer: those of a graph inside a node, which another may use again.
+  mutating func forget(_ old: Set<String>) {
+    for name in old {
+      names[name] = nil
+      constants[name] = nil
+    }
+    learned.subtract(old)
+  }
+
   mutating func define(_ node: ONNXNode, host tensor: HostTensor, output: Int = 0) {
     guard output < node.outputs.count, !node.outputs[output].isEmpty else { return }
     if node.opType == "Constant" || node.inputs.contains(where: learned.contains) && (Self.movements.contains(node.opType) || tensor.isVector) {
