@@ -513,6 +513,11 @@ case("if-names", 18, [
     node("Abs", "b", "q"), node("Add", "q a"),
 ], (2, 3), c=np.array(True))
 
+# What is cut off is no part of the border.
+for mode, most in [("wrap", 2), ("reflect", 1), ("edge", 3)]:
+    case(f"pad-integers-{mode}-cut", 19, [node("Pad", "i p", "c", mode=mode), node("Div", "c two", "d"), node("Gather", "x d", axis=1)], (2, 7),
+         i=np.array([[1, 9, 5], [7, 3, 11]], np.int64), p=ints(0, -1, 1, most), two=np.int64(2))
+
 header, offset = {}, 0
 for name, tensor in tensors.items():
     header[name] = {"dtype": "F32", "shape": list(tensor.shape), "data_offsets": [offset, offset + tensor.nbytes]}
