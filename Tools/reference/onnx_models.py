@@ -518,6 +518,28 @@ for mode, most in [("wrap", 2), ("reflect", 1), ("edge", 3)]:
     case(f"pad-integers-{mode}-cut", 19, [node("Pad", "i p", "c", mode=mode), node("Div", "c two", "d"), node("Gather", "x d", axis=1)], (2, 7),
          i=np.array([[1, 9, 5], [7, 3, 11]], np.int64), p=ints(0, -1, 1, most), two=np.int64(2))
 
+# A number stays one, without dimensions.
+scalars = [node("ReduceSum", "x", "r", keepdims=0), node("Mul", "r half", "s"), node("Softsign", "s", "s0"), node("GreaterOrEqual", "s half", "c"),
+           node("Cast", "c", "s1", to=TensorProto.FLOAT), node("HardSwish", "s", "s2"), node("Mean", "s r half", "s3"), node("Selu", "s", "s4"),
+           node("Celu", "s", "s5", alpha=0.5), node("Not", "c", "n"), node("Cast", "n", "s6", to=TensorProto.FLOAT), node("Mish", "s", "s7")]
+scalars += [node("Unsqueeze", f"s{index} axis", f"u{index}") for index in range(8)]
+case("scalars", 18, scalars + [node("Concat", " ".join(f"u{index}" for index in range(8)), axis=0)], (2, 3), half=np.array(0.5, np.float32), axis=ints(0))
+
+# Scales and shifts that broadcast.
+case("layernorm-channels", 17, node("LayerNormalization", "x s b", axis=1), (2, 3, 4, 5), s=weights(3, 1, 1), b=weights(3, 1, 1))
+case("layernorm-number", 17, node("LayerNormalization", "x s"), (2, 3, 8), s=weights(1))
+case("layernorm-scalar", 17, node("LayerNormalization", "x s b", axis=1), (2, 3, 4), s=np.array(1.5, np.float32), b=np.array(0.5, np.float32))
+case("layernorm-shift", 17, node("LayerNormalization", "x s b"), (2, 3, 8), s=weights(8), b=weights(1, 1, 1))
+case("layernorm-rows", 17, node("LayerNormalization", "x s"), (2, 4, 4), s=weights(4, 1))
+
+# A lower bound above the upper one, of what is known and of data; integers that single precision rounds.
+case("clip-swapped", 13, [node("Clip", "k three one", "c"), node("Clip", "x one half", "d"), node("Add", "c d")], (2, 3), k=weights(3),
+     three=np.float32(3), one=np.float32(1), half=np.float32(0.5))
+case("clip-integers-large", 13, [node("Clip", "i least most", "c"), node("Sub", "c least", "d"), node("Gather", "x d", axis=1)], (2, 5),
+     i=ints(2**24 - 5, 2**24 + 2, 2**24 + 3, 2**24 + 9), least=np.int64(2**24 + 1), most=np.int64(2**24 + 5))
+case("pad-integers-large", 13, [node("Pad", "i p v", "c"), node("Sub", "c v", "d"), node("Gather", "x d", axis=1)], (2, 5),
+     i=ints(2**24 + 2, 2**24 + 5), p=ints(1, 2), v=np.int64(2**24 + 1))
+
 header, offset = {}, 0
 for name, tensor in tensors.items():
     header[name] = {"dtype": "F32", "shape": list(tensor.shape), "data_offsets": [offset, offset + tensor.nbytes]}

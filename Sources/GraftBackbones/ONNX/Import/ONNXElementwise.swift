@@ -52,20 +52,20 @@ extension ONNXImporter {
   }
 
   mutating func clip(_ node: ONNXNode) throws {
-    func bound(_ attribute: String, _ input: Int, _ otherwise: Float) throws -> Float {
-      if let value = try node.float(attribute) { return value }
-      guard has(node, input) else { return otherwise }
-      guard let value = try host(node, input, attribute).floats().first else {
-        throw node.error("its \(attribute) is empty", remedy: ImportError.fetchAgain)
-      }
+    func bound(_ attribute: String, _ input: Int) throws -> HostTensor? {
+      if let value = try node.float(attribute) { return HostTensor([], [value]) }
+      guard has(node, input) else { return nil }
+      let value = try host(node, input, attribute)
+      guard value.elementCount > 0 else { throw node.error("its \(attribute) is empty", remedy: ImportError.fetchAgain) }
       return value
     }
-    let (low, high) = (try bound("min", 1, -.greatestFiniteMagnitude), try bound("max", 2, .greatestFiniteMagnitude))
+    let (least, most) = (try bound("min", 1), try bound("max", 2))
     // Integers stay what they are: who divides them next rounds.
-    if let tensor = allHost(node)?.first, !tensor.elementType.isFloatingPoint {
-      let values = tensor.doubles().map { min(max($0, Double(low)), Double(high)) }
-      return define(node, host: try hostTensor(tensor.shape, values, like: tensor, node))
+    if let tensor = allHost(node)?.first, !tensor.elementType.isFloatingPoint, ![least, most].contains(where: { $0?.elementType.isFloatingPoint == true }) {
+      let low = least?.integers()[0] ?? .min, high = most?.integers()[0] ?? .max
+      return define(node, host: HostTensor(tensor.shape, integers: tensor.integers().map { min(max($0, low), high) }))
     }
+    let low = least?.floats()[0] ?? -.greatestFiniteMagnitude, high = most?.floats()[0] ?? .greatestFiniteMagnitude
     try define(node, try add(Unary(.clip(low, high)), [try value(node, 0)], node))
   }
 
@@ -137,7 +137,7 @@ extension ONNXImporter {
   mutating func mean(_ node: ONNXNode) throws {
     var result = try value(node, 0)
     for index in node.inputs.indices.dropFirst() { result = try add(Binary(.add), [result, try value(node, index)], node) }
-    let factor = graph.addConstant(HostTensor([1], [1 / Float(node.inputs.count)]), isFixed: true)
+    let factor = graph.addConstant(HostTensor([], [1 / Float(node.inputs.count)]), isFixed: true)
     try define(node, try add(Binary(.multiply), [result, factor], node))
   }
 
@@ -202,14 +202,14 @@ extension ONNXImporter {
   /// x / (1 + |x|).
   mutating func softsign(_ node: ONNXNode) throws {
     let x = try value(node, 0)
-    let one = graph.addConstant(HostTensor([1], [1]), isFixed: true)
+    let one = graph.addConstant(HostTensor([], [1]), isFixed: true)
     let size = try add(Binary(.add), [try add(Unary(.absolute), [x], node), one], node)
     try define(node, try add(Binary(.divide), [x, size], node))
   }
 
   /// A value times a number.
   mutating func scaled(_ x: ValueID, by factor: Float, _ node: ONNXNode) throws -> ValueID {
-    factor == 1 ? x : try add(Binary(.multiply), [x, graph.addConstant(HostTensor([1], [factor]), isFixed: true)], node)
+    factor == 1 ? x : try add(Binary(.multiply), [x, graph.addConstant(HostTensor([], [factor]), isFixed: true)], node)
   }
 
   /// Before opset 13 softmax runs over all dimensions from the axis on.

@@ -148,7 +148,7 @@ extension ONNXImporter {
 
   /// 1 − x.
   mutating func opposite(_ x: ValueID, _ node: ONNXNode) throws -> ValueID {
-    try add(Binary(.subtract), [graph.addConstant(HostTensor([1], [1]), isFixed: true), x], node)
+    try add(Binary(.subtract), [graph.addConstant(HostTensor([], [1]), isFixed: true), x], node)
   }
 
   /// Elements of the second input where the condition holds, else of the third.

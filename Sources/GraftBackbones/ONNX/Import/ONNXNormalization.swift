@@ -46,14 +46,29 @@ extension ONNXImporter {
     let x = try value(node, 0), dimensions = shape(x)
     let first = try axis(node, try node.integer("axis") ?? -1, rank: dimensions.count)
     let inner = dimensions[first...].reduce(1, *)
-    let norm = LayerNorm(epsilon: try node.float("epsilon") ?? 1e-5, hasScale: true, hasShift: has(node, 2))
-    var inputs = [x, try value(node, 1)] + (has(node, 2) ? [try value(node, 2)] : [])
-    if first != dimensions.count - 1 {
-      inputs[0] = try add(Reshape([dimensions[..<first].reduce(1, *), inner]), [x], node)
+    /// Whether a scale or shift has a number for each element of a row, and the same for all rows.
+    func isRow(_ id: ValueID) -> Bool {
+      let shape = shape(id)
+      if broadcastShape(shape, dimensions) != dimensions { return shape.reduce(1, *) == inner }
+      return Array(shape.drop { $0 == 1 }) == Array(dimensions[first...].drop { $0 == 1 })
     }
-    for index in inputs.indices.dropFirst() where shape(inputs[index]) != [inner] { inputs[index] = try add(Reshape([inner]), [inputs[index]], node) }
-    let y = try add(norm, inputs, node)
-    try define(node, shape(y) == dimensions ? y : try add(Reshape(dimensions), [y], node))
+    var rest = [try value(node, 1)] + (has(node, 2) ? [try value(node, 2)] : [])
+    var inputs = [first == dimensions.count - 1 ? x : try add(Reshape([dimensions[..<first].reduce(1, *), inner]), [x], node)]
+    let hasScale = isRow(rest[0]), hasShift = hasScale && rest.count == 2 && isRow(rest[1])
+    for vector in rest.prefix(hasShift ? 2 : hasScale ? 1 : 0) {
+      inputs.append(shape(vector) == [inner] ? vector : try add(Reshape([inner]), [vector], node))
+    }
+    rest.removeFirst(inputs.count - 1)
+    var y = try add(LayerNorm(epsilon: try node.float("epsilon") ?? 1e-5, hasScale: hasScale, hasShift: hasShift), inputs, node)
+    if shape(y) != dimensions { y = try add(Reshape(dimensions), [y], node) }
+    // What broadcasts in another way is applied afterwards.
+    for (index, vector) in rest.enumerated() {
+      guard broadcastShape(shape(vector), dimensions) == dimensions else {
+        throw node.error("its vectors \(shape(vector)) do not fit \(dimensions)", remedy: ImportError.fetchAgain)
+      }
+      y = try add(Binary(index == 0 && !hasScale ? .multiply : .add), [y, vector], node)
+    }
+    try define(node, y)
   }
 
   mutating func instanceNorm(_ node: ONNXNode) throws {
@@ -101,7 +116,7 @@ extension ONNXImporter {
     let first = try axis(node, try node.integer("axis") ?? -1, rank: rank)
     let square = try add(Binary(.multiply), [x, x], node)
     let mean = try add(Reduce(.mean, axes: Array(first..<rank), keepsDimensions: true), [square], node)
-    let epsilon = graph.addConstant(HostTensor([1], [try node.float("epsilon") ?? 1e-5]), isFixed: true)
+    let epsilon = graph.addConstant(HostTensor([], [try node.float("epsilon") ?? 1e-5]), isFixed: true)
     let size = try add(Unary(.sqrt), [try add(Binary(.add), [mean, epsilon], node)], node)
     let normal = try add(Binary(.divide), [x, size], node)
     try define(node, try add(Binary(.multiply), [normal, try value(node, 1)], node))
