@@ -43,6 +43,22 @@ import Testing
     #expect(nodes.count { $0.operation is Attention } == 1 && !nodes.contains { $0.operation is Softmax })
   }
 
+  /// A file whose reshapes are of one image computes for several what it does for each.
+  @Test(arguments: ["one-image-pooled", "one-image-tokens", "one-image-windows"]) func aFileOfOneImageTakesSeveral(_ name: String) throws {
+    let backbone = try Backbone(path: Fixture.path("operators/\(name).onnx"))
+    var generator = SplitMix(8)
+    let images = (0..<3 * 128).map { _ in generator.float() }
+    func features(_ images: ArraySlice<Float>) throws -> [Float] {
+      let plan = try Plan(backbone.graph(inputShape: [images.count / 128, 8, 4, 4]), device: try Self.device.get())
+      try plan.write(Array(images), to: plan.graph.inputs[0])
+      try plan.run()
+      #expect(plan.graph.type(of: plan.graph.outputs[0]).shape.first == images.count / 128)
+      return try plan.read(plan.graph.outputs[0])
+    }
+    let several = try features(images[...]), each = try (0..<3).flatMap { try features(images[$0 * 128..<($0 + 1) * 128]) }
+    #expect(several.count == each.count && zip(several, each).allSatisfy { abs($0 - $1) < 1e-5 })
+  }
+
   /// What a graph is not read for, in words of the file: the node's name, and no other node's.
   @Test(arguments: [
     ("convtranspose", "node 'up' (ConvTranspose): the operator 'ConvTranspose' is not supported (1 of 2 nodes)"),

@@ -540,6 +540,18 @@ case("clip-integers-large", 13, [node("Clip", "i least most", "c"), node("Sub", 
 case("pad-integers-large", 13, [node("Pad", "i p v", "c"), node("Sub", "c v", "d"), node("Gather", "x d", axis=1)], (2, 5),
      i=ints(2**24 + 2, 2**24 + 5), p=ints(1, 2), v=np.int64(2**24 + 1))
 
+# Exported for one image.
+case("one-image-pooled", 13, [node("GlobalAveragePool", "x", "g"), node("Reshape", "g to")], (1, 8, 4, 4), to=ints(1, -1))
+case("one-image-tokens", 13, [
+    node("Transpose", "x", "l", perm=[0, 2, 3, 1]), node("Reshape", "l rows", "t"), node("Softmax", "t", "p", axis=1), node("Reshape", "c flat", "b"),
+    node("Add", "p b", "s"), node("Reshape", "s back", "u"), node("ReduceMax", "u", axes=[1, 2], keepdims=0)
+], (1, 8, 4, 4), rows=ints(1, -1, 8), c=weights(4, 2), flat=ints(1, -1), back=ints(-1, 4, 4, 8))
+case("one-image-windows", 13, [
+    node("Transpose", "x", "l", perm=[0, 2, 3, 1]), node("Reshape", "l grid", "g"), node("Transpose", "g", "h", perm=[0, 1, 3, 2, 4, 5]),
+    node("Reshape", "h windows", "i"), node("MatMul", "i w", "j"), node("Reshape", "j wide", "k"), node("Transpose", "k", "m", perm=[0, 1, 3, 2, 4, 5]),
+    node("Reshape", "m rows", "n"), node("Reshape", "n pairs", "o"), node("ReduceMean", "o", axes=[1], keepdims=0)
+], (1, 8, 4, 4), grid=ints(1, 2, 2, 2, 2, 8), windows=ints(-1, 4, 8), w=weights(8, 6), wide=ints(1, 2, 2, 2, 2, -1), rows=ints(1, -1, 6), pairs=ints(1, -1, 12))
+
 header, offset = {}, 0
 for name, tensor in tensors.items():
     header[name] = {"dtype": "F32", "shape": list(tensor.shape), "data_offsets": [offset, offset + tensor.nbytes]}

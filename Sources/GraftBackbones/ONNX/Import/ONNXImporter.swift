@@ -183,13 +183,23 @@ struct ONNXImporter {
     }
   }
 
-  mutating func known(_ id: ValueID, _ node: ONNXNode) throws -> HostTensor? {
+  /// Whether a value depends on no input of the model.
+  private mutating func isKnown(_ id: ValueID) -> Bool {
     while isFixed.count <= id.index {
       let next = ValueID(isFixed.count)
       let producer = graph.producer(of: next)
       isFixed.append(producer?.inputs.allSatisfy { isFixed[$0.index] } ?? (graph.constant(next) != nil))
     }
-    guard isFixed[id.index] else { return nil }
+    return isFixed[id.index]
+  }
+
+  /// Whether an input depends on an input of the model.
+  mutating func dependsOnData(_ node: ONNXNode, _ index: Int) throws -> Bool {
+    if case .value(let id) = try imported(node, index) { !isKnown(id) } else { false }
+  }
+
+  mutating func known(_ id: ValueID, _ node: ONNXNode) throws -> HostTensor? {
+    guard isKnown(id) else { return nil }
     // What is missing, each before what needs it: values are numbered in an order in which they can be computed.
     var missing: Set<ValueID> = [], pending = [id]
     while let next = pending.popLast() {
