@@ -59,6 +59,21 @@ import Testing
     #expect(several.count == each.count && zip(several, each).allSatisfy { abs($0 - $1) < 1e-5 })
   }
 
+  /// What follows a value that is named may be of operators that are not read; the graph then ends there.
+  @Test func aNamedValueNeedsOnlyWhatComesBeforeIt() throws {
+    let path = Fixture.path("operators/refused-behind.onnx"), backbone = try Backbone(path: path)
+    let words = "\(path): node 'chooses' (ArgMax): the operator 'ArgMax' is not supported (1 of 4 nodes)"
+    for name in [nil, "i", "nothing"] {
+      #expect(message { _ = try backbone.graph(inputShape: [2, 3], with: name) }.hasPrefix(words), "\(name ?? "no value")")
+    }
+    let graph = try backbone.graph(inputShape: [2, 3], with: "r")
+    #expect(graph.outputs.map { graph[$0].name } == ["r"] && graph.nodes.count == 1)
+    #expect(graph.cuts().map(\.name) == ["r"])
+    // Of a file that is read as a whole the outputs stay.
+    let whole = try Backbone(path: Fixture.path("operators/shuffle.onnx")).graph(inputShape: [2, 6, 4, 5], with: "g")
+    #expect(whole.outputs.map { whole[$0].name } == ["y"])
+  }
+
   /// What a graph is not read for, in words of the file: the node's name, and no other node's.
   @Test(arguments: [
     ("convtranspose", "node 'up' (ConvTranspose): the operator 'ConvTranspose' is not supported (1 of 2 nodes)"),

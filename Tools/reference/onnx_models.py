@@ -552,6 +552,10 @@ case("one-image-windows", 13, [
     node("Reshape", "m rows", "n"), node("Reshape", "n pairs", "o"), node("ReduceMean", "o", axes=[1], keepdims=0)
 ], (1, 8, 4, 4), grid=ints(1, 2, 2, 2, 2, 8), windows=ints(-1, 4, 8), w=weights(8, 6), wide=ints(1, 2, 2, 2, 2, -1), rows=ints(1, -1, 6), pairs=ints(1, -1, 12))
 
+# What no output needs may be of any operator, and so may be what follows a value that is asked for by name.
+case("unneeded", 13, [node("ArgMax", "x", "i", axis=1), node("Cast", "i", "f", **to_float), node("Relu", "x")], (2, 3))
+refused("behind", 13, [node("Relu", "x", "r"), node("Neg", "r", "f"), node("ArgMax", "f", "i", name="chooses", axis=1), node("Cast", "i", **to_float)], (2, 3))
+
 header, offset = {}, 0
 for name, tensor in tensors.items():
     header[name] = {"dtype": "F32", "shape": list(tensor.shape), "data_offsets": [offset, offset + tensor.nbytes]}

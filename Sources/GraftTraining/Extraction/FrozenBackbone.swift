@@ -34,7 +34,7 @@ public final class FrozenBackbone: FeatureComputing {
   ///
   /// - Throws: `ImportError` that lists some cuts if there is none of that name.
   public static func describe(_ backbone: Backbone, cut name: String?, preprocessing: Preprocessing) throws -> Description {
-    let graph = try backbone.graph(imageShape: [1, 3, preprocessing.height, preprocessing.width])
+    let graph = try backbone.graph(imageShape: [1, 3, preprocessing.height, preprocessing.width], with: name)
     let value = try cutValue(of: graph, named: name, backbone: backbone)
     return Description(cut: graph[value].name, featureShape: Array(graph.type(of: value).shape.dropFirst()), cuts: graph.cuts())
   }
@@ -233,7 +233,7 @@ private final class PreparedBackbone {
 
   init(_ backbone: Backbone, cut name: String?, preprocessing: Preprocessing, batchSize: Int, device: any Device, options: PlanOptions) throws {
     let shape = [batchSize, 3, preprocessing.height, preprocessing.width]
-    let whole = try backbone.graph(imageShape: shape)
+    let whole = try backbone.graph(imageShape: shape, with: name)
     let value = try FrozenBackbone.cutValue(of: whole, named: name, backbone: backbone)
     guard whole.type(of: value).shape.first == batchSize else {
       throw ImportError(
