@@ -74,6 +74,14 @@ import Testing
     #expect(whole.outputs.map { whole[$0].name } == ["y"])
   }
 
+  /// Nodes that change nothing are no values of their own, and are found by their names all the same.
+  @Test func identitiesAreFoundByName() throws {
+    let graph = try Backbone(path: Fixture.path("operators/names.onnx")).graph(inputShape: [2, 3])
+    let relu = try #require(graph.value(named: "r"))
+    for name in ["s", "t", "u"] { #expect(graph.value(named: name) == relu, "\(name)") }
+    #expect(graph.value(named: "v") == nil && graph.cuts().map(\.name) == ["r", "y"])
+  }
+
   /// What a graph is not read for, in words of the file: the node's name, and no other node's.
   @Test(arguments: [
     ("convtranspose", "node 'up' (ConvTranspose): the operator 'ConvTranspose' is not supported (1 of 2 nodes)"),
@@ -87,6 +95,9 @@ import Testing
     ("attention-nothing", "node 'attends' (Attention): its mask leaves nothing of a row, or is no number"),
     ("attention-softcap", "node 'attends' (Attention): its softcap is not supported"),
     ("col2im-blocks", "node 'folds' (Col2Im): its input [2, 12, 6] is not the columns of an image [4, 9]"),
+    ("cast-float8", "node 'shortens' (Cast): it makes tensors of format float8, which is not supported"),
+    ("dropout-training", "node 'drops' (Dropout): it drops values at random, as in training"),
+    ("batchnorm-training", "node 'trained' (BatchNormalization): it normalises with the statistics of a batch"),
     ("data-dependent", "node 'turns data' (Cast): it turns values that depend on the data into integers"),
   ])
   func refusals(_ name: String, _ words: String) throws {

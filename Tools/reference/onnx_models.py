@@ -42,19 +42,19 @@ def names_read(nodes):
     return {name for node in nodes for name in node.input}.union(*map(names_read, inner))
 
 
-def model(nodes, opset, shape, constants, output="y", domains=()):
+def model(nodes, opset, shape, constants, output="y", domains=(), kind=TensorProto.FLOAT):
     read = names_read(nodes)
     graph = helper.make_graph(
         nodes, "test", [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info(output, TensorProto.FLOAT, None)],
+        [helper.make_tensor_value_info(output, kind, None)],
         [numpy_helper.from_array(value, name) for name, value in constants.items() if name in read])
     opsets = [helper.make_opsetid("", opset)] + [helper.make_opsetid(domain, 1) for domain in domains]
     return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION[opset], producer_name="onnx_models.py")
 
 
-def case(name, opset, nodes, shape, low=-2.0, high=2.0, **constants):
+def case(name, opset, nodes, shape, low=-2.0, high=2.0, kind=TensorProto.FLOAT, **constants):
     """Constants named other than x are initializers."""
-    made = model(nodes if isinstance(nodes, list) else [nodes], opset, shape, constants)
+    made = model(nodes if isinstance(nodes, list) else [nodes], opset, shape, constants, kind=kind)
     path = folder / f"{name}.onnx"
     path.write_bytes(made.SerializeToString())
     x = random.uniform(low, high, shape).astype(np.float32)
@@ -65,6 +65,7 @@ def case(name, opset, nodes, shape, low=-2.0, high=2.0, **constants):
 
 
 def refused(name, opset, nodes, shape, domains=(), **constants):
+    nodes = nodes if isinstance(nodes, list) else [nodes]
     (folder / f"refused-{name}.onnx").write_bytes(model(nodes, opset, shape, constants, domains=domains).SerializeToString())
 
 
@@ -540,6 +541,10 @@ case("clip-integers-large", 13, [node("Clip", "i least most", "c"), node("Sub", 
 case("pad-integers-large", 13, [node("Pad", "i p v", "c"), node("Sub", "c v", "d"), node("Gather", "x d", axis=1)], (2, 5),
      i=ints(2**24 + 2, 2**24 + 5), p=ints(1, 2), v=np.int64(2**24 + 1))
 
+# What no output needs may be of any operator, and so may be what follows a value that is asked for by name.
+case("unneeded", 13, [node("ArgMax", "x", "i", axis=1), node("Cast", "i", "f", **to_float), node("Relu", "x")], (2, 3))
+refused("behind", 13, [node("Relu", "x", "r"), node("Neg", "r", "f"), node("ArgMax", "f", "i", name="chooses", axis=1), node("Cast", "i", **to_float)], (2, 3))
+
 # Exported for one image.
 case("one-image-pooled", 13, [node("GlobalAveragePool", "x", "g"), node("Reshape", "g to")], (1, 8, 4, 4), to=ints(1, -1))
 case("one-image-tokens", 13, [
@@ -552,9 +557,28 @@ case("one-image-windows", 13, [
     node("Reshape", "m rows", "n"), node("Reshape", "n pairs", "o"), node("ReduceMean", "o", axes=[1], keepdims=0)
 ], (1, 8, 4, 4), grid=ints(1, 2, 2, 2, 2, 8), windows=ints(-1, 4, 8), w=weights(8, 6), wide=ints(1, 2, 2, 2, 2, -1), rows=ints(1, -1, 6), pairs=ints(1, -1, 12))
 
-# What no output needs may be of any operator, and so may be what follows a value that is asked for by name.
-case("unneeded", 13, [node("ArgMax", "x", "i", axis=1), node("Cast", "i", "f", **to_float), node("Relu", "x")], (2, 3))
-refused("behind", 13, [node("Relu", "x", "r"), node("Neg", "r", "f"), node("ArgMax", "f", "i", name="chooses", axis=1), node("Cast", "i", **to_float)], (2, 3))
+# No number is neither less nor greater, nor equal.
+case("compare-nan", 16, [node("Log", "x", "l"), node("LessOrEqual", "l zero", "a"), node("GreaterOrEqual", "l zero", "b"), node("Cast", "a", "c", **to_float),
+                         node("Cast", "b", "d", **to_float), node("Sub", "c d")], (3, 11), zero=np.float32(0))
+case("output-integers", 13, node("Shape"), (2, 3), kind=TensorProto.INT64)
+case("output-double", 13, [node("Add", "c c")], (2, 3), kind=TensorProto.DOUBLE, c=weights(4).astype(np.float64))
+case("names", 13, [node("Relu", "x", "r"), node("Identity", "r", "s"), node("Sum", "s", "t"), node("Expand", "t one", "u"), node("Neg", "u")], (2, 3), one=ints(1))
+refused("cast-float8", 19, [node("Cast", "x", "s", to=17, name="shortens"), node("Cast", "s", **to_float)], (2, 3))
+refused("dropout-training", 13, node("Dropout", "x r t", name="drops"), (2, 3), r=np.float32(0.3), t=np.array(True))
+refused("batchnorm-training", 9, node("BatchNormalization", "x s b m v", "y c d e f", name="trained"), image, **statistics)
+
+# In several steps.
+case("castlike", 15, [node("CastLike", "i x", "f"), node("Mul", "x f")], (2, 3), i=ints(2, 3, 4))
+for p in [1, 2]:
+    case(f"lpnormalization-{p}", 13, node("LpNormalization", axis=1, p=p), (2, 3, 4))
+case("reducelogsum-13", 13, node("ReduceLogSum", axes=[-1, 1], keepdims=0), image, 0.1, 3)
+case("reducelogsum-18", 18, node("ReduceLogSum", "x a"), image, 0.1, 3, a=ints(1))
+case("reducelogsumexp-13", 13, node("ReduceLogSumExp", axes=[-1, 1], keepdims=0), image, 60, 120)
+case("reducelogsumexp-18", 18, node("ReduceLogSumExp", "x a"), image, -120, 120, a=ints(1))
+case("meanvariance", 13, node("MeanVarianceNormalization"), image)
+case("meanvariance-axes", 9, node("MeanVarianceNormalization", axes=[2, 3]), image)
+case("eyelike", 13, [node("EyeLike", "c", "e", k=1), node("MatMul", "x e")], (2, 3), c=np.zeros((3, 4), np.float32))
+case("shrink", 13, node("Shrink", lambd=0.75, bias=0.25), (3, 11))
 
 header, offset = {}, 0
 for name, tensor in tensors.items():

@@ -42,11 +42,14 @@ public final class FrozenBackbone: FeatureComputing {
   static func cutValue(of graph: Graph, named name: String?, backbone: Backbone) throws -> ValueID {
     if let name {
       let cuts = graph.cuts()
-      if let found = cuts.first(where: { $0.name == name })?.value ?? graph.outputs.first(where: { graph[$0].name == name }) { return found }
+      let asked = graph.value(named: name)
+      if let found = cuts.first(where: { $0.name == name || $0.value == asked })?.value ?? graph.outputs.first(where: { graph[$0].name == name }) {
+        return found
+      }
       let known = cuts.suffix(6).map { "'\($0.name)'" }.joined(separator: ", ")
       throw ImportError(
         file: backbone.path,
-        what: graph.value(named: name) == nil ? "it has no value '\(name)'" : "it can't be cut at '\(name)': other values go past it",
+        what: asked == nil ? "it has no value '\(name)'" : "it can't be cut at '\(name)': other values go past it",
         remedy: "The last cuts are \(known); 'graft inspect \(backbone.path)' lists all of them.")
     }
     guard let found = graph.defaultCut() else {

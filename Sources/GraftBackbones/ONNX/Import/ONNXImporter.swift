@@ -91,7 +91,10 @@ struct ONNXImporter {
       }
       switch found {
       case .value(let id): importer.graph.outputs.append(id)
-      case .host(let tensor): importer.graph.outputs.append(importer.graph.addConstant(tensor, name: output))
+      case .host(let tensor):
+        // Results are floats, whatever the file has them in.
+        let floats = tensor.elementType == .float32 ? tensor : HostTensor(tensor.shape, tensor.floats())
+        importer.graph.outputs.append(importer.graph.addConstant(floats, name: output))
       }
     }
     return importer.graph
@@ -284,6 +287,7 @@ struct ONNXImporter {
       // An identity: what it repeats keeps its name, and the file's outputs get a value of their own.
       guard file.outputs.contains(where: { $0.name == name }) else {
         names[name] = .value(id)
+        graph.addName(name, of: id)
         return
       }
       id = try graph.add(Reshape(shape(id)), [id], name: name)

@@ -9,13 +9,17 @@ extension ONNXImporter {
     "LayerNormalization": { try $0.layerNorm($1) },
     "RMSNormalization": { try $0.rootMeanSquareNorm($1) },
     "LRN": { try $0.localResponseNorm($1) },
+    "LpNormalization": { try $0.lpNorm($1) },
+    "MeanVarianceNormalization": { try $0.meanVarianceNorm($1) },
   ]
 
   mutating func batchNorm(_ node: ONNXNode) throws {
     try refuseOutputs(node, after: 1)
     let x = try value(node, 0)
     // Statistics of a batch of one are that sample's own: weights are standardised so.
-    let usesBatch = try node.integer("training_mode") ?? 0 != 0
+    // Before opset 14 further outputs say that it is trained.
+    let isTrained = file.opsetVersion < 14 && node.outputs.dropFirst().contains { !$0.isEmpty }
+    let usesBatch = try isTrained || node.integer("training_mode") ?? 0 != 0
     if usesBatch, shape(x).count >= 3, shape(x)[0] == 1 { return try normalised(node, x, groups: shape(x)[1]) }
     guard !usesBatch, try node.integer("spatial") ?? 1 == 1 else {
       throw node.error("it normalises with the statistics of a batch", remedy: "Export the model in inference mode.")
@@ -108,6 +112,28 @@ extension ONNXImporter {
       y = try add(Binary(function), [y, vector], node)
     }
     try define(node, y)
+  }
+
+  /// x / ‖x‖ along one axis, 0 where there is nothing.
+  private mutating func lpNorm(_ node: ONNXNode) throws {
+    let x = try value(node, 0), axis = try axis(node, try node.integer("axis") ?? -1, rank: shape(x).count), p = try node.integer("p") ?? 2
+    guard [1, 2].contains(p) else { throw node.error("its p is \(p), and 1 and 2 are read", remedy: "Export the model without it.") }
+    let terms = try p == 1 ? add(Unary(.absolute), [x], node) : add(Binary(.multiply), [x, x], node)
+    let sum = try add(Reduce(.sum, axes: [axis], keepsDimensions: true), [terms], node)
+    let least = graph.addConstant(HostTensor([], [.leastNormalMagnitude]), isFixed: true)
+    let size = try add(Binary(.maximum), [p == 1 ? sum : try add(Unary(.sqrt), [sum], node), least], node)
+    try define(node, try add(Binary(.divide), [x, size], node))
+  }
+
+  /// (x − mean x) / (deviation + 1e-9), the epsilon that ONNX writes into the operator.
+  private mutating func meanVarianceNorm(_ node: ONNXNode) throws {
+    let x = try value(node, 0), rank = shape(x).count
+    let axes = try (node.integers("axes") ?? [0, 2, 3]).map { try axis(node, $0, rank: rank) }
+    let mean = try add(Reduce(.mean, axes: axes, keepsDimensions: true), [x], node), rest = try add(Binary(.subtract), [x, mean], node)
+    let square = try add(Binary(.multiply), [rest, rest], node)
+    let deviation = try add(Unary(.sqrt), [try add(Reduce(.mean, axes: axes, keepsDimensions: true), [square], node)], node)
+    let epsilon = graph.addConstant(HostTensor([], [1e-9]), isFixed: true)
+    try define(node, try add(Binary(.divide), [rest, try add(Binary(.add), [deviation, epsilon], node)], node))
   }
 
   /// x / √(mean x² + ε) times a scale (Zhang and Sennrich 2019).
