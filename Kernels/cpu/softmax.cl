@@ -35,8 +35,9 @@ INLINE float greatest_of(GLOBAL const float *x, int length) {
 INLINE void softmax_row(GLOBAL const float *x, GLOBAL float *y, int length, bool logarithm) {
   float greatest = greatest_of(x, length), total = exponentials(x, y, length, greatest, !logarithm);
   if (logarithm) {
-    float shift = -greatest - log_v(SPLAT(total)).s0;
-    FOR_CHAINS(length, store_float_part(float_part(x + at, count) + SPLAT(shift), y + at, count); (void)chain;)
+    // In two steps: added to a large logit first, the total's logarithm would lose its digits.
+    floatv level = log_v(SPLAT(total));
+    FOR_CHAINS(length, store_float_part(float_part(x + at, count) - SPLAT(greatest) - level, y + at, count); (void)chain;)
   } else {
     float scale = 1.0f / total;
     FOR_CHAINS(length, store_float_part(float_part(y + at, count) * SPLAT(scale), y + at, count); (void)chain;)
@@ -64,10 +65,10 @@ KERNEL2(softmax, GLOBAL const float *x, GLOBAL float *y, GraftSoftmaxParams) {
       total += e;
       if (!p.logarithm) store_float_part(e, to + (size_t)i * p.inner, count);
     }
-    floatv scale = SPLAT(1.0f) / total, shift = greatest + log_v(total);
+    floatv scale = SPLAT(1.0f) / total, level = log_v(total);
     for (int i = 0; i < p.length; ++i) {
       size_t at = (size_t)i * p.inner;
-      store_float_part(p.logarithm ? float_part(from + at, count) - shift : float_part(to + at, count) * scale, to + at, count);
+      store_float_part(p.logarithm ? float_part(from + at, count) - greatest - level : float_part(to + at, count) * scale, to + at, count);
     }
   }
 }

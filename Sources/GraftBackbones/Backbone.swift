@@ -96,22 +96,27 @@ public struct Backbone: Sendable {
   /// The network as a graph for one shape of its input, in the file's own order of dimensions; outputs are the file's, named as in the
   /// file.
   ///
+  /// - Parameter value: the name of a value that the graph has to have. What nodes after it are not read for is no error then: it is the
+  ///   only output of such a graph.
   /// - Throws: `ImportError` that names the node.
-  public func graph(inputShape: [Int]) throws -> Graph { try graph(inputShape, turnsImages: false) }
+  public func graph(inputShape: [Int], with value: String? = nil) throws -> Graph { try graph(inputShape, turnsImages: false, with: value) }
 
   /// The network as a graph that takes images `[N, C, H, W]`, whatever the file's own order is.
   ///
+  /// - Parameter value: as for `graph(inputShape:with:)`.
   /// - Throws: `ImportError` that names the node.
-  public func graph(imageShape: [Int]) throws -> Graph { try graph(imageShape, turnsImages: takesChannelsLast) }
+  public func graph(imageShape: [Int], with value: String? = nil) throws -> Graph {
+    try graph(imageShape, turnsImages: takesChannelsLast, with: value)
+  }
 
-  private func graph(_ inputShape: [Int], turnsImages: Bool) throws -> Graph {
+  private func graph(_ inputShape: [Int], turnsImages: Bool, with value: String?) throws -> Graph {
     try check(inputShape: inputShape)
-    let graph = try namingFile { try uncheckedGraph(inputShape: inputShape, turnsImages: turnsImages) }
+    let graph = try namingFile { try uncheckedGraph(inputShape: inputShape, turnsImages: turnsImages, with: value) }
     guard !graph.outputs.isEmpty else { throw ImportError(file: path, what: "it has no output", remedy: "Export the model again.") }
     return graph
   }
 
-  private func uncheckedGraph(inputShape: [Int], turnsImages: Bool) throws -> Graph {
+  private func uncheckedGraph(inputShape: [Int], turnsImages: Bool, with value: String?) throws -> Graph {
     switch content {
     case .onnx(let file):
       guard let first = file.inputs.first, file.inputs.count == 1 else {
@@ -122,7 +127,7 @@ public struct Backbone: Sendable {
       if let declared = first.shape, declared.count != inputShape.count {
         throw ImportError(file: path, what: "its input is \(declared), and \(inputShape) was given", remedy: "Give a tensor of that many dimensions.")
       }
-      return try ONNXImporter.graph(of: file, shapes: [first.name: inputShape], turnsImages: turnsImages)
+      return try ONNXImporter.graph(of: file, shapes: [first.name: inputShape], turnsImages: turnsImages, with: value)
     case .architecture(let architecture, let weights): return try architecture.graph(weights, inputShape: inputShape)
     }
   }

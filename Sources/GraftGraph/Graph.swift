@@ -53,6 +53,8 @@ public struct Graph: Sendable {
   public private(set) var inputs: [ValueID] = []
   /// Inputs that keep their values from run to run and that operations may overwrite: parameters, and what optimisers know of them.
   public private(set) var variables: Set<ValueID> = []
+  /// Further names of values: of identities, which are no values of their own.
+  private var otherNames: [String: ValueID] = [:]
   /// Variables that a node so far overwrites.
   private var overwritten: Set<ValueID> = []
   public var outputs: [ValueID] = []
@@ -73,7 +75,7 @@ public struct Graph: Sendable {
   }
 
   /// The value of that name; the last one defined, should there be several.
-  public func value(named name: String) -> ValueID? { values.lastIndex { $0.name == name }.map(ValueID.init) }
+  public func value(named name: String) -> ValueID? { values.lastIndex { $0.name == name }.map(ValueID.init) ?? otherNames[name] }
 
   public mutating func addInput(_ type: TensorType, name: String) -> ValueID {
     let id = define(type, name: name, source: .input)
@@ -132,6 +134,9 @@ public struct Graph: Sendable {
     tensor.evict()
     values[id.index].source = .releasedConstant
   }
+
+  /// Another name by which `value(named:)` finds a value of this graph; one that is rewritten no longer has it.
+  package mutating func addName(_ name: String, of id: ValueID) { otherNames[name] = id }
 
   public mutating func rename(_ id: ValueID, _ name: String) { values[id.index].name = name }
 

@@ -83,7 +83,7 @@ import Testing
     for name in ["resnetblur18", "resnetaa50d.sw_in12k", "timm/resnetblur50.bt_in1k", "seresnextaa101d_32x8d"] {
       #expect(message { _ = try Architecture.recognise(weights, name: name) }.contains("'\(name)' has the weights of a residual network"))
     }
-    for name in ["resnet18", "resnet18.a1_in1k", "tv_resnet50", "resnext50_32x4d", "resnet_small", "my own"] {
+    for name in ["resnet18", "resnet18.a1_in1k", "tv_resnet50", "resnext50_32x4d", "resnet_small", "resnetcustom", "resnetv1c50", "my own"] {
       #expect(try Architecture.recognise(weights, name: name).assumptions.isEmpty)
     }
     #expect(try Architecture.recognise(weights).assumptions.count == 1)

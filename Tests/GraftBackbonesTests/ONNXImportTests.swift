@@ -36,6 +36,52 @@ import Testing
     #expect(found.count == expected.count && error <= 2e-6 * size, "largest error \(error), largest value \(size)")
   }
 
+  /// Scores that are chosen beside minus infinity leave attention one operation.
+  @Test(arguments: ["attention-where", "attention-where-not", "attention-hidden"]) func maskedAttentionIsOneOperation(_ name: String) throws {
+    let shape = try #require(try Self.expected.get()["\(name).input"]).shape
+    let nodes = try Backbone(path: Fixture.path("operators/\(name).onnx")).graph(inputShape: shape).optimized().nodes
+    #expect(nodes.count { $0.operation is Attention } == 1 && !nodes.contains { $0.operation is Softmax })
+  }
+
+  /// A file whose reshapes are of one image computes for several what it does for each.
+  @Test(arguments: ["one-image-pooled", "one-image-tokens", "one-image-windows"]) func aFileOfOneImageTakesSeveral(_ name: String) throws {
+    let backbone = try Backbone(path: Fixture.path("operators/\(name).onnx"))
+    var generator = SplitMix(8)
+    let images = (0..<3 * 128).map { _ in generator.float() }
+    func features(_ images: ArraySlice<Float>) throws -> [Float] {
+      let plan = try Plan(backbone.graph(inputShape: [images.count / 128, 8, 4, 4]), device: try Self.device.get())
+      try plan.write(Array(images), to: plan.graph.inputs[0])
+      try plan.run()
+      #expect(plan.graph.type(of: plan.graph.outputs[0]).shape.first == images.count / 128)
+      return try plan.read(plan.graph.outputs[0])
+    }
+    let several = try features(images[...]), each = try (0..<3).flatMap { try features(images[$0 * 128..<($0 + 1) * 128]) }
+    #expect(several.count == each.count && zip(several, each).allSatisfy { abs($0 - $1) < 1e-5 })
+  }
+
+  /// What follows a value that is named may be of operators that are not read; the graph then ends there.
+  @Test func aNamedValueNeedsOnlyWhatComesBeforeIt() throws {
+    let path = Fixture.path("operators/refused-behind.onnx"), backbone = try Backbone(path: path)
+    let words = "\(path): node 'chooses' (ArgMax): the operator 'ArgMax' is not supported (1 of 4 nodes)"
+    for name in [nil, "i", "nothing"] {
+      #expect(message { _ = try backbone.graph(inputShape: [2, 3], with: name) }.hasPrefix(words), "\(name ?? "no value")")
+    }
+    let graph = try backbone.graph(inputShape: [2, 3], with: "r")
+    #expect(graph.outputs.map { graph[$0].name } == ["r"] && graph.nodes.count == 1)
+    #expect(graph.cuts().map(\.name) == ["r"])
+    // Of a file that is read as a whole the outputs stay.
+    let whole = try Backbone(path: Fixture.path("operators/shuffle.onnx")).graph(inputShape: [2, 6, 4, 5], with: "g")
+    #expect(whole.outputs.map { whole[$0].name } == ["y"])
+  }
+
+  /// Nodes that change nothing are no values of their own, and are found by their names all the same.
+  @Test func identitiesAreFoundByName() throws {
+    let graph = try Backbone(path: Fixture.path("operators/names.onnx")).graph(inputShape: [2, 3])
+    let relu = try #require(graph.value(named: "r"))
+    for name in ["s", "t", "u"] { #expect(graph.value(named: name) == relu, "\(name)") }
+    #expect(graph.value(named: "v") == nil && graph.cuts().map(\.name) == ["r", "y"])
+  }
+
   /// What a graph is not read for, in words of the file: the node's name, and no other node's.
   @Test(arguments: [
     ("convtranspose", "node 'up' (ConvTranspose): the operator 'ConvTranspose' is not supported (1 of 2 nodes)"),
@@ -49,6 +95,9 @@ import Testing
     ("attention-nothing", "node 'attends' (Attention): its mask leaves nothing of a row, or is no number"),
     ("attention-softcap", "node 'attends' (Attention): its softcap is not supported"),
     ("col2im-blocks", "node 'folds' (Col2Im): its input [2, 12, 6] is not the columns of an image [4, 9]"),
+    ("cast-float8", "node 'shortens' (Cast): it makes tensors of format float8, which is not supported"),
+    ("dropout-training", "node 'drops' (Dropout): it drops values at random, as in training"),
+    ("batchnorm-training", "node 'trained' (BatchNormalization): it normalises with the statistics of a batch"),
     ("data-dependent", "node 'turns data' (Cast): it turns values that depend on the data into integers"),
   ])
   func refusals(_ name: String, _ words: String) throws {

@@ -151,7 +151,7 @@ import Testing
   }
 
   /// What the fused kernels could not give, or would give wrongly.
-  enum Refusal: CaseIterable { case scoresAreAResult, weightsAreUsedTwice, otherAxis, scaleAfterMask, longHeads }
+  enum Refusal: CaseIterable { case scoresAreAResult, weightsAreUsedTwice, otherAxis, scaleAfterMask, maskedAndSeen, longHeads }
 
   @Test(arguments: Refusal.allCases) func othersStayAsTheyAre(_ refusal: Refusal) throws {
     var graph = Graph()
@@ -164,6 +164,11 @@ import Testing
     if refusal == .scaleAfterMask {
       let mask = graph.addInput(TensorType([5, 5]), name: "mask")
       scores = try graph.add(Binary(.multiply), [try graph.add(Binary(.add), [scores, mask]), Self.number(0.5, &graph)])
+    }
+    if refusal == .maskedAndSeen {
+      // The second of five keys counts with a score of 0.
+      let kept = graph.addConstant(HostTensor([5], [1, 0, 1, 0, 1])), added = graph.addConstant(HostTensor([5], [0, 0, 0, -.infinity, 0]))
+      scores = try graph.add(Binary(.add), [try graph.add(Binary(.masked), [scores, kept]), added])
     }
     let weights = try graph.add(Softmax(axis: refusal == .otherAxis ? 2 : 3), [scores])
     graph.outputs = [try graph.add(MatMul(), [weights, v])]

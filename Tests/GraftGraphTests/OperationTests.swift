@@ -48,6 +48,19 @@ typealias Generator = SplitMix
     #expect(try plan.read(plan.graph.outputs[0]) == found)
   }
 
+  /// Logits far from 0, along rows and across them: their logarithms are small differences.
+  @Test(arguments: [[3, 1000], [4, 7], [2, 5, 37]], TestDevices.all)
+  func logarithmsOfLargeLogitsKeepTheirDigits(_ shape: [Int], _ device: TestDevice) throws {
+    var generator = Generator(4), graph = Graph()
+    let logits = HostTensor(shape, in: 9998...10002, &generator), softmax = Softmax(axis: 1, logarithm: true)
+    graph.outputs = [try graph.add(softmax, [graph.addInput(TensorType(shape), name: "logits")])]
+    let plan = try Plan(graph, device: device.make())
+    try plan.write(logits.floats(), to: plan.graph.inputs[0])
+    try plan.run()
+    let expected = softmax.reference([ReferenceTensor(logits)])
+    #expect(largestError(try plan.read(plan.graph.outputs[0]), expected.values) < 4e-6)
+  }
+
   @Test func everyOperationHasASample() {
     let tested = Set(OperationSamples.all.map(\.operation.kind))
     #expect(tested == Set(OperationList.all.map { $0.kind }))

@@ -42,19 +42,19 @@ def names_read(nodes):
     return {name for node in nodes for name in node.input}.union(*map(names_read, inner))
 
 
-def model(nodes, opset, shape, constants, output="y", domains=()):
+def model(nodes, opset, shape, constants, output="y", domains=(), kind=TensorProto.FLOAT):
     read = names_read(nodes)
     graph = helper.make_graph(
         nodes, "test", [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info(output, TensorProto.FLOAT, None)],
+        [helper.make_tensor_value_info(output, kind, None)],
         [numpy_helper.from_array(value, name) for name, value in constants.items() if name in read])
     opsets = [helper.make_opsetid("", opset)] + [helper.make_opsetid(domain, 1) for domain in domains]
     return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION[opset], producer_name="onnx_models.py")
 
 
-def case(name, opset, nodes, shape, low=-2.0, high=2.0, **constants):
+def case(name, opset, nodes, shape, low=-2.0, high=2.0, kind=TensorProto.FLOAT, **constants):
     """Constants named other than x are initializers."""
-    made = model(nodes if isinstance(nodes, list) else [nodes], opset, shape, constants)
+    made = model(nodes if isinstance(nodes, list) else [nodes], opset, shape, constants, kind=kind)
     path = folder / f"{name}.onnx"
     path.write_bytes(made.SerializeToString())
     x = random.uniform(low, high, shape).astype(np.float32)
@@ -65,6 +65,7 @@ def case(name, opset, nodes, shape, low=-2.0, high=2.0, **constants):
 
 
 def refused(name, opset, nodes, shape, domains=(), **constants):
+    nodes = nodes if isinstance(nodes, list) else [nodes]
     (folder / f"refused-{name}.onnx").write_bytes(model(nodes, opset, shape, constants, domains=domains).SerializeToString())
 
 
@@ -398,8 +399,8 @@ def branch(node, outputs, constants=None, kind=TensorProto.FLOAT):
         [numpy_helper.from_array(value, name) for name, value in constants.items()])
 
 
-def either(condition, then, otherwise, outputs="y"):
-    return helper.make_node("If", [condition], outputs.split(), name="chooses", then_branch=then, else_branch=otherwise)
+def either(condition, then, otherwise, outputs="y", name="chooses"):
+    return helper.make_node("If", [condition], outputs.split(), name=name, then_branch=then, else_branch=otherwise)
 
 
 asks = [node("Shape", "x", "s"), node("Gather", "s i", "d"), node("Greater", "d limit", "c")]
@@ -490,6 +491,94 @@ case("reduce-nothing", 18, [node("ReduceL1", "x none", "a", noop_with_empty_axes
      node("ReduceL2", "x none", "c", noop_with_empty_axes=1), node("Sub", "b a", "d"), node("Mul", "c d")], (2, 5), none=np.zeros(0, np.int64))
 # Converters append what they put in front of others.
 case("nodes-unsorted", 13, [node("Add", "b a"), node("Relu", "a", "b"), node("Neg", "x", "a")], (2, 5))
+
+# What a mask hides may be infinite or no number, in attention, too.
+case("where-hidden", 13, [node("Div", "x d", "q"), node("Where", "m q i", "z"), node("Softmax", "z")], (3, 4), d=np.array([1, 0, 2, 0], np.float32),
+     m=np.array([1, 0, 1, 0], bool), i=np.float32(-np.inf))
+for name, choice in [("where", "m a i"), ("where-not", "m i a")]:
+    order = np.tri(5, dtype=bool)
+    nodes = []
+    for key, axes in [("q", [0, 2, 1, 3]), ("k", [0, 2, 3, 1]), ("v", [0, 2, 1, 3])]:
+        nodes += [node("MatMul", f"x w{key}", f"{key}l"), node("Reshape", f"{key}l to", f"{key}r"), node("Transpose", f"{key}r", key, perm=axes)]
+    case(f"attention-{name}", 13, nodes + [
+        node("MatMul", "q k", "s"), node("Mul", "s root", "a"), node("Where", choice, "h"), node("Softmax", "h", "p", axis=-1), node("MatMul", "p v", "o"),
+        node("Transpose", "o", "t", perm=[0, 2, 1, 3]), node("Reshape", "t back")
+    ], (2, 5, 8), wq=weights(8, 8), wk=weights(8, 8), wv=weights(8, 8), to=ints(0, 0, 2, 4), back=ints(0, 0, 8), root=np.float32(0.5),
+         m=order if name == "where" else ~order, i=np.float32(-np.inf))
+
+# Names that graphs inside nodes define are their own.
+two, three = np.full(3, 2, np.float32), np.full(3, 3, np.float32)
+case("if-names", 18, [
+    either("c", branch([node("Mul", "x w", "q"), node("Add", "q w", "t")], ["t"], {"w": two}), branch([node("Neg", "x", "t")], ["t"]), "a"),
+    either("c", branch([node("Add", "a w", "t")], ["t"], {"w": three}), branch([node("Neg", "a", "t")], ["t"]), "b", "chooses again"),
+    node("Abs", "b", "q"), node("Add", "q a"),
+], (2, 3), c=np.array(True))
+
+# What is cut off is no part of the border.
+for mode, most in [("wrap", 2), ("reflect", 1), ("edge", 3)]:
+    case(f"pad-integers-{mode}-cut", 19, [node("Pad", "i p", "c", mode=mode), node("Div", "c two", "d"), node("Gather", "x d", axis=1)], (2, 7),
+         i=np.array([[1, 9, 5], [7, 3, 11]], np.int64), p=ints(0, -1, 1, most), two=np.int64(2))
+
+# A number stays one, without dimensions.
+scalars = [node("ReduceSum", "x", "r", keepdims=0), node("Mul", "r half", "s"), node("Softsign", "s", "s0"), node("GreaterOrEqual", "s half", "c"),
+           node("Cast", "c", "s1", to=TensorProto.FLOAT), node("HardSwish", "s", "s2"), node("Mean", "s r half", "s3"), node("Selu", "s", "s4"),
+           node("Celu", "s", "s5", alpha=0.5), node("Not", "c", "n"), node("Cast", "n", "s6", to=TensorProto.FLOAT), node("Mish", "s", "s7")]
+scalars += [node("Unsqueeze", f"s{index} axis", f"u{index}") for index in range(8)]
+case("scalars", 18, scalars + [node("Concat", " ".join(f"u{index}" for index in range(8)), axis=0)], (2, 3), half=np.array(0.5, np.float32), axis=ints(0))
+
+# Scales and shifts that broadcast.
+case("layernorm-channels", 17, node("LayerNormalization", "x s b", axis=1), (2, 3, 4, 5), s=weights(3, 1, 1), b=weights(3, 1, 1))
+case("layernorm-number", 17, node("LayerNormalization", "x s"), (2, 3, 8), s=weights(1))
+case("layernorm-scalar", 17, node("LayerNormalization", "x s b", axis=1), (2, 3, 4), s=np.array(1.5, np.float32), b=np.array(0.5, np.float32))
+case("layernorm-shift", 17, node("LayerNormalization", "x s b"), (2, 3, 8), s=weights(8), b=weights(1, 1, 1))
+case("layernorm-rows", 17, node("LayerNormalization", "x s"), (2, 4, 4), s=weights(4, 1))
+
+# A lower bound above the upper one, of what is known and of data; integers that single precision rounds.
+case("clip-swapped", 13, [node("Clip", "k three one", "c"), node("Clip", "x one half", "d"), node("Add", "c d")], (2, 3), k=weights(3),
+     three=np.float32(3), one=np.float32(1), half=np.float32(0.5))
+case("clip-integers-large", 13, [node("Clip", "i least most", "c"), node("Sub", "c least", "d"), node("Gather", "x d", axis=1)], (2, 5),
+     i=ints(2**24 - 5, 2**24 + 2, 2**24 + 3, 2**24 + 9), least=np.int64(2**24 + 1), most=np.int64(2**24 + 5))
+case("pad-integers-large", 13, [node("Pad", "i p v", "c"), node("Sub", "c v", "d"), node("Gather", "x d", axis=1)], (2, 5),
+     i=ints(2**24 + 2, 2**24 + 5), p=ints(1, 2), v=np.int64(2**24 + 1))
+
+# What no output needs may be of any operator, and so may be what follows a value that is asked for by name.
+case("unneeded", 13, [node("ArgMax", "x", "i", axis=1), node("Cast", "i", "f", **to_float), node("Relu", "x")], (2, 3))
+refused("behind", 13, [node("Relu", "x", "r"), node("Neg", "r", "f"), node("ArgMax", "f", "i", name="chooses", axis=1), node("Cast", "i", **to_float)], (2, 3))
+
+# Exported for one image.
+case("one-image-pooled", 13, [node("GlobalAveragePool", "x", "g"), node("Reshape", "g to")], (1, 8, 4, 4), to=ints(1, -1))
+case("one-image-tokens", 13, [
+    node("Transpose", "x", "l", perm=[0, 2, 3, 1]), node("Reshape", "l rows", "t"), node("Softmax", "t", "p", axis=1), node("Reshape", "c flat", "b"),
+    node("Add", "p b", "s"), node("Reshape", "s back", "u"), node("ReduceMax", "u", axes=[1, 2], keepdims=0)
+], (1, 8, 4, 4), rows=ints(1, -1, 8), c=weights(4, 2), flat=ints(1, -1), back=ints(-1, 4, 4, 8))
+case("one-image-windows", 13, [
+    node("Transpose", "x", "l", perm=[0, 2, 3, 1]), node("Reshape", "l grid", "g"), node("Transpose", "g", "h", perm=[0, 1, 3, 2, 4, 5]),
+    node("Reshape", "h windows", "i"), node("MatMul", "i w", "j"), node("Reshape", "j wide", "k"), node("Transpose", "k", "m", perm=[0, 1, 3, 2, 4, 5]),
+    node("Reshape", "m rows", "n"), node("Reshape", "n pairs", "o"), node("ReduceMean", "o", axes=[1], keepdims=0)
+], (1, 8, 4, 4), grid=ints(1, 2, 2, 2, 2, 8), windows=ints(-1, 4, 8), w=weights(8, 6), wide=ints(1, 2, 2, 2, 2, -1), rows=ints(1, -1, 6), pairs=ints(1, -1, 12))
+
+# No number is neither less nor greater, nor equal.
+case("compare-nan", 16, [node("Log", "x", "l"), node("LessOrEqual", "l zero", "a"), node("GreaterOrEqual", "l zero", "b"), node("Cast", "a", "c", **to_float),
+                         node("Cast", "b", "d", **to_float), node("Sub", "c d")], (3, 11), zero=np.float32(0))
+case("output-integers", 13, node("Shape"), (2, 3), kind=TensorProto.INT64)
+case("output-double", 13, [node("Add", "c c")], (2, 3), kind=TensorProto.DOUBLE, c=weights(4).astype(np.float64))
+case("names", 13, [node("Relu", "x", "r"), node("Identity", "r", "s"), node("Sum", "s", "t"), node("Expand", "t one", "u"), node("Neg", "u")], (2, 3), one=ints(1))
+refused("cast-float8", 19, [node("Cast", "x", "s", to=17, name="shortens"), node("Cast", "s", **to_float)], (2, 3))
+refused("dropout-training", 13, node("Dropout", "x r t", name="drops"), (2, 3), r=np.float32(0.3), t=np.array(True))
+refused("batchnorm-training", 9, node("BatchNormalization", "x s b m v", "y c d e f", name="trained"), image, **statistics)
+
+# In several steps.
+case("castlike", 15, [node("CastLike", "i x", "f"), node("Mul", "x f")], (2, 3), i=ints(2, 3, 4))
+for p in [1, 2]:
+    case(f"lpnormalization-{p}", 13, node("LpNormalization", axis=1, p=p), (2, 3, 4))
+case("reducelogsum-13", 13, node("ReduceLogSum", axes=[-1, 1], keepdims=0), image, 0.1, 3)
+case("reducelogsum-18", 18, node("ReduceLogSum", "x a"), image, 0.1, 3, a=ints(1))
+case("reducelogsumexp-13", 13, node("ReduceLogSumExp", axes=[-1, 1], keepdims=0), image, 60, 120)
+case("reducelogsumexp-18", 18, node("ReduceLogSumExp", "x a"), image, -120, 120, a=ints(1))
+case("meanvariance", 13, node("MeanVarianceNormalization"), image)
+case("meanvariance-axes", 9, node("MeanVarianceNormalization", axes=[2, 3]), image)
+case("eyelike", 13, [node("EyeLike", "c", "e", k=1), node("MatMul", "x e")], (2, 3), c=np.zeros((3, 4), np.float32))
+case("shrink", 13, node("Shrink", lambd=0.75, bias=0.25), (3, 11))
 
 header, offset = {}, 0
 for name, tensor in tensors.items():

@@ -199,12 +199,12 @@ public struct ResNet: Sendable, Hashable {
     return Architecture(name: network.name, layers: layers, preprocessing: network.preprocessing, assumptions: assumptions)
   }
 
-  /// Whether a name is that of a variant: "resnetblur50.bt_in1k", "resnetaa50", where a plain network's has the depth at that place.
+  /// Whether a name is that of a variant of timm's: "resnetblur50.bt_in1k", "resnetaa50", where a plain network's has the depth at that place.
   private static func isVariant(_ name: String) -> Bool {
     let name = name.lowercased()
     for stem in ["resnet", "resnext"] {
       guard let place = name.firstRange(of: stem)?.upperBound, place < name.endIndex else { continue }
-      return name[place].isLetter && !name[place...].hasPrefix("v1")
+      return ["aa", "blur"].contains { name[place...].hasPrefix($0) }
     }
     return false
   }

@@ -73,6 +73,16 @@ public struct ONNXFile: Sendable {
     try checkNames()
   }
 
+  /// The nodes that these values depend on, in the order of `nodes`.
+  func nodes(neededFor names: [String]) -> [ONNXNode] {
+    var read = Set(names), needed: [ONNXNode] = []
+    for node in nodes.reversed() where node.outputs.contains(where: { !$0.isEmpty && read.contains($0) }) {
+      needed.append(node)
+      read.formUnion(node.namesRead)
+    }
+    return needed.reversed()
+  }
+
   /// The identity of the model: a hash over its file and its external data.
   public func hash() throws -> String { try BackboneHash.sha256(path: path, externalFiles: externalFiles) }
 

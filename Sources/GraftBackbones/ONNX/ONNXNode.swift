@@ -58,10 +58,10 @@ extension ONNXNode {
     return order.map { nodes[$0] }
   }
 
-  /// Names of the values that it reads, and those that graphs inside it do.
-  private var namesRead: [String] {
+  /// Names of the values that it reads, and those of the graph around it that graphs inside it do.
+  var namesRead: [String] {
     attributes.values.reduce(inputs) { names, attribute in
-      if case .graph(let graph) = attribute { names + graph.nodes.flatMap(\.namesRead) } else { names }
+      if case .graph(let graph) = attribute { names + graph.namesRead } else { names }
     }
   }
 }
@@ -72,8 +72,19 @@ public struct ONNXSubgraph: Sendable {
   public let nodes: [ONNXNode]
   /// Constants by name.
   public let initializers: [String: HostTensor]
+  /// Names of the values that the node gives it; none of a branch.
+  public let inputs: [String]
   /// Names of the values it gives, in the order of the node's outputs.
   public let outputs: [String]
+
+  /// Names of the values that it defines: nothing outside it sees them, and another graph may define the same.
+  var ownNames: Set<String> { Set(inputs).union(initializers.keys).union(nodes.flatMap(\.outputs)).subtracting([""]) }
+
+  /// Names of the values that it reads of the graph around it.
+  fileprivate var namesRead: [String] {
+    let own = ownNames
+    return (nodes.flatMap(\.namesRead) + outputs).filter { !own.contains($0) }
+  }
 }
 
 /// The value of a node's attribute.

@@ -34,7 +34,8 @@ extension ONNXSubgraph {
       }
     }
     self.initializers = initializers
-    nodes = try graph.node.map { try ONNXNode($0, file: node.file, &tensors) }
+    nodes = ONNXNode.inOrder(try graph.node.map { try ONNXNode($0, file: node.file, &tensors) })
+    inputs = graph.input.map(\.name)
     outputs = graph.output.map(\.name)
   }
 }

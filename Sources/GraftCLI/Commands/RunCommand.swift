@@ -35,7 +35,7 @@ struct RunCommand: ReportingCommand {
     try checkOutputs([outputPath])
     let (backbone, _) = try loadBackbone(model, console)
     let x = try Npy.tensor(of: input)
-    var graph = try backbone.graph(inputShape: x.shape)
+    var graph = try backbone.graph(inputShape: x.shape, with: outputName)
     if let outputName {
       guard let value = graph.outputs.first(where: { graph[$0].name == outputName }) ?? graph.value(named: outputName) else {
         throw ImportError(file: model, what: "it has no value '\(outputName)'", remedy: "'graft inspect \(model)' lists its layers.")

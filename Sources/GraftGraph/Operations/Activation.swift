@@ -56,7 +56,7 @@ public enum Activation: Sendable, Hashable {
   var isNeverNegative: Bool {
     switch self {
     case .relu, .sigmoid, .hardSigmoid, .exp, .absolute, .softplus: true
-    case .clip(let low, _): low >= 0
+    case .clip(let low, let high): low >= 0 && high >= 0
     default: false
     }
   }
@@ -66,7 +66,7 @@ public enum Activation: Sendable, Hashable {
     switch self {
     case .none: x
     case .relu: x < 0 ? 0 : x
-    case .clip(let low, let high): x < Double(low) ? Double(low) : x > Double(high) ? Double(high) : x
+    case .clip(let low, let high): x.isNaN ? x : min(max(x, Double(low)), Double(high))
     case .leakyReLU(let slope): x < 0 ? Double(slope) * x : x
     case .sigmoid: 1 / (1 + Foundation.exp(-x))
     case .tanh: Foundation.tanh(x)

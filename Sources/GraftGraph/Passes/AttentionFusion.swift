@@ -1,9 +1,9 @@
 extension Graph {
   /// With softmax(scale · q kᵀ + mask) v, wherever model files write it in single steps, as `Attention`.
   ///
-  /// The scale may stand at the scores, at q or at k, before the mask or without one. Operands are read where a linear layer put
-  /// them: the reshapes, slices and transpositions between are followed back to it, and vanish with the scores. Gradients are to
-  /// be added after this pass: they use what is between the products.
+  /// The scale may stand at the scores, at q or at k, before the mask or without one; what the mask hides may have been set to 0 before.
+  /// Operands are read where a linear layer put them: the reshapes, slices and transpositions between are followed back to it, and
+  /// vanish with the scores. Gradients are to be added after this pass: they use what is between the products.
   public func fusingAttention() throws -> Graph {
     let uses = useCounts()
     var rewriter = try Rewriter(self)
@@ -37,9 +37,13 @@ private struct AttentionMatch {
     let shape = graph.type(of: scores).shape
     // From the softmax back: the mask, then scales.
     if let sum = only(scores), let binary = sum.operation as? Binary, binary.function == .add, binary.activation == .none {
-      func isScores(_ id: ValueID) -> Bool { only(id).map { $0.operation is MatMul || graph.scalarFactor($0) != nil } ?? false }
+      func isScores(_ id: ValueID) -> Bool {
+        guard let node = only(id) else { return false }
+        return node.operation is MatMul || graph.scalarFactor(node) != nil || (node.operation as? Binary)?.function == .masked
+      }
       guard let position = sum.inputs.firstIndex(where: { graph.type(of: $0).shape == shape && isScores($0) }) else { return nil }
-      (scores, mask) = (sum.inputs[position], sum.inputs[1 - position])
+      let added = sum.inputs[1 - position]
+      (scores, mask) = (graph.unmasked(sum.inputs[position], hiddenBy: added) ?? sum.inputs[position], added)
     }
     while let producer = only(scores), let (input, factor) = graph.scalarFactor(producer), graph.type(of: input).shape == shape {
       (scores, scale) = (input, scale * factor)
@@ -151,6 +155,18 @@ private struct HeadViews {
     } else {
       return nil
     }
+  }
+}
+
+extension Graph {
+  /// The scores behind `masked` ones, if minus infinity is added wherever those are hidden: the sum alone hides them then.
+  fileprivate func unmasked(_ id: ValueID, hiddenBy added: ValueID) -> ValueID? {
+    guard let node = producer(of: id), let binary = node.operation as? Binary, binary.function == .masked, binary.activation == .none,
+      type(of: node.inputs[0]).shape == type(of: id).shape, let kept = constant(node.inputs[1]), let added = constant(added),
+      broadcastShape(kept.shape, added.shape) == added.shape
+    else { return nil }
+    let isHidden = zip(kept.expanded(to: added.shape).doubles(), added.doubles()).allSatisfy { $0 != 0 || $1 == -.infinity }
+    return isHidden ? node.inputs[0] : nil
   }
 }
 

@@ -34,7 +34,7 @@ public final class FrozenBackbone: FeatureComputing {
   ///
   /// - Throws: `ImportError` that lists some cuts if there is none of that name.
   public static func describe(_ backbone: Backbone, cut name: String?, preprocessing: Preprocessing) throws -> Description {
-    let graph = try backbone.graph(imageShape: [1, 3, preprocessing.height, preprocessing.width])
+    let graph = try backbone.graph(imageShape: [1, 3, preprocessing.height, preprocessing.width], with: name)
     let value = try cutValue(of: graph, named: name, backbone: backbone)
     return Description(cut: graph[value].name, featureShape: Array(graph.type(of: value).shape.dropFirst()), cuts: graph.cuts())
   }
@@ -42,11 +42,14 @@ public final class FrozenBackbone: FeatureComputing {
   static func cutValue(of graph: Graph, named name: String?, backbone: Backbone) throws -> ValueID {
     if let name {
       let cuts = graph.cuts()
-      if let found = cuts.first(where: { $0.name == name })?.value ?? graph.outputs.first(where: { graph[$0].name == name }) { return found }
+      let asked = graph.value(named: name)
+      if let found = cuts.first(where: { $0.name == name || $0.value == asked })?.value ?? graph.outputs.first(where: { graph[$0].name == name }) {
+        return found
+      }
       let known = cuts.suffix(6).map { "'\($0.name)'" }.joined(separator: ", ")
       throw ImportError(
         file: backbone.path,
-        what: graph.value(named: name) == nil ? "it has no value '\(name)'" : "it can't be cut at '\(name)': other values go past it",
+        what: asked == nil ? "it has no value '\(name)'" : "it can't be cut at '\(name)': other values go past it",
         remedy: "The last cuts are \(known); 'graft inspect \(backbone.path)' lists all of them.")
     }
     guard let found = graph.defaultCut() else {
@@ -233,7 +236,7 @@ private final class PreparedBackbone {
 
   init(_ backbone: Backbone, cut name: String?, preprocessing: Preprocessing, batchSize: Int, device: any Device, options: PlanOptions) throws {
     let shape = [batchSize, 3, preprocessing.height, preprocessing.width]
-    let whole = try backbone.graph(imageShape: shape)
+    let whole = try backbone.graph(imageShape: shape, with: name)
     let value = try FrozenBackbone.cutValue(of: whole, named: name, backbone: backbone)
     guard whole.type(of: value).shape.first == batchSize else {
       throw ImportError(

@@ -39,10 +39,10 @@ public struct FineTunedModel: Sendable {
 
   /// From rows at the cut (float32) or prepared images (bytes) to logits [batch, C].
   private func graph(_ backbone: Backbone, preprocessing: Preprocessing, batchSize: Int) throws -> Graph {
-    var graph = try backbone.graph(imageShape: [batchSize, 3, preprocessing.height, preprocessing.width])
     guard let feature = head.metadata.cut else {
       throw HeadError(file: nil, problem: "it was trained on imported features", remedy: "Train a head on a store that 'graft extract' made.")
     }
+    var graph = try backbone.graph(imageShape: [batchSize, 3, preprocessing.height, preprocessing.width], with: feature)
     graph.outputs = [try FrozenBackbone.cutValue(of: graph, named: feature, backbone: backbone)]
     if let cut {
       graph = try graph.following(try FrozenBackbone.cutValue(of: graph, named: cut, backbone: backbone))

@@ -47,7 +47,7 @@ public struct MovedCut: Sendable {
   ///   - feature: the name of the cut whose features the head takes.
   /// - Throws: `ImportError` if nothing matches, or there are fewer blocks.
   public init(_ backbone: Backbone, feature: String, preprocessing: Preprocessing, unfreezing: Unfreezing) throws {
-    var graph = try backbone.graph(imageShape: [1, 3, preprocessing.height, preprocessing.width])
+    var graph = try backbone.graph(imageShape: [1, 3, preprocessing.height, preprocessing.width], with: feature)
     let end = try FrozenBackbone.cutValue(of: graph, named: feature, backbone: backbone)
     graph.outputs = [end]
     let image = Array(graph.type(of: graph.inputs[0]).shape.dropFirst())

@@ -16,7 +16,8 @@ extension ONNXImporter {
     guard let graph = try node.graph(name), graph.outputs.count == node.outputs.count else {
       throw node.error("it has no \(name) with its \(node.outputs.count) outputs", remedy: ImportError.fetchAgain)
     }
-    for inner in [Array(graph.initializers.keys), graph.nodes.flatMap(\.outputs)].joined() where !inner.isEmpty && names[inner] != nil {
+    let own = graph.ownNames
+    for inner in own.sorted() where names[inner] != nil {
       throw node.error("its \(name) computes \(quoted(inner)), which is defined already", remedy: ImportError.fetchAgain)
     }
     define(graph.initializers)
@@ -28,6 +29,7 @@ extension ONNXImporter {
       case nil: throw node.error("nothing in its \(name) computes \(quoted(output))", remedy: ImportError.fetchAgain)
       }
     }
+    forget(own)
   }
 
   private mutating func isNaN(_ node: ONNXNode) throws {

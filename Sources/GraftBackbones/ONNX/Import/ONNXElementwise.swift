@@ -30,9 +30,11 @@ extension ONNXImporter {
     "Max": { try $0.variadic($1, .maximum) },
     "Min": { try $0.variadic($1, .minimum) },
     "Mean": { try $0.mean($1) },
-    "Dropout": { try $0.identity($1) },
+    "Dropout": { try $0.dropout($1) },
     "Identity": { try $0.identity($1) },
     "Cast": { try $0.cast($1) },
+    "CastLike": { try $0.castLike($1) },
+    "Shrink": { try $0.shrink($1) },
     "Mish": { try $0.mish($1) },
     "Swish": { try $0.swish($1) },
     "Selu": { try $0.selu($1) },
@@ -52,20 +54,21 @@ extension ONNXImporter {
   }
 
   mutating func clip(_ node: ONNXNode) throws {
-    func bound(_ attribute: String, _ input: Int, _ otherwise: Float) throws -> Float {
-      if let value = try node.float(attribute) { return value }
-      guard has(node, input) else { return otherwise }
-      guard let value = try host(node, input, attribute).floats().first else {
-        throw node.error("its \(attribute) is empty", remedy: ImportError.fetchAgain)
-      }
+    func bound(_ attribute: String, _ input: Int) throws -> HostTensor? {
+      if let value = try node.float(attribute) { return HostTensor([], [value]) }
+      guard has(node, input) else { return nil }
+      let value = try host(node, input, attribute)
+      guard value.elementCount > 0 else { throw node.error("its \(attribute) is empty", remedy: ImportError.fetchAgain) }
       return value
     }
-    let (low, high) = (try bound("min", 1, -.greatestFiniteMagnitude), try bound("max", 2, .greatestFiniteMagnitude))
+    let (least, most) = (try bound("min", 1), try bound("max", 2))
     // Integers stay what they are: who divides them next rounds.
-    if let tensor = allHost(node)?.first, !tensor.elementType.isFloatingPoint {
-      let values = tensor.doubles().map { min(max($0, Double(low)), Double(high)) }
-      return define(node, host: try hostTensor(tensor.shape, values, like: tensor, node))
+    let hasFloats = [least, most].contains { $0?.elementType.isFloatingPoint ?? false }
+    if !hasFloats, let tensor = allHost(node)?.first, !tensor.elementType.isFloatingPoint {
+      let low = least?.integers()[0] ?? .min, high = most?.integers()[0] ?? .max
+      return define(node, host: HostTensor(tensor.shape, integers: tensor.integers().map { min(max($0, low), high) }))
     }
+    let low = least?.floats()[0] ?? -.greatestFiniteMagnitude, high = most?.floats()[0] ?? .greatestFiniteMagnitude
     try define(node, try add(Unary(.clip(low, high)), [try value(node, 0)], node))
   }
 
@@ -137,7 +140,7 @@ extension ONNXImporter {
   mutating func mean(_ node: ONNXNode) throws {
     var result = try value(node, 0)
     for index in node.inputs.indices.dropFirst() { result = try add(Binary(.add), [result, try value(node, index)], node) }
-    let factor = graph.addConstant(HostTensor([1], [1 / Float(node.inputs.count)]), isFixed: true)
+    let factor = graph.addConstant(HostTensor([], [1 / Float(node.inputs.count)]), isFixed: true)
     try define(node, try add(Binary(.multiply), [result, factor], node))
   }
 
@@ -149,22 +152,49 @@ extension ONNXImporter {
     }
   }
 
+  private mutating func dropout(_ node: ONNXNode) throws {
+    if has(node, 2), try host(node, 2, "training_mode").doubles().contains(where: { $0 != 0 }) {
+      throw node.error("it drops values at random, as in training", remedy: "Export the model in inference mode.")
+    }
+    try identity(node)
+  }
+
+  private mutating func cast(_ node: ONNXNode) throws {
+    guard let target = try elementType(node, "to") else { throw node.error("the type it casts to is missing", remedy: ImportError.fetchAgain) }
+    try cast(node, to: target)
+  }
+
+  private mutating func castLike(_ node: ONNXNode) throws { try cast(node, to: elementType(of: try imported(node, 1))) }
+
+  /// The number format that an attribute names; nil if it is not there.
+  func elementType(_ node: ONNXNode, _ attribute: String) throws -> ElementType? {
+    guard let number = try node.integer(attribute) else { return nil }
+    let code = Int32(clamping: number)
+    guard let type = ElementType(onnx: code) else {
+      throw node.error("it makes tensors of format \(ElementType.onnxName(code)), which is not supported", remedy: "Export the model without it.")
+    }
+    return type
+  }
+
+  /// What depends on data is a float.
+  func elementType(of imported: Imported) -> ElementType {
+    if case .host(let tensor) = imported { tensor.elementType } else { .float32 }
+  }
+
   /// Between floating-point formats a cast is nothing here; integers stay on the host.
-  mutating func cast(_ node: ONNXNode) throws {
-    let target = try node.integer("to").flatMap { ElementType(onnx: Int32(truncatingIfNeeded: $0)) }
+  private mutating func cast(_ node: ONNXNode, to target: ElementType) throws {
     switch try imported(node, 0) {
     case .value(let id):
-      if let target, target.isFloatingPoint { return try define(node, id) }
+      if target.isFloatingPoint { return try define(node, id) }
       guard let tensor = try known(node, 0) else {
         throw node.error("it turns values that depend on the data into integers", remedy: "Export the model without it.")
       }
-      try cast(node, tensor, to: target)
-    case .host(let tensor): try cast(node, tensor, to: target)
+      cast(node, tensor, to: target)
+    case .host(let tensor): cast(node, tensor, to: target)
     }
   }
 
-  private mutating func cast(_ node: ONNXNode, _ tensor: HostTensor, to target: ElementType?) throws {
-    guard let target else { throw node.error("the type it casts to is not known", remedy: ImportError.fetchAgain) }
+  private mutating func cast(_ node: ONNXNode, _ tensor: HostTensor, to target: ElementType) {
     let integers = target == .bool ? tensor.doubles().map { $0 == 0 ? 0 : 1 } : target.isFloatingPoint ? [] : tensor.integers()
     define(node, host: target.isFloatingPoint ? HostTensor(tensor.shape, tensor.floats()) : HostTensor(tensor.shape, integers: integers))
   }
@@ -202,14 +232,24 @@ extension ONNXImporter {
   /// x / (1 + |x|).
   mutating func softsign(_ node: ONNXNode) throws {
     let x = try value(node, 0)
-    let one = graph.addConstant(HostTensor([1], [1]), isFixed: true)
+    let one = graph.addConstant(HostTensor([], [1]), isFixed: true)
     let size = try add(Binary(.add), [try add(Unary(.absolute), [x], node), one], node)
     try define(node, try add(Binary(.divide), [x, size], node))
   }
 
+  /// x ∓ bias beyond ± lambd, 0 between them.
+  private mutating func shrink(_ node: ONNXNode) throws {
+    let x = try value(node, 0), (limit, bias) = (try node.float("lambd") ?? 0.5, try node.float("bias") ?? 0)
+    func number(_ value: Float) -> ValueID { graph.addConstant(HostTensor([], [value]), isFixed: true) }
+    let isAbove = try add(Binary(.greater), [x, number(limit)], node), isBelow = try add(Binary(.greater), [number(-limit), x], node)
+    let above = try add(Binary(.masked), [try add(Binary(.subtract), [x, number(bias)], node), isAbove], node)
+    let below = try add(Binary(.masked), [try add(Binary(.add), [x, number(bias)], node), isBelow], node)
+    try define(node, try add(Binary(.add), [above, below], node))
+  }
+
   /// A value times a number.
   mutating func scaled(_ x: ValueID, by factor: Float, _ node: ONNXNode) throws -> ValueID {
-    factor == 1 ? x : try add(Binary(.multiply), [x, graph.addConstant(HostTensor([1], [factor]), isFixed: true)], node)
+    factor == 1 ? x : try add(Binary(.multiply), [x, graph.addConstant(HostTensor([], [factor]), isFixed: true)], node)
   }
 
   /// Before opset 13 softmax runs over all dimensions from the axis on.

@@ -31,14 +31,14 @@ struct ONNXImporter {
   var tested: [ValueID: ValueID] = [:]
   /// Names of constants that may be learned: those of the file, and what is made of them without becoming a table of something else.
   private var learned: Set<String> = []
-  /// Names that some node reads, or that are an output: of the file, and of the graphs inside nodes.
+  /// Names that some node that is read, or a graph inside one, reads or gives as an output.
   private let namesRead: Set<String>
   /// The graph's value for a host tensor that has been used as one.
   private var constants: [String: ValueID] = [:]
 
-  init(_ file: ONNXFile) {
+  private init(_ file: ONNXFile, _ part: Part) {
     self.file = file
-    var namesRead = Set(file.outputs.map(\.name)), pending = file.nodes
+    var namesRead = Set(part.outputs), pending = part.nodes
     while let node = pending.popLast() {
       namesRead.formUnion(node.inputs)
       for case .graph(let graph) in node.attributes.values {
@@ -58,10 +58,12 @@ struct ONNXImporter {
   /// - Parameters:
   ///   - shapes: the inputs' shapes by name.
   ///   - turnsImages: whether the graph takes images channels first where the file takes them channels last.
+  ///   - value: the name of a value that is in the graph, whether or not an output needs it; its only output if the file's need what is not
+  ///     read.
   /// - Throws: `ImportError` that names the node, for an operator, an attribute or a shape that is not supported.
-  static func graph(of file: ONNXFile, shapes: [String: [Int]], turnsImages: Bool = false) throws -> Graph {
-    try checkOperators(file)
-    var importer = ONNXImporter(file)
+  static func graph(of file: ONNXFile, shapes: [String: [Int]], turnsImages: Bool = false, with value: String? = nil) throws -> Graph {
+    let part = try readablePart(of: file, with: value)
+    var importer = ONNXImporter(file, part)
     importer.define(file.initializers)
     for input in file.inputs {
       guard let shape = shapes[input.name] else {
@@ -82,14 +84,17 @@ struct ONNXImporter {
       importer.names[input.name] = .value(turnsImages ? try importer.graph.add(Transpose([0, 2, 3, 1]), [id]) : id)
       importer.defined.insert(id)
     }
-    for node in file.nodes { try importer.run(node) }
-    for output in file.outputs {
-      guard let found = importer.names[output.name] else {
-        throw ImportError(file: file.path, what: "no node computes the output \(quoted(output.name))", remedy: ImportError.fetchAgain)
+    for node in part.nodes { try importer.run(node) }
+    for output in part.outputs {
+      guard let found = importer.names[output] else {
+        throw ImportError(file: file.path, what: "no node computes the output \(quoted(output))", remedy: ImportError.fetchAgain)
       }
       switch found {
       case .value(let id): importer.graph.outputs.append(id)
-      case .host(let tensor): importer.graph.outputs.append(importer.graph.addConstant(tensor, name: output.name))
+      case .host(let tensor):
+        // Results are floats, whatever the file has them in.
+        let floats = tensor.elementType == .float32 ? tensor : HostTensor(tensor.shape, tensor.floats())
+        importer.graph.outputs.append(importer.graph.addConstant(floats, name: output))
       }
     }
     return importer.graph
@@ -108,15 +113,27 @@ struct ONNXImporter {
     }
   }
 
-  /// Refuses a file with operators that are not read, before anything else happens.
-  static func checkOperators(_ file: ONNXFile) throws {
-    let unknown = file.nodes.filter { !$0.domain.isEmpty || handlers[$0.opType] == nil }
+  /// What becomes a graph of a file: some outputs and the nodes that those need.
+  private struct Part {
+    let outputs: [String]
+    let nodes: [ONNXNode]
+  }
+
+  /// All that the file's outputs need, or if not all of that is read what the value of this name needs.
+  ///
+  /// Nodes that nothing needs may be of any operator. Others that are not read are refused, before anything else happens.
+  private static func readablePart(of file: ONNXFile, with value: String?) throws -> Part {
+    func unknown(_ nodes: [ONNXNode]) -> [ONNXNode] { nodes.filter { !$0.domain.isEmpty || handlers[$0.opType] == nil } }
+    let asked = file.nodes.flatMap(\.outputs).filter { $0 == value && !$0.isEmpty }
+    var outputs = file.outputs.map(\.name)
+    if !asked.isEmpty, !unknown(file.nodes(neededFor: outputs)).isEmpty { outputs = asked }
+    let nodes = file.nodes(neededFor: outputs + asked), unknown = unknown(nodes)
     guard let first = unknown.first else {
       guard (7...24).contains(file.opsetVersion) else {
         throw ImportError(
           file: file.path, what: "it uses opset \(file.opsetVersion), and opsets 7 to 24 are read", remedy: "Export it with one of those.")
       }
-      return
+      return Part(outputs: outputs, nodes: nodes)
     }
     let kinds = Set(unknown.map { $0.domain.isEmpty ? $0.opType : "\($0.domain).\($0.opType)" }).sorted()
     throw first.error(
@@ -183,13 +200,23 @@ struct ONNXImporter {
     }
   }
 
-  mutating func known(_ id: ValueID, _ node: ONNXNode) throws -> HostTensor? {
+  /// Whether a value depends on no input of the model.
+  private mutating func isKnown(_ id: ValueID) -> Bool {
     while isFixed.count <= id.index {
       let next = ValueID(isFixed.count)
       let producer = graph.producer(of: next)
       isFixed.append(producer?.inputs.allSatisfy { isFixed[$0.index] } ?? (graph.constant(next) != nil))
     }
-    guard isFixed[id.index] else { return nil }
+    return isFixed[id.index]
+  }
+
+  /// Whether an input depends on an input of the model.
+  mutating func dependsOnData(_ node: ONNXNode, _ index: Int) throws -> Bool {
+    if case .value(let id) = try imported(node, index) { !isKnown(id) } else { false }
+  }
+
+  mutating func known(_ id: ValueID, _ node: ONNXNode) throws -> HostTensor? {
+    guard isKnown(id) else { return nil }
     // What is missing, each before what needs it: values are numbered in an order in which they can be computed.
     var missing: Set<ValueID> = [], pending = [id]
     while let next = pending.popLast() {
@@ -260,6 +287,7 @@ struct ONNXImporter {
       // An identity: what it repeats keeps its name, and the file's outputs get a value of their own.
       guard file.outputs.contains(where: { $0.name == name }) else {
         names[name] = .value(id)
+        graph.addName(name, of: id)
         return
       }
       id = try graph.add(Reshape(shape(id)), [id], name: name)
@@ -280,6 +308,15 @@ struct ONNXImporter {
       names[name] = .host(tensor)
       learned.insert(name)
     }
+  }
+
+  /// Leaves names out that are seen no longer: those of a graph inside a node, which another may use again.
+  mutating func forget(_ old: Set<String>) {
+    for name in old {
+      names[name] = nil
+      constants[name] = nil
+    }
+    learned.subtract(old)
   }
 
   mutating func define(_ node: ONNXNode, host tensor: HostTensor, output: Int = 0) {

@@ -27,6 +27,7 @@ extension ONNXImporter {
     "NonZero": { try $0.nonZero($1) },
     "OneHot": { try $0.oneHot($1) },
     "Trilu": { try $0.triangle($1) },
+    "EyeLike": { try $0.identityMatrix($1) },
   ]
 
   private static let integer = HostTensor([], integers: [0])
@@ -112,10 +113,15 @@ extension ONNXImporter {
       case .equal: try add(Binary(.equal), [a, b], node)
       case .greater: try add(Binary(.greater), [a, b], node)
       case .less: try add(Binary(.greater), [b, a], node)
-      case .greaterOrEqual: try opposite(try add(Binary(.greater), [b, a], node), node)
-      case .lessOrEqual: try opposite(try add(Binary(.greater), [a, b], node), node)
+      case .greaterOrEqual: try atLeast(a, b, node)
+      case .lessOrEqual: try atLeast(b, a, node)
       }
     try define(node, y)
+  }
+
+  /// a ≥ b; neither holds of what is no number.
+  private mutating func atLeast(_ a: ValueID, _ b: ValueID, _ node: ONNXNode) throws -> ValueID {
+    try add(Binary(.maximum), [try add(Binary(.greater), [a, b], node), try add(Binary(.equal), [a, b], node)], node)
   }
 
   private mutating func combine(_ node: ONNXNode, _ connective: Connective) throws {
@@ -148,7 +154,7 @@ extension ONNXImporter {
 
   /// 1 − x.
   mutating func opposite(_ x: ValueID, _ node: ONNXNode) throws -> ValueID {
-    try add(Binary(.subtract), [graph.addConstant(HostTensor([1], [1]), isFixed: true), x], node)
+    try add(Binary(.subtract), [graph.addConstant(HostTensor([], [1]), isFixed: true), x], node)
   }
 
   /// Elements of the second input where the condition holds, else of the third.
@@ -174,8 +180,6 @@ extension ONNXImporter {
       if let tensor {
         let part = try elementwise(node, [condition, tensor], like: HostTensor([], [0])) { ($0 != 0) == isFirst ? $1 : 0 }
         parts.append(graph.addConstant(part, isFixed: true))
-      } else if hidesAll(tensors[1 - position]) {
-        parts.append(try value(node, position + 1))
       } else {
         let mask = graph.addConstant(HostTensor(condition.shape, condition.doubles().map { ($0 != 0) == isFirst ? 1 : 0 }), isFixed: true)
         parts.append(try add(Binary(.masked), [try value(node, position + 1), mask], node))
@@ -188,12 +192,6 @@ extension ONNXImporter {
   private func onlyOutcome(of condition: HostTensor) -> Bool? {
     let holds = condition.doubles().map { $0 != 0 }
     return holds.first.flatMap { first in holds.allSatisfy { $0 == first } ? first : nil }
-  }
-
-  /// Whether the other choice is minus infinity throughout: added to any number it stays what it is, as scores are masked.
-  private func hidesAll(_ other: HostTensor?) -> Bool {
-    guard let other, other.elementCount == 1 else { return false }
-    return other.doubles()[0] == -.infinity
   }
 
   private mutating func selectByData(_ node: ONNXNode) throws {
@@ -262,6 +260,16 @@ extension ONNXImporter {
       result[(place / inner * Int(depth) + hot) * inner + place % inner] = on
     }
     define(node, host: try hostTensor(shape, result, like: values, node))
+  }
+
+  /// 1 on a diagonal and 0 elsewhere, of the input's shape.
+  private mutating func identityMatrix(_ node: ONNXNode) throws {
+    let source = try imported(node, 0), shape = shape(of: source), k = try node.integer("k") ?? 0
+    guard shape.count == 2 else { throw node.error("its input \(shape) is no matrix", remedy: ImportError.fetchAgain) }
+    let type = try elementType(node, "dtype") ?? elementType(of: source)
+    try reserve(node, shape, .int64, limit: Self.largestComputed)
+    let values = (0..<shape[0] * shape[1]).map { $0 % shape[1] - $0 / shape[1] == k ? 1.0 : 0 }
+    define(node, host: try hostTensor(shape, values, like: .empty([0], type), node))
   }
 
   /// The upper or the lower triangle of matrices, 0 elsewhere.

@@ -253,21 +253,32 @@ extension ONNXImporter {
     guard pads.count == 2 * axes.count, pads.allSatisfy((-Self.largestPad...Self.largestPad).contains) else {
       throw node.error("its pads \(pads) do not fit \(dimensions)", remedy: ImportError.fetchAgain)
     }
-    let value = try node.float("value") ?? (has(node, 2) ? host(node, 2, "value").floats().first ?? 0 : 0)
+    let border = try node.float("value").map { HostTensor([], [$0]) } ?? (has(node, 2) ? host(node, 2, "value") : HostTensor([], [0]))
     var (before, after) = (Array(repeating: 0, count: rank), Array(repeating: 0, count: rank))
     for (index, axis) in axes.enumerated() { (before[axis], after[axis]) = (pads[index], pads[index + axes.count]) }
-    if let tensor = try movedHere(node) {
-      return define(node, host: try padded(node, tensor, before: before, after: after, value: Double(value), mode))
-    }
-    var result = try self.value(node, 0)
-    // Negative padding cuts off.
+    // Negative padding cuts off, before what is left gets its border.
+    var part: Slice?
     if pads.contains(where: { $0 < 0 }) {
       let starts = before.map { max(0, -$0) }
       let sizes = dimensions.indices.map { dimensions[$0] - starts[$0] - max(0, -after[$0]) }
-      result = try add(Slice(starts: starts, sizes: sizes, steps: Array(repeating: 1, count: rank)), [result], node)
+      part = Slice(starts: starts, sizes: sizes, steps: Array(repeating: 1, count: rank))
+    }
+    if var tensor = try movedHere(node) {
+      if let part, mode != "constant" {
+        _ = try part.outputType([TensorType(dimensions)])
+        tensor = try picked(node, part.sizes, from: tensor) { part.offsets(in: dimensions) }
+        (before, after) = (before.map { max(0, $0) }, after.map { max(0, $0) })
+      }
+      return define(node, host: try padded(node, tensor, before: before, after: after, value: border.integers().first ?? 0, mode))
+    }
+    var result = try self.value(node, 0)
+    if let part {
+      result = try add(part, [result], node)
       (before, after) = (before.map { max(0, $0) }, after.map { max(0, $0) })
     }
-    guard mode != "constant" else { return try define(node, try add(Pad(before: before, after: after, value: value), [result], node)) }
+    guard mode != "constant" else {
+      return try define(node, try add(Pad(before: before, after: after, value: border.floats().first ?? 0), [result], node))
+    }
     for axis in 0..<rank where before[axis] + after[axis] > 0 {
       let indices = try sources(node, of: shape(result)[axis], before: before[axis], after: after[axis], mode)
       result = try parts(indices.map { $0 ?? 0 }, of: result, axis: axis, node)
@@ -293,7 +304,7 @@ extension ONNXImporter {
   }
 
   /// Integers with a border, or with one cut off, computed here.
-  private mutating func padded(_ node: ONNXNode, _ tensor: HostTensor, before: [Int], after: [Int], value: Double, _ mode: String) throws
+  private mutating func padded(_ node: ONNXNode, _ tensor: HostTensor, before: [Int], after: [Int], value: Int64, _ mode: String) throws
     -> HostTensor
   {
     let rank = tensor.shape.count, strides = rowMajorStrides(tensor.shape)
@@ -303,7 +314,7 @@ extension ONNXImporter {
     }
     try reserve(node, result, .int64, limit: Self.largestComputed)
     let places = try (0..<rank).map { try sources(node, of: tensor.shape[$0], before: before[$0], after: after[$0], mode) }
-    let values = tensor.doubles(), steps = rowMajorStrides(result)
+    let values = tensor.integers(), steps = rowMajorStrides(result)
     let padded = (0..<result.reduce(1, *)).map { index in
       var place = 0
       for d in 0..<rank {
@@ -312,7 +323,7 @@ extension ONNXImporter {
       }
       return values[place]
     }
-    return try hostTensor(result, padded, like: tensor, node)
+    return HostTensor(result, integers: padded)
   }
 
   mutating func expand(_ node: ONNXNode) throws {

@@ -9,13 +9,17 @@ extension ONNXImporter {
     "LayerNormalization": { try $0.layerNorm($1) },
     "RMSNormalization": { try $0.rootMeanSquareNorm($1) },
     "LRN": { try $0.localResponseNorm($1) },
+    "LpNormalization": { try $0.lpNorm($1) },
+    "MeanVarianceNormalization": { try $0.meanVarianceNorm($1) },
   ]
 
   mutating func batchNorm(_ node: ONNXNode) throws {
     try refuseOutputs(node, after: 1)
     let x = try value(node, 0)
     // Statistics of a batch of one are that sample's own: weights are standardised so.
-    let usesBatch = try node.integer("training_mode") ?? 0 != 0
+    // Before opset 14 further outputs say that it is trained.
+    let isTrained = file.opsetVersion < 14 && node.outputs.dropFirst().contains { !$0.isEmpty }
+    let usesBatch = try isTrained || node.integer("training_mode") ?? 0 != 0
     if usesBatch, shape(x).count >= 3, shape(x)[0] == 1 { return try normalised(node, x, groups: shape(x)[1]) }
     guard !usesBatch, try node.integer("spatial") ?? 1 == 1 else {
       throw node.error("it normalises with the statistics of a batch", remedy: "Export the model in inference mode.")
@@ -46,14 +50,29 @@ extension ONNXImporter {
     let x = try value(node, 0), dimensions = shape(x)
     let first = try axis(node, try node.integer("axis") ?? -1, rank: dimensions.count)
     let inner = dimensions[first...].reduce(1, *)
-    let norm = LayerNorm(epsilon: try node.float("epsilon") ?? 1e-5, hasScale: true, hasShift: has(node, 2))
-    var inputs = [x, try value(node, 1)] + (has(node, 2) ? [try value(node, 2)] : [])
-    if first != dimensions.count - 1 {
-      inputs[0] = try add(Reshape([dimensions[..<first].reduce(1, *), inner]), [x], node)
+    /// Whether a scale or shift has a number for each element of a row, and the same for all rows.
+    func isRow(_ id: ValueID) -> Bool {
+      let shape = shape(id)
+      if broadcastShape(shape, dimensions) != dimensions { return shape.reduce(1, *) == inner }
+      return Array(shape.drop { $0 == 1 }) == Array(dimensions[first...].drop { $0 == 1 })
     }
-    for index in inputs.indices.dropFirst() where shape(inputs[index]) != [inner] { inputs[index] = try add(Reshape([inner]), [inputs[index]], node) }
-    let y = try add(norm, inputs, node)
-    try define(node, shape(y) == dimensions ? y : try add(Reshape(dimensions), [y], node))
+    var rest = [try value(node, 1)] + (has(node, 2) ? [try value(node, 2)] : [])
+    var inputs = [first == dimensions.count - 1 ? x : try add(Reshape([dimensions[..<first].reduce(1, *), inner]), [x], node)]
+    let hasScale = isRow(rest[0]), hasShift = hasScale && rest.count == 2 && isRow(rest[1])
+    for vector in rest.prefix(hasShift ? 2 : hasScale ? 1 : 0) {
+      inputs.append(shape(vector) == [inner] ? vector : try add(Reshape([inner]), [vector], node))
+    }
+    rest.removeFirst(inputs.count - 1)
+    var y = try add(LayerNorm(epsilon: try node.float("epsilon") ?? 1e-5, hasScale: hasScale, hasShift: hasShift), inputs, node)
+    if shape(y) != dimensions { y = try add(Reshape(dimensions), [y], node) }
+    // What broadcasts in another way is applied afterwards.
+    for (index, vector) in rest.enumerated() {
+      guard broadcastShape(shape(vector), dimensions) == dimensions else {
+        throw node.error("its vectors \(shape(vector)) do not fit \(dimensions)", remedy: ImportError.fetchAgain)
+      }
+      y = try add(Binary(index == 0 && !hasScale ? .multiply : .add), [y, vector], node)
+    }
+    try define(node, y)
   }
 
   mutating func instanceNorm(_ node: ONNXNode) throws {
@@ -95,13 +114,35 @@ extension ONNXImporter {
     try define(node, y)
   }
 
+  /// x / ‖x‖ along one axis, 0 where there is nothing.
+  private mutating func lpNorm(_ node: ONNXNode) throws {
+    let x = try value(node, 0), axis = try axis(node, try node.integer("axis") ?? -1, rank: shape(x).count), p = try node.integer("p") ?? 2
+    guard [1, 2].contains(p) else { throw node.error("its p is \(p), and 1 and 2 are read", remedy: "Export the model without it.") }
+    let terms = try p == 1 ? add(Unary(.absolute), [x], node) : add(Binary(.multiply), [x, x], node)
+    let sum = try add(Reduce(.sum, axes: [axis], keepsDimensions: true), [terms], node)
+    let least = graph.addConstant(HostTensor([], [.leastNormalMagnitude]), isFixed: true)
+    let size = try add(Binary(.maximum), [p == 1 ? sum : try add(Unary(.sqrt), [sum], node), least], node)
+    try define(node, try add(Binary(.divide), [x, size], node))
+  }
+
+  /// (x − mean x) / (deviation + 1e-9), the epsilon that ONNX writes into the operator.
+  private mutating func meanVarianceNorm(_ node: ONNXNode) throws {
+    let x = try value(node, 0), rank = shape(x).count
+    let axes = try (node.integers("axes") ?? [0, 2, 3]).map { try axis(node, $0, rank: rank) }
+    let mean = try add(Reduce(.mean, axes: axes, keepsDimensions: true), [x], node), rest = try add(Binary(.subtract), [x, mean], node)
+    let square = try add(Binary(.multiply), [rest, rest], node)
+    let deviation = try add(Unary(.sqrt), [try add(Reduce(.mean, axes: axes, keepsDimensions: true), [square], node)], node)
+    let epsilon = graph.addConstant(HostTensor([], [1e-9]), isFixed: true)
+    try define(node, try add(Binary(.divide), [rest, try add(Binary(.add), [deviation, epsilon], node)], node))
+  }
+
   /// x / √(mean x² + ε) times a scale (Zhang and Sennrich 2019).
   mutating func rootMeanSquareNorm(_ node: ONNXNode) throws {
     let x = try value(node, 0), rank = shape(x).count
     let first = try axis(node, try node.integer("axis") ?? -1, rank: rank)
     let square = try add(Binary(.multiply), [x, x], node)
     let mean = try add(Reduce(.mean, axes: Array(first..<rank), keepsDimensions: true), [square], node)
-    let epsilon = graph.addConstant(HostTensor([1], [try node.float("epsilon") ?? 1e-5]), isFixed: true)
+    let epsilon = graph.addConstant(HostTensor([], [try node.float("epsilon") ?? 1e-5]), isFixed: true)
     let size = try add(Unary(.sqrt), [try add(Binary(.add), [mean, epsilon], node)], node)
     let normal = try add(Binary(.divide), [x, size], node)
     try define(node, try add(Binary(.multiply), [normal, try value(node, 1)], node))

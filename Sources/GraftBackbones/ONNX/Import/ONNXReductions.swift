@@ -12,11 +12,13 @@ extension ONNXImporter {
     "ReduceL1": { try $0.reduce($1, .absoluteSum) },
     "ReduceL2": { try $0.reduce($1, .norm) },
     "ReduceSumSquare": { try $0.reduce($1, .squareSum) },
+    "ReduceLogSum": { try $0.reduce($1, .logSum) },
+    "ReduceLogSumExp": { try $0.reduce($1, .logExponentialSum) },
     "TopK": { try $0.topK($1) },
   ]
 
   enum Reduction {
-    case mean, sum, maximum, minimum, product, absoluteSum, norm, squareSum
+    case mean, sum, maximum, minimum, product, absoluteSum, norm, squareSum, logSum, logExponentialSum
   }
 
   private mutating func reduce(_ node: ONNXNode, _ reduction: Reduction) throws {
@@ -25,7 +27,7 @@ extension ONNXImporter {
     let isEmpty = given?.isEmpty ?? true
     // Of each number alone then, which some of them change all the same.
     let isElementwise = try isEmpty && node.integer("noop_with_empty_axes") ?? 0 != 0
-    if isElementwise, ![.absoluteSum, .norm, .squareSum].contains(reduction) { return try identity(node) }
+    if isElementwise, ![.absoluteSum, .norm, .squareSum, .logSum].contains(reduction) { return try identity(node) }
     let axes = isElementwise ? [] : isEmpty ? Array(0..<rank) : try given?.map { try axis(node, $0, rank: rank) } ?? []
     let keeps = try node.integer("keepdims") ?? 1 != 0
     if case .host(let tensor) = source, !tensor.elementType.isFloatingPoint || reduction == .product {
@@ -43,6 +45,15 @@ extension ONNXImporter {
     case .minimum: y = try add(Unary(.negate), [try plain(.maximum, try add(Unary(.negate), [x], node))], node)
     case .absoluteSum: y = try plain(.sum, try add(Unary(.absolute), [x], node))
     case .squareSum: y = try plain(.sum, try add(Binary(.multiply), [x, x], node))
+    case .logSum: y = try add(Unary(.log), [try plain(.sum, x)], node)
+    case .logExponentialSum where axes.isEmpty: y = x
+    case .logExponentialSum:
+      // The greatest goes first, so that nothing overflows.
+      let greatest = try add(Reduce(.maximum, axes: axes, keepsDimensions: true), [x], node)
+      let terms = try add(Unary(.exp), [try add(Binary(.subtract), [x, greatest], node)], node)
+      let level = try add(Unary(.log), [try add(Reduce(.sum, axes: axes, keepsDimensions: true), [terms], node)], node)
+      let whole = try add(Binary(.add), [level, greatest], node)
+      y = keeps ? whole : try add(Reshape(shape(x).indices.filter { !axes.contains($0) }.map { shape(x)[$0] }), [whole], node)
     case .norm: y = try add(Unary(.sqrt), [try plain(.sum, try add(Binary(.multiply), [x, x], node))], node)
     case .product:
       guard let tensor = try known(node, 0) else {
@@ -65,7 +76,8 @@ extension ONNXImporter {
     walk(x.shape, (0, rowMajorStrides(x.shape)), (0, broadcastStrides(kept, to: x.shape))) { from, place in
       let value = elements[from]
       switch reduction {
-      case .mean, .sum: values[place] += value
+      case .mean, .sum, .logSum: values[place] += value
+      case .logExponentialSum: values[place] += exp(value)
       case .maximum: values[place] = max(values[place], value)
       case .minimum: values[place] = min(values[place], value)
       case .product: values[place] *= value
@@ -74,6 +86,7 @@ extension ONNXImporter {
       }
     }
     if reduction == .mean { values = values.map { $0 / Double(terms) } }
+    if [.logSum, .logExponentialSum].contains(reduction) { values = values.map { log($0) } }
     if reduction == .norm { values = values.map { $0.squareRoot() } }
     return try hostTensor(keeps ? kept : x.shape.indices.filter { !axes.contains($0) }.map { x.shape[$0] }, values, like: x, node)
   }

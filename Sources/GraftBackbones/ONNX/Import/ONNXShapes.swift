@@ -57,6 +57,7 @@ extension ONNXImporter {
     let from = shape(of: try imported(node, 0))
     var wanted = try integers(node, attribute: "shape", input: 1) ?? []
     let allowsZero = try node.integer("allowzero") ?? 0 != 0
+    let isOfOneImage = wanted.first == 1
     for d in wanted.indices where wanted[d] == 0 && !allowsZero {
       guard d < from.count else { throw node.error("its shape \(wanted) copies a dimension that \(from) lacks", remedy: ImportError.fetchAgain) }
       wanted[d] = from[d]
@@ -65,6 +66,7 @@ extension ONNXImporter {
       throw node.error("its shape \(wanted) is not one", remedy: ImportError.fetchAgain)
     }
     if let free = wanted.firstIndex(of: -1) {
+      if isOfOneImage, let batch = batchOfMore, try dependsOnData(node, 0), from.first.map({ $0 % batch }) == 0 { wanted[0] = batch }
       var known = 1
       for (d, extent) in wanted.enumerated() where d != free {
         let (product, overflow) = known.multipliedReportingOverflow(by: extent)
@@ -82,6 +84,12 @@ extension ONNXImporter {
       wanted[0] = batch
     }
     try view(node, wanted)
+  }
+
+  /// The number of images, if there are several and the file was exported for one.
+  private var batchOfMore: Int? {
+    guard case .fixed(1) = file.inputs.first?.shape?.first, let batch = graph.inputs.first.flatMap({ shape($0).first }), batch > 1 else { return nil }
+    return batch
   }
 
   mutating func flatten(_ node: ONNXNode) throws {
