@@ -24,8 +24,8 @@ struct NetworkCommand: ParsableCommand {
     let whole = try backbone.graph(imageShape: shape)
     guard let cut = whole.defaultCut() else { throw ValidationError("\(model) has no output.") }
     let graph = try whole.frozen(at: cut)
-    var generator = SeededGenerator(interpreting.seed)
-    let images = (0..<shape.reduce(1, *)).map { _ in Float.random(in: -2...2, using: &generator) }
+    var generator = SplitMix(interpreting.seed)
+    let images = (0..<shape.reduce(1, *)).map { _ in 2 * generator.float() }
     let reference = try features(graph, images, on: CPUDevice(), .float32).values
     let device = try interpreting.device()
     print("device: \(device.traits.name)'s PTX")

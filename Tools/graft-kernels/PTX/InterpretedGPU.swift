@@ -1,5 +1,6 @@
 import Foundation
 import GraftDevice
+import GraftGraph
 import Synchronization
 
 /// An NVIDIA GPU that need not be there: programs are what clang makes of them for the chip, and their instructions are interpreted, so
@@ -14,7 +15,7 @@ final class InterpretedGPU: Device {
   private let state: Mutex<State>
 
   private struct State {
-    var generator: SeededGenerator
+    var generator: SplitMix
     var turns: [String: (asked: Int, needed: Int)] = [:]
   }
 
@@ -35,7 +36,7 @@ final class InterpretedGPU: Device {
 
   init(_ traits: DeviceTraits, compiler: PTXCompiler, seed: UInt64) {
     (self.traits, self.compiler) = (traits, compiler)
-    state = Mutex(State(generator: SeededGenerator(seed)))
+    state = Mutex(State(generator: SplitMix(seed)))
   }
 
   /// By kernel, how often local memory's banks were asked, and how often they had to be.
@@ -156,19 +157,5 @@ final class PTXCompiler: Sendable {
     guard process.terminationStatus == 0 else { throw PTXError("clang refuses \(key.path) (\(key.options)):\n\(text)") }
     let bytes = Array(try Data(contentsOf: result))
     return String(decoding: key.hidesInstructions ? try PTXText.uncovering(bytes) : bytes, as: UTF8.self)
-  }
-}
-
-/// A generator of random numbers that begins with a seed (SplitMix64).
-struct SeededGenerator: RandomNumberGenerator {
-  private var state: UInt64
-  init(_ seed: UInt64) { state = seed }
-
-  mutating func next() -> UInt64 {
-    state &+= 0x9E37_79B9_7F4A_7C15
-    var z = state
-    z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-    z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-    return z ^ (z >> 31)
   }
 }

@@ -49,7 +49,7 @@ extension PTXDecoder {
           data = Array(UnsafeRawBufferPointer(start: pointer, count: byteCount))
         }
         try warp.group.shared.beginCopy(target, byteCount, by: warp.number)
-        warp.copies.add(AsyncCopies.Copy(address: target, data: data))
+        warp.copies.add(AsyncCopy(address: target, data: data))
       }
     }
   }
@@ -143,7 +143,7 @@ extension PTXDecoder {
   /// computes 16 rows here, and all of them have to be asked.
   private mutating func multiplyByGroups(_ words: [Substring], _ operands: [Substring]) throws -> PTXStep? {
     switch words[1] {
-    case "fence": return { warp, _ in warp.products.hasFence = true }
+    case "fence": return { warp, _ in warp.hasProductFence = true }
     case "commit_group": return { warp, _ in warp.products.commit() }
     case "wait_group":
       guard let count = Int(operands[0]) else { return nil }
@@ -160,14 +160,14 @@ extension PTXDecoder {
     guard sums.count == columns / 2 else { return nil }
     return { warp, mask in
       try requireAll(mask)
-      guard warp.products.hasFence else { throw PTXError("a product without wgmma.fence before it") }
+      guard warp.hasProductFence else { throw PTXError("a product without wgmma.fence before it") }
       guard try warp.bits(adds) == .max else { throw PTXError("a product that does not add") }
       let rows = 16 * (warp.number % 4)..<16 * (warp.number % 4) + 16
       let a = try PTXDescriptor(first, warp).addresses(rows: rows, isTransposed: isTransposedA)
       let b = try PTXDescriptor(second, warp).addresses(rows: 0..<columns, isTransposed: isTransposedB)
       for address in a + b { try warp.group.shared.beginProduct(address, by: warp.number) }
       func values(_ addresses: [Int]) -> [Double] { addresses.map { unpacked(UInt32(warp.group.shared.load($0, as: UInt16.self))).0 } }
-      warp.products.add(AsyncProducts.Product(sums: sums, a: values(a), b: values(b), addresses: a + b))
+      warp.products.add(AsyncProduct(sums: sums, a: values(a), b: values(b), addresses: a + b))
       warp.begin(sums)
     }
   }
@@ -203,17 +203,15 @@ private struct PTXDescriptor {
   }
 }
 
-/// A warp's copies that are under way: done when they are waited for and not before.
-struct AsyncCopies {
-  struct Copy {
-    let address: Int
-    let data: [UInt8]
-  }
-  private var open: [Copy] = []
-  private var groups: [[Copy]] = []
+/// What a warp has begun and not waited for: of `cp.async` and `wgmma`, in groups that end in the order of their commits. Done when it is
+/// waited for, and not before.
+struct AsyncGroups<Item> {
+  private var open: [Item] = []
+  private var groups: [[Item]] = []
   var isEmpty: Bool { open.isEmpty && groups.allSatisfy(\.isEmpty) }
+  var all: [Item] { groups.flatMap { $0 } + open }
 
-  mutating func add(_ copy: Copy) { open.append(copy) }
+  mutating func add(_ item: Item) { open.append(item) }
 
   mutating func commit() {
     groups.append(open)
@@ -221,45 +219,30 @@ struct AsyncCopies {
   }
 
   /// Those that are done when only so many groups may be left.
-  mutating func wait(_ count: Int) -> [Copy] {
+  mutating func wait(_ count: Int) -> [Item] {
     let done = groups.dropLast(count)
     groups.removeFirst(done.count)
     return done.flatMap { $0 }
   }
 }
 
-/// A warp's products that are under way.
-struct AsyncProducts {
-  struct Product {
-    let sums: [PTXRegister]
-    /// 16 rows and n columns, of 16 numbers each.
-    let a, b: [Double]
-    let addresses: [Int]
-  }
-  var hasFence = false
-  private var open: [Product] = []
-  private var groups: [[Product]] = []
-  var isEmpty: Bool { open.isEmpty && groups.allSatisfy(\.isEmpty) }
-  /// Registers that a product has still to write.
-  var pendingSums: Set<PTXRegister> { Set((open + groups.flatMap { $0 }).flatMap(\.sums)) }
+/// Bytes on their way to local memory.
+struct AsyncCopy {
+  let address: Int
+  let data: [UInt8]
+}
 
-  mutating func add(_ product: Product) { open.append(product) }
-
-  mutating func commit() {
-    groups.append(open)
-    open = []
-  }
-
-  mutating func wait(_ count: Int) -> [Product] {
-    let done = groups.dropLast(count)
-    groups.removeFirst(done.count)
-    return done.flatMap { $0 }
-  }
+/// A warp's share of a product.
+struct AsyncProduct {
+  let sums: [PTXRegister]
+  /// 16 rows and n columns, of 16 numbers each.
+  let a, b: [Double]
+  let addresses: [Int]
 }
 
 extension PTXWarp {
   /// Adds a product to its sums, which may be read again if no other is under way to them.
-  func finish(_ product: AsyncProducts.Product) throws {
+  func finish(_ product: AsyncProduct) throws {
     for address in product.addresses { try group.shared.endProduct(address, by: number) }
     for (i, register) in product.sums.enumerated() {
       let y = rawLanes(register)
@@ -270,7 +253,7 @@ extension PTXWarp {
         y[lane] = Float(Double(Float(bitPattern: y[lane])) + sum).bitPattern
       }
     }
-    let pending = products.pendingSums
+    let pending = Set(products.all.flatMap(\.sums))
     end(product.sums.filter { !pending.contains($0) })
   }
 }

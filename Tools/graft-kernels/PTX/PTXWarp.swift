@@ -11,8 +11,10 @@ final class PTXWarp {
   var waitsAtBarrier = false
   /// The instruction that is carried out.
   private(set) var place = 0
-  var copies = AsyncCopies()
-  var products = AsyncProducts()
+  var copies = AsyncGroups<AsyncCopy>()
+  var products = AsyncGroups<AsyncProduct>()
+  /// Whether `wgmma.fence` has shown the registers to products.
+  var hasProductFence = false
 
   private enum State: UInt8 { case unwritten, written, underWay }
 
