@@ -73,6 +73,8 @@ struct RunCommand: ParsableCommand {
   private func run(on device: any Device, _ cases: (ComputeFormat) throws -> [Case]) throws {
     let formats = precision.map { Set($0.split(separator: ",").map(String.init)) }
     var (count, failures, otherwise) = (0, 0, 0)
+    // Tiles of the matrix unit that cases are forced to.
+    var (asked, used): (Set<MatrixTile>, Set<MatrixTile>) = ([], [])
     for format in ComputeFormat.allCases where formats?.contains(format.rawValue) ?? true {
       if let refusal = refusal(of: format, by: device.traits) {
         say("refused: \(format.rawValue): \(refusal)")
@@ -85,10 +87,12 @@ struct RunCommand: ParsableCommand {
         say("case: \(name)")
         count += 1
         do {
-          switch try check(item, format, on: device) {
-          case .agrees: break
-          case .isNotForIt: otherwise += 1
-          case .differs(let problem):
+          let (problem, isOnUnit) = try check(item, format, on: device)
+          if case .matrix(let tile, _)? = item.kernel {
+            asked.insert(tile)
+            if isOnUnit { used.insert(tile) } else { otherwise += 1 }
+          }
+          if let problem {
             failures += 1
             say("wrong: \(problem)")
           }
@@ -107,6 +111,11 @@ struct RunCommand: ParsableCommand {
           say("wrong: \(problem)")
         }
       }
+    }
+    // A tile that nothing is computed with would not be checked at all.
+    for tile in asked.subtracting(used) where only == nil {
+      failures += 1
+      say("wrong: no case is computed with \(tile)")
     }
     if otherwise > 0 { say("computed by other kernels, for want of room: \(otherwise)") }
     say("\(count) cases, \(failures) failed")
@@ -174,14 +183,8 @@ struct RunCommand: ParsableCommand {
     }
   }
 
-  private enum Finding {
-    case agrees
-    /// A tile that has no room for such operands: another kernel computed it.
-    case isNotForIt
-    case differs(String)
-  }
-
-  private func check(_ item: Case, _ format: ComputeFormat, on device: any Device) throws -> Finding {
+  /// What is wrong, or `nil`; and whether a kernel for the matrix unit was among those that ran.
+  private func check(_ item: Case, _ format: ComputeFormat, on device: any Device) throws -> (problem: String?, isOnUnit: Bool) {
     let sample = item.sample, precision = format.storage, tensors = sample.draw(seed: 7, precision: precision)
     let options = sample.operation is BatchNorm ? PlanOptions(format: format) : .asWritten(computing: format)
     let (found, kernels) = try MatrixUnitChoice.$forced.withValue(item.unit) {
@@ -192,12 +195,12 @@ struct RunCommand: ParsableCommand {
         return (try plan.read(plan.graph.outputs[0]), plan.kernels)
       }
     }
-    if case .matrix? = item.kernel, !kernels.contains(where: { $0.hasPrefix("matrix_") }) { return .isNotForIt }
-    let usesUnit = kernels.contains { $0.hasPrefix("matrix_attention") }
-    let factors = format == .tf32 ? OperationSample.factorsInTF32(tensors) : tensors
+    let isOnUnit = kernels.contains { $0.hasPrefix("matrix_") }
+    // Other kernels compute in float32 what has no room for the unit.
+    let factors = format == .tf32 && isOnUnit ? OperationSample.factorsInTF32(tensors) : tensors
     let expected = sample.operation.reference(factors.map(ReferenceTensor.init))
-    let allowed = usesUnit ? sample.weightErrors(tensors, precision: precision) : []
+    let allowed = kernels.contains { $0.hasPrefix("matrix_attention") } ? sample.weightErrors(tensors, precision: precision) : []
     let (error, bound) = (sample.largestError(found, expected, precision: precision, allowed: allowed), sample.bound(expected))
-    return error <= bound ? .agrees : .differs("largest error \(error), bound \(bound)")
+    return (error <= bound ? nil : "largest error \(error), bound \(bound)", isOnUnit)
   }
 }

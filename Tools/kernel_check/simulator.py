@@ -114,12 +114,15 @@ INTERPRETED = {"turing": "sm_75", "nvidia": "sm_80", "hopper": "sm_90"}
 
 def run_interpreted(clang, tool, only=None, quick=False, limit=3000):
     """Side by side where there are two processors: the samples, and a whole network where its weights are."""
-    jobs = []
-    for kind in ["turing", "hopper"] if quick else INTERPRETED:
-        interpreting = ["--interpret", kind, "--compiler", " ".join(clang.base_command(INTERPRETED[kind]))]
-        jobs.append((f"interpreted, {INTERPRETED[kind]}", ["run", *interpreting] + (["--light"] if quick else []) + (["--only", only] if only else [])))
+    def interpreting(kind):
+        return ["--interpret", kind, "--compiler", " ".join(clang.base_command(INTERPRETED[kind]))]
+
+    extent, choice = ["--light"] if quick else [], ["--only", only] if only else []
+    jobs = [(f"interpreted, {INTERPRETED[kind]}", ["run", *interpreting(kind), *extent, *choice])
+            for kind in (["turing", "hopper"] if quick else INTERPRETED)]
     if NETWORK.exists() and not only:
-        jobs.append(("interpreted network", ["network", str(NETWORK), *interpreting, "--input-size", "64"] + (["--precision", "float16"] if quick else [])))
+        formats = ["--precision", "float16"] if quick else []
+        jobs.append(("interpreted network", ["network", str(NETWORK), *interpreting("hopper"), "--input-size", "64", *formats]))
     count, waiting, reports = len(os.sched_getaffinity(0)), [], []
     for name, arguments in jobs:
         waiting.append(start(name, [tool, *arguments], None))
