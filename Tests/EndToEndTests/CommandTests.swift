@@ -48,15 +48,20 @@ import Testing
     #expect(outcome.messages.contains("the link 'sand' leads nowhere"))
   }
 
-  /// Pictures that can't be read are named and passed over, those after them are told, and the status says that some are missing.
-  @Test func predictsTheOthers() throws {
-    let folder = try TemporaryFolder()
+  /// A head for eight pictures a class, and beside them a file that is no picture.
+  private func trained(in folder: TemporaryFolder) throws -> String {
     try Photos.write(to: folder["photos"], count: 8)
     let extract = ["extract", "--backbone", model, "--data", folder["photos"], "--output", folder["store"], "--device", "cpu"]
     #expect(try GraftProcess(extract, folder: folder).wait().status == 0)
     let head = folder["head.safetensors"]
     #expect(try GraftProcess.run("train", folder["store"], "--output", head, "--device", "cpu", "--l2", "0.01", in: folder).status == 0)
     try Data("no picture".utf8).write(to: URL(fileURLWithPath: folder["broken.jpg"]))
+    return head
+  }
+
+  /// Pictures that can't be read are named and passed over, those after them are told, and the status says that some are missing.
+  @Test func predictsTheOthers() throws {
+    let folder = try TemporaryFolder(), head = try trained(in: folder)
     let good = (0..<5).map { folder["photos/red brick/0-\($0).tiff"] }
     let all = [folder["none.jpg"]] + good[..<3] + [folder["broken.jpg"]] + good[3...]
     func predict(_ images: [String], _ options: String...) throws -> GraftProcess.Outcome {
@@ -81,13 +86,7 @@ import Testing
 
   /// The last batch is what is left, however that compares with the others.
   @Test func predictsAnyNumberOfPictures() throws {
-    let folder = try TemporaryFolder()
-    try Photos.write(to: folder["photos"], count: 8)
-    let extract = ["extract", "--backbone", model, "--data", folder["photos"], "--output", folder["store"], "--device", "cpu"]
-    #expect(try GraftProcess(extract, folder: folder).wait().status == 0)
-    let head = folder["head.safetensors"]
-    #expect(try GraftProcess.run("train", folder["store"], "--output", head, "--device", "cpu", "--l2", "0.01", in: folder).status == 0)
-    try Data("no picture".utf8).write(to: URL(fileURLWithPath: folder["broken.jpg"]))
+    let folder = try TemporaryFolder(), head = try trained(in: folder)
     let pictures = Photos.classes.flatMap { name in (0..<8).map { folder["photos/\(name)/0-\($0).tiff"] } }
     func predict(_ images: [String], batchSize: Int, _ options: String...) throws -> GraftProcess.Outcome {
       try GraftProcess(["predict", head] + images + ["--batch-size", "\(batchSize)"] + options, folder: folder).wait()

@@ -173,3 +173,11 @@ final class Counter: Sendable {
     return nil
   }
 }
+
+/// A store of so many pictures, and where they and it are.
+func filled(_ count: Int = 12, key: FeatureKey = testKey()) throws -> (TestPhotos, String, TemporaryFolder) {
+  let (photos, folder) = (try TestPhotos(), try TemporaryFolder())
+  try photos.fill(count)
+  try extract(photos, to: folder.path + "/store", key: key)
+  return (photos, folder.path + "/store", folder)
+}
