@@ -286,6 +286,7 @@ typedef struct {
   GraftHeads q, k, v, y;
   int batch, heads, queries, keys, size;  // size: of a head
   int hasMask;
+  int maskImages;                               // the mask is of so many images, and again of as many after them
   int maskImage, maskHead, maskQuery, maskKey;  // strides of the mask; 0 repeats it
   int rowsPerItem;                      // CPU family: queries (keys) of a work-item
   float scale;

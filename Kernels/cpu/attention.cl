@@ -113,7 +113,7 @@ INLINE floatv mask_part(GLOBAL const float *mask, int step, int count) {
 }
 
 #define HEAD_OF(layout) ((size_t)ITEM_Z * (layout).image + (size_t)ITEM_Y * (layout).head + (layout).offset)
-#define MASK_HEAD(p) ((size_t)ITEM_Z * (p).maskImage + (size_t)ITEM_Y * (p).maskHead)
+#define MASK_HEAD(p) ((size_t)(ITEM_Z % (p).maskImages) * (p).maskImage + (size_t)ITEM_Y * (p).maskHead)
 
 INLINE int block_length(int size) { return size > 128 ? SCORE_COLUMNS / 2 : SCORE_COLUMNS; }
 INLINE int whole_vectors(int count) { return (count + VW - 1) / VW * VW; }

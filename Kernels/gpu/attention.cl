@@ -11,7 +11,7 @@ __kernel ATTENTION_GROUP void attention(
   q += head_of(p.q, place);
   k += head_of(p.k, place);
   v += head_of(p.v, place);
-  mask += (size_t)place.image * p.maskImage + (size_t)place.head * p.maskHead;
+  mask += (size_t)(place.image % (uint)p.maskImages) * p.maskImage + (size_t)place.head * p.maskHead;
   ROW_STATE
   SUMS(sums)
   for (int key = 0; key < p.keys; key += COLUMNS) {

@@ -17,7 +17,7 @@ __kernel ATTENTION_GROUP void attention_gradient_queries(
   v += head_of(f.v, place);
   y += head_of(f.y, place);
   dy += head_of(f.y, place);
-  mask += (size_t)place.image * f.maskImage + (size_t)place.head * f.maskHead;
+  mask += (size_t)(place.image % (uint)f.maskImages) * f.maskImage + (size_t)place.head * f.maskHead;
   ROW_STATE
   SUMS(sums)
   float deltas[4];

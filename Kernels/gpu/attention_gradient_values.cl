@@ -13,7 +13,7 @@ __kernel ATTENTION_GROUP void attention_gradient_values(
   q += head_of(f.q, place);
   k += head_of(f.k, place);
   dy += head_of(f.y, place);
-  mask += (size_t)place.image * f.maskImage + (size_t)place.head * f.maskHead;
+  mask += (size_t)(place.image % (uint)f.maskImages) * f.maskImage + (size_t)place.head * f.maskHead;
   statistics += ((size_t)place.image * f.heads + place.head) * f.queries;
   SUMS(sums)
   for (int query = 0; query < f.queries; query += COLUMNS) {

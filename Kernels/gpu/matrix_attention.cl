@@ -31,7 +31,7 @@ MATRIX_KERNEL void matrix_attention(
   k += head_of(p.k, image, head);
   v += head_of(p.v, image, head) + start;
   y += head_of(p.y, image, head) + start;
-  mask += (size_t)image * p.maskImage + (size_t)head * p.maskHead;
+  mask += (size_t)(image % (uint)p.maskImages) * p.maskImage + (size_t)head * p.maskHead;
 
   BRING(queries, TILE_M, SLICES(HEAD), q, p.q.token, firstOfGroup, p.queries, p.size)
   BRING(keys, KEYS, SLICES(HEAD), k, p.k.token, 0, p.keys, p.size)

@@ -15,7 +15,7 @@ MATRIX_KERNEL void matrix_attention_gradient_keys(
   v += head_of(p.forward.v, image, head);
   dy += head_of(p.forward.y, image, head);
   dx += head_of(p.dk, image, head) + start;
-  mask += (size_t)image * p.forward.maskImage + (size_t)head * p.forward.maskHead;
+  mask += (size_t)(image % (uint)p.forward.maskImages) * p.forward.maskImage + (size_t)head * p.forward.maskHead;
   statistics += ((size_t)image * p.forward.heads + head) * p.forward.queries;
   __global const float *deltasOfHead = statistics + (size_t)p.forward.batch * p.forward.heads * p.forward.queries;
 

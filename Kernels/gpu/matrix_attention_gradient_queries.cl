@@ -32,7 +32,7 @@ MATRIX_KERNEL void matrix_attention_gradient_queries(
   y += head_of(p.forward.y, image, head);
   dy += head_of(p.forward.y, image, head);
   dx += head_of(p.dq, image, head) + start;
-  mask += (size_t)image * p.forward.maskImage + (size_t)head * p.forward.maskHead;
+  mask += (size_t)(image % (uint)p.forward.maskImages) * p.forward.maskImage + (size_t)head * p.forward.maskHead;
 
   // Sides: scores from queries and keys, slopes from dy and values.
 #define BRING_BLOCK(to, first)                                                                    \

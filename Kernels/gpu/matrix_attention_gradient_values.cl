@@ -14,7 +14,7 @@ MATRIX_KERNEL void matrix_attention_gradient_values(
   k += head_of(p.forward.k, image, head);
   dy += head_of(p.forward.y, image, head);
   dx += head_of(p.dv, image, head) + start;
-  mask += (size_t)image * p.forward.maskImage + (size_t)head * p.forward.maskHead;
+  mask += (size_t)(image % (uint)p.forward.maskImages) * p.forward.maskImage + (size_t)head * p.forward.maskHead;
   statistics += ((size_t)image * p.forward.heads + head) * p.forward.queries;
 
 #define BRING_BLOCK(to, first)                                                                       \

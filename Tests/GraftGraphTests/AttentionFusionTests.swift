@@ -18,6 +18,11 @@ import Testing
     case batches
     /// Heads that something else is done to: transpositions stay.
     case perHead
+    /// Two windows of each picture, with biases by position and, where windows have a dimension of their own, what shifting brought
+    /// together kept apart (Swin).
+    case windows
+    /// The same with a factor for each head at the scores (Swin v2).
+    case cosine
     /// Values transposed, one image and one head, no batch.
     case matrices
   }
@@ -33,7 +38,8 @@ import Testing
   /// A block of a transformer up to its second linear layer.
   static func graph(_ form: Form) throws -> Graph {
     var (graph, generator) = (Graph(), Generator(5))
-    let width = heads * size, keys = form == .cross ? tokens + 4 : tokens
+    let width = heads * size, keys = form == .cross ? tokens + 4 : tokens, hasWindows = form == .windows || form == .cosine
+    let images = hasWindows ? 2 * images : images
     if form == .matrices {
       let x = graph.addInput(TensorType([tokens, size]), name: "x")
       let scores = try graph.add(MatMul(transposeB: true), [x, x])
@@ -68,7 +74,7 @@ import Testing
       let all = try linear(x, 3 * width)
       let parts = try (0..<3).map { try byHeads(try slice(all, 2, $0 * width, width), tokens) }
       (q, k, v) = (parts[0], try transpose(parts[1], [0, 1, 3, 2]), parts[2])
-    case .separate, .perHead, .matrices:
+    case .separate, .perHead, .windows, .cosine, .matrices:
       (q, v) = (try byHeads(try linear(x, width), tokens), try byHeads(try linear(x, width), tokens))
       k = try transpose(try reshape(try linear(x, width), [images, tokens, heads, size]), [0, 2, 3, 1])
       if form == .perHead { q = try graph.add(Binary(.add), [q, constant([heads, 1, size], &graph, &generator)]) }
@@ -89,6 +95,13 @@ import Testing
     if form == .separate {
       scores = try graph.add(Binary(.divide), [scores, number(2.5, &graph)])
       scores = try graph.add(Binary(.add), [constant([images, 1, 1, keys], &graph, &generator), scores])
+    }
+    if form == .cosine { scores = try graph.add(Binary(.multiply), [scores, constant([heads, 1, 1], &graph, &generator)]) }
+    if hasWindows {
+      scores = try graph.add(Binary(.add), [scores, constant([1, heads, tokens, tokens], &graph, &generator)])
+      scores = try reshape(scores, [images / 2, 2, heads, tokens, tokens])
+      scores = try graph.add(Binary(.add), [scores, constant([1, 2, 1, tokens, tokens], &graph, &generator)])
+      scores = try reshape(scores, [images, heads, tokens, tokens])
     }
     let weights = try graph.add(Softmax(axis: form == .batches ? 2 : 3), [scores])
     var y = try graph.add(MatMul(), [weights, v])
@@ -113,11 +126,11 @@ import Testing
     let layout: Attention.Layout =
       switch form {
       case .packed, .slices: .packed
-      case .separate, .cross, .batches, .matrices: .tokens
-      case .perHead: .heads
+      case .separate, .cross, .batches, .windows, .matrices: .tokens
+      case .perHead, .cosine: .heads
       }
     #expect(found.first?.layout == layout && found.first?.heads == (form == .matrices ? 1 : Self.heads))
-    #expect(found.first?.hasMask == (form == .separate))
+    #expect(found.first?.hasMask == [.separate, .windows, .cosine].contains(form))
     // Nothing is moved, but for heads that had been before.
     if layout != .heads { #expect(!optimized.nodes.contains { $0.operation is Transpose || $0.operation is Slice }) }
     let values = inputs(of: graph), expected = graph.reference(values)[0], result = optimized.reference(values)[0]
@@ -150,12 +163,23 @@ import Testing
     }
   }
 
+  /// A learned bias that is joined with what is fixed could not be trained any more.
+  @Test func masksAreJoinedUnlessTheyAreToBeTrained() throws {
+    func attentions(_ graph: Graph) -> [[Int]?] {
+      graph.nodes.filter { $0.operation is Attention }.map { $0.inputs.last.map { graph.type(of: $0).shape } }
+    }
+    let graph = try Self.graph(.windows)
+    #expect(attentions(try graph.fusingAttention()) == [[2, Self.heads, Self.tokens, Self.tokens]])
+    #expect(attentions(try graph.fusingAttention(joinsMasks: false)).isEmpty)
+    #expect(attentions(try Self.graph(.separate).fusingAttention(joinsMasks: false)).count == 1)
+  }
+
   /// What the fused kernels could not give, or would give wrongly.
-  enum Refusal: CaseIterable { case scoresAreAResult, weightsAreUsedTwice, otherAxis, scaleAfterMask, maskedAndSeen, longHeads }
+  enum Refusal: CaseIterable { case scoresAreAResult, weightsAreUsedTwice, otherAxis, scaleAfterMask, maskedAndSeen, masksOfUnlikeWindows, longHeads }
 
   @Test(arguments: Refusal.allCases) func othersStayAsTheyAre(_ refusal: Refusal) throws {
     var graph = Graph()
-    let size = refusal == .longHeads ? 257 : 8, shape = [2, 3, 5, size]
+    let size = refusal == .longHeads ? 257 : 8, shape = [refusal == .masksOfUnlikeWindows ? 4 : 2, 3, 5, size]
     let (q, k, v) = (
       graph.addInput(TensorType(shape), name: "q"), graph.addInput(TensorType(shape), name: "k"), graph.addInput(TensorType(shape), name: "v")
     )
@@ -169,6 +193,13 @@ import Testing
       // The second of five keys counts with a score of 0.
       let kept = graph.addConstant(HostTensor([5], [1, 0, 1, 0, 1])), added = graph.addConstant(HostTensor([5], [0, 0, 0, -.infinity, 0]))
       scores = try graph.add(Binary(.add), [try graph.add(Binary(.masked), [scores, kept]), added])
+    }
+    if refusal == .masksOfUnlikeWindows {
+      // One for each of four images, and one that comes again after two.
+      scores = try graph.add(Binary(.add), [scores, graph.addInput(TensorType([4, 1, 5, 5]), name: "mask")])
+      scores = try graph.add(Reshape([2, 2, 3, 5, 5]), [scores])
+      scores = try graph.add(Binary(.add), [scores, graph.addInput(TensorType([1, 2, 1, 5, 5]), name: "other mask")])
+      scores = try graph.add(Reshape([4, 3, 5, 5]), [scores])
     }
     let weights = try graph.add(Softmax(axis: refusal == .otherAxis ? 2 : 3), [scores])
     graph.outputs = [try graph.add(MatMul(), [weights, v])]
@@ -209,6 +240,8 @@ import Testing
     #expect(throws: ShapeError.self) { try type(Attention(heads: 2, scale: 1, layout: .heads), [2, 3, 5, 8], [2, 3, 6, 8], [2, 3, 6, 8]) }
     #expect(throws: ShapeError.self) { try type(Attention(heads: 1, scale: 1, layout: .packed), [2, 5, 3 * 257]) }
     #expect(throws: ShapeError.self) { try type(Attention(heads: 1, scale: 1, layout: .packed, hasMask: true), [2, 5, 24], [4, 5]) }
+    #expect(throws: ShapeError.self) { try type(Attention(heads: 1, scale: 1, layout: .packed, hasMask: true), [3, 5, 24], [2, 1, 5, 5]) }
+    #expect(throws: ShapeError.self) { try type(Attention(heads: 1, scale: 1, layout: .packed, hasMask: true), [2, 5, 24], [0, 1, 5, 5]) }
     #expect(throws: ShapeError.self) { try type(Attention(heads: 1, scale: 1, layout: .tokens), [2, 5, 8], [2, 0, 8], [2, 0, 8]) }
   }
 }

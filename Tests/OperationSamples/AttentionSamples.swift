@@ -21,7 +21,7 @@ extension OperationSamples {
     add(.packed, images: 2, heads: 1, queries: 33, size: 5)
     add(.packed, images: 1, heads: 3, queries: 25, size: 32, mask: [25, 25])
     add(.tokens, images: 2, heads: 2, queries: 9, keys: 70, size: 20)
-    add(.tokens, images: 3, heads: 1, queries: 31, keys: 66, size: 20, mask: [3, 1, 1, 66])
+    add(.tokens, images: 4, heads: 1, queries: 31, keys: 66, size: 20, mask: [2, 1, 1, 66])
     add(.heads, images: 2, heads: 3, queries: 13, keys: 19, size: 13, mask: [2, 3, 13, 19])
     add(.heads, images: 1, heads: 2, queries: 30, keys: 34, size: 80, mask: [2, 30, 1])
     add(.heads, images: 1, heads: 1, queries: 25, keys: 37, size: 160)

@@ -56,7 +56,7 @@ struct AttentionCase {
   var parameters: GraftAttentionParams {
     GraftAttentionParams(
       q: lies(queries), k: lies(keys), v: lies(keys), y: lies(queries), batch: 1, heads: Int32(heads), queries: Int32(queries), keys: Int32(keys),
-      size: Int32(size), hasMask: 0, maskImage: 0, maskHead: 0, maskQuery: 0, maskKey: 0, rowsPerItem: 0, scale: -128)
+      size: Int32(size), hasMask: 0, maskImages: 1, maskImage: 0, maskHead: 0, maskQuery: 0, maskKey: 0, rowsPerItem: 0, scale: -128)
   }
 
   /// The rows of k whose weights are not 0 in row `row` of q, all of one size.

@@ -40,11 +40,15 @@ extension Attention {
       }
     }
     let scores = try context.scaled(try context.add(MatMul(transposeB: true), [operands[0], operands[1]]), by: scale)
-    let weights = try context.add(Softmax(axis: 3), [try context.binary(.add, scores, mask)])
+    // A mask of fewer images than there are comes again and again: images are split so that it broadcasts.
+    let shape = context.shape(scores), maskShape = context.shape(mask), count = Self.imageCount(ofMask: maskShape)
+    let split = count > 1 && count < shape[0] ? [shape[0] / count, count] + shape.dropFirst() : shape
+    let masked = try context.binary(.add, try context.reshaped(scores, to: split), mask)
+    let weights = try context.add(Softmax(axis: 3), [try context.reshaped(masked, to: shape)])
     let slopes = try context.add(MatMul(transposeB: true), [try context.byHeads(context.upstream, extents), operands[2]])
     let total = try context.add(Reduce(.sum, axes: [3], keepsDimensions: true), [try context.binary(.multiply, slopes, weights)])
     let gradient = try context.binary(.multiply, weights, try context.binary(.subtract, slopes, total))
-    return try context.summed(gradient, to: context.shape(mask))
+    return try context.summed(try context.reshaped(gradient, to: split), to: maskShape)
   }
 }
 

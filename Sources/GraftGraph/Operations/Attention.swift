@@ -5,8 +5,9 @@ import GraftDevice
 /// Attention: y = softmax(scale · q kᵀ + mask) v for each head, the heads' results beside each other.
 ///
 /// B images, H heads of size D, Tq queries and Tk keys. Inputs by `layout`, then the mask where there is one, which broadcasts to
-/// [B, H, Tq, Tk]; y: [B, Tq, H·D]. No kernel keeps the matrix of scores in memory (Dao et al., "FlashAttention", 2022).
-/// The gradient is `AttentionGradient`.
+/// [P, H, Tq, Tk] where P divides B, and is image i mod P's: with windows for images, each place in a picture has a mask of its own
+/// (Liu et al., "Swin Transformer", 2021). y: [B, Tq, H·D]. No kernel keeps the matrix of scores in memory (Dao et al.,
+/// "FlashAttention", 2022). The gradient is `AttentionGradient`.
 public struct Attention: Operation {
   public static let kind = "attention"
 
@@ -56,12 +57,16 @@ public struct Attention: Operation {
     try ShapeError.expect(
       (1...Self.largestHeadSize).contains(extents.size), kind, "heads of size 1 to \(Self.largestHeadSize) are expected, \(extents.size) was found")
     if hasMask {
-      let scores = [extents.images, heads, extents.queries, extents.keys]
+      let mask = shapes[expected - 1], count = Self.imageCount(ofMask: mask), scores = [count, heads, extents.queries, extents.keys]
       try ShapeError.expect(
-        broadcastShape(shapes[expected - 1], scores) == scores, kind, "a mask \(shapes[expected - 1]) does not broadcast to \(scores)")
+        broadcastShape(mask, scores) == scores && (count == 1 || count > 0 && extents.images % count == 0), kind,
+        "a mask \(mask) does not broadcast to \([extents.images] + scores.dropFirst())")
     }
     return TensorType([extents.images, extents.queries, heads * extents.size])
   }
+
+  /// After how many images a mask of this shape is the first one's again.
+  static func imageCount(ofMask shape: [Int]) -> Int { shape.count == 4 ? shape[0] : 1 }
 
   /// The extents of all operands, which `outputType` has checked.
   struct Extents {
@@ -114,7 +119,8 @@ public struct Attention: Operation {
   func forEachRow(_ extents: Extents, _ inputs: [ReferenceTensor], _ body: (Int, Int, Int, [Double]) -> Void) {
     let layouts = extents.operands(layout), (q, k) = (inputs[0].values, inputs[layout == .packed ? 0 : 1].values)
     let mask = hasMask ? inputs[operandCount] : nil
-    let maskStrides = mask.map { broadcastStrides($0.shape, to: [extents.images, heads, extents.queries, extents.keys]) } ?? []
+    let maskImages = mask.map { Self.imageCount(ofMask: $0.shape) } ?? 1
+    let maskStrides = mask.map { broadcastStrides($0.shape, to: [maskImages, heads, extents.queries, extents.keys]) } ?? []
     for image in 0..<extents.images {
       for head in 0..<heads {
         for query in 0..<extents.queries {
@@ -122,7 +128,7 @@ public struct Attention: Operation {
             var sum = 0.0
             for d in 0..<extents.size { sum += q[layouts[0].at(image, head, query, d)] * k[layouts[1].at(image, head, key, d)] }
             sum *= Double(scale)
-            if let mask { sum += mask.values[zip(maskStrides, [image, head, query, key]).reduce(0) { $0 + $1.0 * $1.1 }] }
+            if let mask { sum += mask.values[zip(maskStrides, [image % maskImages, head, query, key]).reduce(0) { $0 + $1.0 * $1.1 }] }
             return sum
           }
           let greatest = scores.max() ?? 0, exponentials = scores.map { exp($0 - greatest) }, total = exponentials.reduce(0, +)
@@ -168,12 +174,13 @@ public struct Attention: Operation {
   /// What kernels are told, for as many images as the context's launches see.
   func parameters(_ context: LoweringContext) -> GraftAttentionParams {
     let shapes = context.inputs.map { context.shape($0) }, extents = Extents(self, shapes), layouts = extents.operands(layout)
+    let maskImages = hasMask ? Self.imageCount(ofMask: shapes[operandCount]) : 1
     let mask =
-      hasMask ? broadcastStrides(shapes[operandCount], to: [extents.images, heads, extents.queries, extents.keys]).map(Int32.init) : [0, 0, 0, 0]
+      hasMask ? broadcastStrides(shapes[operandCount], to: [maskImages, heads, extents.queries, extents.keys]).map(Int32.init) : [0, 0, 0, 0]
     return GraftAttentionParams(
       q: layouts[0], k: layouts[1], v: layouts[2], y: extents.tokens(extents.queries), batch: Int32(extents.images), heads: Int32(heads),
-      queries: Int32(extents.queries), keys: Int32(extents.keys), size: Int32(extents.size), hasMask: hasMask ? 1 : 0, maskImage: mask[0],
-      maskHead: mask[1], maskQuery: mask[2], maskKey: mask[3], rowsPerItem: 0, scale: scale)
+      queries: Int32(extents.queries), keys: Int32(extents.keys), size: Int32(extents.size), hasMask: hasMask ? 1 : 0,
+      maskImages: Int32(maskImages), maskImage: mask[0], maskHead: mask[1], maskQuery: mask[2], maskKey: mask[3], rowsPerItem: 0, scale: scale)
   }
 }
 

@@ -1,14 +1,18 @@
 extension Graph {
   /// With softmax(scale · q kᵀ + mask) v, wherever model files write it in single steps, as `Attention`.
   ///
-  /// The scale may stand at the scores, at q or at k, before the mask or without one; what the mask hides may have been set to 0 before.
-  /// Operands are read where a linear layer put them: the reshapes, slices and transpositions between are followed back to it, and
-  /// vanish with the scores. Gradients are to be added after this pass: they use what is between the products.
-  public func fusingAttention() throws -> Graph {
+  /// The scale may stand at the scores, at q or at k, before the mask or without one, and may be another for each head; what the mask
+  /// hides may have been set to 0 before. Several masks become one, and one may be added where a batch of windows has two dimensions:
+  /// a Swin transformer's biases by position and what keeps apart the parts of shifted windows. Operands are read where a linear
+  /// layer put them: the reshapes, slices and transpositions between are followed back to it, and vanish with the scores. Gradients
+  /// are to be added after this pass: they use what is between the products.
+  ///
+  /// - Parameter joinsMasks: whether masks that are learned are joined with others: not where they are to be trained.
+  public func fusingAttention(joinsMasks: Bool = true) throws -> Graph {
     let uses = useCounts()
     var rewriter = try Rewriter(self)
     for node in nodes {
-      if let match = AttentionMatch(node, in: self, uses: uses), let fused = try match.rewritten(node, in: self, &rewriter) {
+      if let match = AttentionMatch(node, in: self, uses: uses), let fused = try match.rewritten(node, in: self, &rewriter, joinsMasks: joinsMasks) {
         rewriter.define(node.output, as: fused)
       } else {
         try rewriter.keep(node)
@@ -25,7 +29,10 @@ private struct AttentionMatch {
   let isKeyTransposed, isValueTransposed: Bool
   /// At the scores.
   let scale: Double
-  let mask: ValueID?
+  /// A factor for each head [H, 1, 1], at the scores.
+  let headFactor: ValueID?
+  /// What is added to the scores, from the softmax back, and the shape that they have there.
+  let masks: [(value: ValueID, scores: [Int])]
 
   /// `nil` unless the node is the product of a softmax of scores that nothing else uses.
   init?(_ node: Graph.Node, in graph: Graph, uses: [Int]) {
@@ -33,27 +40,55 @@ private struct AttentionMatch {
     guard let mix = node.operation as? MatMul, mix.isPlain, !mix.transposeA, let softmaxNode = only(node.inputs[0]),
       let softmax = softmaxNode.operation as? Softmax, !softmax.logarithm, softmax.axis == graph.type(of: softmaxNode.output).rank - 1
     else { return nil }
-    var (scores, scale, mask) = (softmaxNode.inputs[0], 1.0, ValueID?.none)
+    var (scores, scale, headFactor) = (softmaxNode.inputs[0], 1.0, ValueID?.none)
+    var masks: [(value: ValueID, scores: [Int])] = []
     let shape = graph.type(of: scores).shape
-    // From the softmax back: the mask, then scales.
-    if let sum = only(scores), let binary = sum.operation as? Binary, binary.function == .add, binary.activation == .none {
-      func isScores(_ id: ValueID) -> Bool {
+    // Whether a value is scores, perhaps with factors and masks: a few steps, of which none branches.
+    func isScores(_ id: ValueID) -> Bool {
+      var id = id
+      for _ in 0..<8 {
         guard let node = only(id) else { return false }
-        return node.operation is MatMul || graph.scalarFactor(node) != nil || (node.operation as? Binary)?.function == .masked
+        if node.operation is MatMul || graph.scalarFactor(node) != nil || graph.headFactor(node) != nil { return true }
+        let here = graph.type(of: id).shape
+        switch node.operation {
+        case let binary as Binary where binary.function == .masked: return true
+        case let binary as Binary where binary.function == .add:
+          guard let next = node.inputs.first(where: { graph.type(of: $0).shape == here && graph.constant($0) == nil }) else { return false }
+          id = next
+        case is Reshape where graph.regroupsImages(node): id = node.inputs[0]
+        default: return false
+        }
       }
-      guard let position = sum.inputs.firstIndex(where: { graph.type(of: $0).shape == shape && isScores($0) }) else { return nil }
-      let added = sum.inputs[1 - position]
-      (scores, mask) = (graph.unmasked(sum.inputs[position], hiddenBy: added) ?? sum.inputs[position], added)
+      return false
     }
-    while let producer = only(scores), let (input, factor) = graph.scalarFactor(producer), graph.type(of: input).shape == shape {
-      (scores, scale) = (input, scale * factor)
+    // From the softmax back: masks, then factors.
+    while let step = only(scores) {
+      if graph.regroupsImages(step) {
+        scores = step.inputs[0]
+        continue
+      }
+      guard let sum = step.operation as? Binary, sum.function == .add, sum.activation == .none else { break }
+      let here = graph.type(of: scores).shape
+      guard let position = step.inputs.firstIndex(where: { graph.type(of: $0).shape == here && isScores($0) }) else { return nil }
+      let added = step.inputs[1 - position]
+      masks.append((added, here))
+      scores = graph.unmasked(step.inputs[position], hiddenBy: added) ?? step.inputs[position]
+    }
+    while let producer = only(scores) {
+      if let (input, factor) = graph.scalarFactor(producer), graph.type(of: input).shape == shape {
+        (scores, scale) = (input, scale * factor)
+      } else if headFactor == nil, let (input, factor) = graph.headFactor(producer), graph.type(of: input).shape == shape {
+        (scores, headFactor) = (input, factor)
+      } else {
+        break
+      }
     }
     guard let productNode = only(scores), let product = productNode.operation as? MatMul, product.isPlain, !product.transposeA,
-      (2...4).contains(shape.count)
+      (2...4).contains(shape.count), graph.type(of: scores).shape == shape
     else { return nil }
     (q, k, v) = (productNode.inputs[0], productNode.inputs[1], node.inputs[1])
     (isKeyTransposed, isValueTransposed) = (!product.transposeB, mix.transposeB)
-    (self.scale, self.mask) = (scale, mask)
+    (self.scale, self.headFactor, self.masks) = (scale, headFactor, masks)
     // Broadcast batches, and heads of values that have another size than those of keys, stay as they are.
     func matrix(_ id: ValueID, _ isTransposed: Bool) -> [Int] {
       let shape = graph.type(of: id).shape
@@ -66,13 +101,13 @@ private struct AttentionMatch {
   }
 
   /// The node as `Attention` and what gives its result the shape it had; `nil` where it can't be one.
-  func rewritten(_ node: Graph.Node, in graph: Graph, _ rewriter: inout Rewriter) throws -> ValueID? {
+  func rewritten(_ node: Graph.Node, in graph: Graph, _ rewriter: inout Rewriter, joinsMasks: Bool) throws -> ValueID? {
     let shape = graph.type(of: q).shape, rank = shape.count
     var views = [graph.view(of: q, followsScales: true), graph.view(of: k, followsScales: true), graph.view(of: v, followsScales: false)]
     for (index, isTransposed) in [(1, isKeyTransposed), (2, isValueTransposed)] where isTransposed {
       views[index].dimensions.swapAt(rank - 2, rank - 1)
     }
-    let found = HeadViews(views, in: graph)
+    let found = headFactor == nil ? HeadViews(views, in: graph) : nil
     let extents = found?.extents ?? (images: rank == 2 ? 1 : shape[0], heads: rank == 4 ? shape[1] : 1)
     var inputs: [ValueID] = []
     let (layout, scale): (Attention.Layout, Double)
@@ -88,6 +123,7 @@ private struct AttentionMatch {
       (layout, scale) = (.heads, self.scale)
       for (id, isTransposed, count) in [(q, false, shape[rank - 2]), (k, isKeyTransposed, keyCount), (v, isValueTransposed, keyCount)] {
         var value = rewriter.value(id)
+        if let headFactor, inputs.isEmpty { value = try rewriter.add(Binary(.multiply), [value, rewriter.value(headFactor)], name: node.name) }
         if isTransposed {
           value = try rewriter.add(Transpose(Array(0..<rank - 2) + [rank - 1, rank - 2]), [value], name: node.name)
         }
@@ -95,27 +131,56 @@ private struct AttentionMatch {
       }
     }
     guard Float(scale).isFinite else { return nil }
-    if let mask {
-      guard let placed = try placedMask(mask, extents, rank: rank, in: graph, &rewriter) else { return nil }
-      inputs.append(placed)
+    if !masks.isEmpty {
+      guard joinsMasks || masks.count == 1 || masks.allSatisfy({ graph[$0.value].isFixed }),
+        let mask = try joinedMask(extents, rank: rank, in: graph, &rewriter)
+      else { return nil }
+      inputs.append(mask)
     }
-    let attention = Attention(heads: extents.heads, scale: Float(scale), layout: layout, hasMask: mask != nil)
+    let attention = Attention(heads: extents.heads, scale: Float(scale), layout: layout, hasMask: !masks.isEmpty)
     let joined = try rewriter.add(attention, inputs, name: node.name)
     let split = try rewriter.reshaped(joined, to: [extents.images, shape[rank - 2], extents.heads, size], name: node.name)
     let matrices = try rewriter.add(Transpose([0, 2, 1, 3]), [split], name: node.name)
     return try rewriter.reshaped(matrices, to: graph.type(of: node.output).shape, name: node.name)
   }
 
-  /// The mask as it broadcasts to [B, H, Tq, Tk]; `nil` where it does not, or would make the scores larger.
-  private func placedMask(
-    _ mask: ValueID, _ extents: (images: Int, heads: Int), rank: Int, in graph: Graph, _ rewriter: inout Rewriter
-  ) throws -> ValueID? {
-    let type = graph.type(of: mask), value = rewriter.value(mask)
-    guard type.rank <= rank, type.elementType.isFloatingPoint else { return nil }
-    guard rank == 3, type.rank == 3 else { return value }
-    // One dimension for images and heads.
-    return try rewriter.reshaped(
-      value, to: (type.shape[0] == 1 ? [1, 1] : [extents.images, extents.heads]) + type.shape[1...], name: graph[mask].name)
+  /// All masks as one of the shape that `Attention` takes; `nil` where one does not come again after a number of images, or has other
+  /// numbers than another, or would make the scores larger.
+  private func joinedMask(_ extents: (images: Int, heads: Int), rank: Int, in graph: Graph, _ rewriter: inout Rewriter) throws -> ValueID? {
+    var joined: ValueID?
+    for (mask, scores) in masks {
+      guard let shape = placedShape(graph.type(of: mask), scores, extents, rank: rank) else { return nil }
+      let placed = try rewriter.reshaped(rewriter.value(mask), to: shape, name: graph[mask].name)
+      guard let other = joined else {
+        joined = placed
+        continue
+      }
+      let types = [other, placed].map { rewriter.new.type(of: $0) }
+      guard let sum = try? Binary(.add).outputType(types) else { return nil }
+      let constants = [other, placed].compactMap { rewriter.constant($0) }
+      // Larger than both, so that folding constants would leave it to every run.
+      if constants.count == 2, sum.elementCount <= 1 << 24 {
+        joined = rewriter.addConstant(Binary(.add).reference(constants.map(ReferenceTensor.init)).tensor, name: graph[mask].name, isFixed: true)
+      } else {
+        joined = try rewriter.add(Binary(.add), [other, placed], name: graph[mask].name)
+      }
+    }
+    return joined
+  }
+
+  /// A mask's shape as `Attention` takes it, of one that is added to `scores`.
+  private func placedShape(_ mask: TensorType, _ scores: [Int], _ extents: (images: Int, heads: Int), rank: Int) -> [Int]? {
+    guard mask.rank <= scores.count, mask.elementType.isFloatingPoint else { return nil }
+    if rank == 3 {
+      // One dimension for images and heads.
+      guard mask.rank == 3 else { return mask.shape }
+      return (mask.shape[0] == 1 ? [1, 1] : [extents.images, extents.heads]) + mask.shape[1...]
+    }
+    guard mask.rank > 4 else { return mask.shape }
+    // Windows of each image, [images, windows, H, Tq, Tk]: of the outer dimensions the inner ones are the mask's, the others repeat it.
+    let repeated = zip(mask.shape, scores.suffix(mask.rank)).dropLast(3).drop { $0.0 == 1 }
+    guard repeated.allSatisfy({ $0.0 == $0.1 }) else { return nil }
+    return [repeated.reduce(1) { $0 * $1.0 }] + mask.shape.suffix(3)
   }
 }
 
@@ -167,6 +232,26 @@ extension Graph {
     else { return nil }
     let isHidden = zip(kept.expanded(to: added.shape).doubles(), added.doubles()).allSatisfy { $0 != 0 || $1 == -.infinity }
     return isHidden ? node.inputs[0] : nil
+  }
+}
+
+extension Graph {
+  /// Whether a node splits or joins the dimensions before those of heads, queries and keys, and does nothing else.
+  fileprivate func regroupsImages(_ node: Node) -> Bool {
+    guard node.operation is Reshape else { return false }
+    let shapes = [node.inputs[0], node.output].map { type(of: $0).shape }
+    return shapes.allSatisfy { $0.count >= 4 && !$0.contains(0) } && shapes[0].suffix(3) == shapes[1].suffix(3)
+  }
+
+  /// What a node multiplies with a number a head, [H, 1, 1] of scores [B, H, Tq, Tk], and those numbers.
+  fileprivate func headFactor(_ node: Node) -> (input: ValueID, factor: ValueID)? {
+    let shape = type(of: node.output).shape
+    guard let binary = node.operation as? Binary, binary.function == .multiply, binary.activation == .none, shape.count == 4 else { return nil }
+    for (x, factor) in [(node.inputs[0], node.inputs[1]), (node.inputs[1], node.inputs[0])] {
+      let factors = type(of: factor).shape
+      if factors.suffix(3) == [shape[1], 1, 1], factors.count == 3 || factors.count == 4 && factors[0] == 1 { return (x, factor) }
+    }
+    return nil
   }
 }
 

@@ -43,8 +43,8 @@ extension Graph {
   /// The graph as training starts from it: dead nodes gone, channels last throughout, and no normalisation folded into weights,
   /// which would train something else.
   public func preparedForTraining() throws -> Graph {
-    try removingDeadNodes().foldingConstants().joiningActivations().fusingAttention().straighteningViews().sinkingTransposes().foldingConstants()
-      .joiningPadding().removingDeadNodes()
+    try removingDeadNodes().foldingConstants().joiningActivations().fusingAttention(joinsMasks: false).straighteningViews().sinkingTransposes()
+      .foldingConstants().joiningPadding().removingDeadNodes()
   }
 
   /// The constants that layers learn: weights, biases, scales, shifts, and constants that are added or joined to activations. None are
