@@ -23,6 +23,8 @@ import Testing
     case windows
     /// The same with a factor for each head at the scores (Swin v2).
     case cosine
+    /// Windows in a dimension of their own all the way, and biases by position (MaxViT, Twins).
+    case grid
     /// Values transposed, one image and one head, no batch.
     case matrices
   }
@@ -39,7 +41,7 @@ import Testing
   static func graph(_ form: Form) throws -> Graph {
     var (graph, generator) = (Graph(), Generator(5))
     let width = heads * size, keys = form == .cross ? tokens + 4 : tokens, hasWindows = form == .windows || form == .cosine
-    let images = hasWindows ? 2 * images : images
+    let images = hasWindows || form == .grid ? 2 * images : images
     if form == .matrices {
       let x = graph.addInput(TensorType([tokens, size]), name: "x")
       let scores = try graph.add(MatMul(transposeB: true), [x, x])
@@ -82,6 +84,10 @@ import Testing
       q = try times(try byHeads(try linear(x, width), tokens), 0.7)
       k = try transpose(try times(try byHeads(try linear(other, width), keys), 0.7), [0, 1, 3, 2])
       v = try byHeads(try linear(other, width), keys)
+    case .grid:
+      func byWindows(_ x: ValueID) throws -> ValueID { try transpose(try reshape(x, [images / 2, 2, tokens, heads, size]), [0, 1, 3, 2, 4]) }
+      (q, v) = (try byWindows(try linear(x, width)), try byWindows(try linear(x, width)))
+      k = try transpose(try byWindows(try linear(x, width)), [0, 1, 2, 4, 3])
     case .batches:
       // [T, B, H·D] → [T, B·H, D] → [B·H, T, D].
       func matrices(_ x: ValueID) throws -> ValueID {
@@ -103,9 +109,12 @@ import Testing
       scores = try graph.add(Binary(.add), [scores, constant([1, 2, 1, tokens, tokens], &graph, &generator)])
       scores = try reshape(scores, [images, heads, tokens, tokens])
     }
-    let weights = try graph.add(Softmax(axis: form == .batches ? 2 : 3), [scores])
+    if form == .grid { scores = try graph.add(Binary(.add), [times(scores, 0.4), constant([1, heads, tokens, tokens], &graph, &generator)]) }
+    let weights = try graph.add(Softmax(axis: graph.type(of: scores).rank - 1), [scores])
     var y = try graph.add(MatMul(), [weights, v])
-    if form == .batches {
+    if form == .grid {
+      y = try reshape(try transpose(y, [0, 1, 3, 2, 4]), [images, tokens, width])
+    } else if form == .batches {
       y = try transpose(try reshape(try transpose(y, [1, 0, 2]), [tokens, images, width]), [1, 0, 2])
     } else {
       y = try reshape(try transpose(y, [0, 2, 1, 3]), [images, tokens, width])
@@ -126,11 +135,11 @@ import Testing
     let layout: Attention.Layout =
       switch form {
       case .packed, .slices: .packed
-      case .separate, .cross, .batches, .windows, .matrices: .tokens
+      case .separate, .cross, .batches, .windows, .grid, .matrices: .tokens
       case .perHead, .cosine: .heads
       }
     #expect(found.first?.layout == layout && found.first?.heads == (form == .matrices ? 1 : Self.heads))
-    #expect(found.first?.hasMask == [.separate, .windows, .cosine].contains(form))
+    #expect(found.first?.hasMask == [.separate, .windows, .cosine, .grid].contains(form))
     // Nothing is moved, but for heads that had been before.
     if layout != .heads { #expect(!optimized.nodes.contains { $0.operation is Transpose || $0.operation is Slice }) }
     let values = inputs(of: graph), expected = graph.reference(values)[0], result = optimized.reference(values)[0]

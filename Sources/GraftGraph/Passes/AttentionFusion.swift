@@ -84,7 +84,7 @@ private struct AttentionMatch {
       }
     }
     guard let productNode = only(scores), let product = productNode.operation as? MatMul, product.isPlain, !product.transposeA,
-      (2...4).contains(shape.count), graph.type(of: scores).shape == shape
+      shape.count >= 2, graph.type(of: scores).shape == shape
     else { return nil }
     (q, k, v) = (productNode.inputs[0], productNode.inputs[1], node.inputs[1])
     (isKeyTransposed, isValueTransposed) = (!product.transposeB, mix.transposeB)
@@ -107,8 +107,13 @@ private struct AttentionMatch {
     for (index, isTransposed) in [(1, isKeyTransposed), (2, isValueTransposed)] where isTransposed {
       views[index].dimensions.swapAt(rank - 2, rank - 1)
     }
+    // What comes before the heads are images: a batch, and its windows.
+    for index in views.indices where rank > 4 {
+      let dimensions = views[index].dimensions
+      views[index].dimensions = [Array(dimensions.dropLast(3).joined())] + dimensions.suffix(3)
+    }
     let found = headFactor == nil ? HeadViews(views, in: graph) : nil
-    let extents = found?.extents ?? (images: rank == 2 ? 1 : shape[0], heads: rank == 4 ? shape[1] : 1)
+    let extents = found?.extents ?? (images: shape.dropLast(rank < 4 ? 2 : 3).reduce(1, *), heads: rank < 4 ? 1 : shape[rank - 3])
     var inputs: [ValueID] = []
     let (layout, scale): (Attention.Layout, Double)
     let (size, keyCount) = (shape[rank - 1], graph.type(of: k).shape[isKeyTransposed ? rank - 1 : rank - 2])
@@ -243,13 +248,13 @@ extension Graph {
     return shapes.allSatisfy { $0.count >= 4 && !$0.contains(0) } && shapes[0].suffix(3) == shapes[1].suffix(3)
   }
 
-  /// What a node multiplies with a number a head, [H, 1, 1] of scores [B, H, Tq, Tk], and those numbers.
+  /// What a node multiplies with a number a head, [H, 1, 1] of scores [..., H, Tq, Tk], and those numbers.
   fileprivate func headFactor(_ node: Node) -> (input: ValueID, factor: ValueID)? {
     let shape = type(of: node.output).shape
-    guard let binary = node.operation as? Binary, binary.function == .multiply, binary.activation == .none, shape.count == 4 else { return nil }
+    guard let binary = node.operation as? Binary, binary.function == .multiply, binary.activation == .none, shape.count >= 4 else { return nil }
     for (x, factor) in [(node.inputs[0], node.inputs[1]), (node.inputs[1], node.inputs[0])] {
       let factors = type(of: factor).shape
-      if factors.suffix(3) == [shape[1], 1, 1], factors.count == 3 || factors.count == 4 && factors[0] == 1 { return (x, factor) }
+      if factors.suffix(3) == [shape[shape.count - 3], 1, 1], factors.dropLast(3).allSatisfy({ $0 == 1 }) { return (x, factor) }
     }
     return nil
   }

@@ -49,12 +49,18 @@ extension ONNXImporter {
     func size(_ letters: [Character]) -> Int { letters.reduce(1) { $0 * (extents[$1] ?? 1) } }
     func matrices(_ index: Int, _ order: [[Character]]) throws -> ValueID {
       let moved = try ordered(values[index], labels[index], as: order.flatMap { $0 }, node)
-      return try add(Reshape(order.map(size)), [moved], node)
+      return try shaped(moved, order.map(size), node)
     }
-    let product = try add(MatMul(), [try matrices(0, [batch, rows, inner]), try matrices(1, [batch, inner, columns])], node)
+    // Heads and windows keep dimensions of their own, by which attention is recognised.
+    let outer = batch.count <= 4 ? batch.map { [$0] } : [batch]
+    let product = try add(MatMul(), [try matrices(0, outer + [rows, inner]), try matrices(1, outer + [inner, columns])], node)
     let order = batch + rows + columns
-    let apart = try add(Reshape(order.map { extents[$0] ?? 1 }), [product], node)
+    let apart = try shaped(product, order.map { extents[$0] ?? 1 }, node)
     try define(node, try ordered(apart, order, as: result, node))
+  }
+
+  private mutating func shaped(_ x: ValueID, _ wanted: [Int], _ node: ONNXNode) throws -> ValueID {
+    shape(x) == wanted ? x : try add(Reshape(wanted), [x], node)
   }
 
   /// A value's dimensions in another order.
